@@ -1,0 +1,53 @@
+"""Compare full fine-tuning, frozen features and parameter-efficient tuning by accuracy, cost and forgetting.
+
+The names below are all a plugin needs; importing them imports no torch.
+"""
+
+from harness.contracts import (
+    Component,
+    Dataset,
+    Facts,
+    Loader,
+    Metric,
+    Model,
+    ModelSource,
+    Pooling,
+    Reporter,
+    Stage,
+    Strategy,
+    Task,
+    View,
+    hash_files,
+)
+from harness.errors import HarnessError, UndefinedError, unknown
+from harness.hookspecs import hookimpl
+from harness.records import Cell, Column, ComponentRef, Predictions, Row, Split, Table, TrainConfig
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Component",
+    "ComponentRef",
+    "Dataset",
+    "Facts",
+    "HarnessError",
+    "Loader",
+    "Metric",
+    "Model",
+    "ModelSource",
+    "Pooling",
+    "Predictions",
+    "Reporter",
+    "Row",
+    "Split",
+    "Stage",
+    "Strategy",
+    "Table",
+    "Task",
+    "TrainConfig",
+    "UndefinedError",
+    "View",
+    "hash_files",
+    "hookimpl",
+    "unknown",
+]

@@ -1,0 +1,210 @@
+"""What the installed plugins offer, by kind and name.
+
+Discovery is guarded: a plugin that cannot be used becomes a `Problem` with its cause, and a command fails only if it was
+asked for something that is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import pluggy
+from pydantic import ValidationError
+
+from harness import hookspecs
+from harness.contracts import Component, Dataset, Metric, Model, Reporter, Strategy, Task
+from harness.errors import HarnessError, unknown
+from harness.records import ComponentRef
+
+KINDS: Mapping[str, type[Component]] = MappingProxyType(
+    {
+        "model": Model,
+        "dataset": Dataset,
+        "task": Task,
+        "strategy": Strategy,
+        "metric": Metric,
+        "reporter": Reporter,
+    }
+)
+PLURALS: Mapping[str, str] = MappingProxyType(
+    {kind: f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s" for kind in KINDS}
+)
+
+C = TypeVar("C", bound=Component)
+
+
+@dataclass(frozen=True)
+class PluginState:
+    """One entry point and what became of it."""
+
+    name: str
+    distribution: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A component class and where it comes from."""
+
+    component: type[Component]
+    plugin: str
+    distribution: str
+
+
+@dataclass
+class Catalog:
+    """The components of the plugins that loaded."""
+
+    plugins: pluggy.PluginManager
+    states: list[PluginState] = field(default_factory=list)
+    offers: dict[str, dict[str, Offer]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    without: frozenset[str] = frozenset()
+
+    def find(self, kind: type[C], name: str) -> type[C]:
+        """Return the class of that kind and name.
+
+        Raises:
+            HarnessError: No plugin offers it; names the nearest match, and any plugin that failed to load.
+        """
+        label = kind_of(kind)
+        offer = self.offers[label].get(name)
+        if offer is None:
+            error = unknown(label, name, self.offers[label])
+            broken = [f"{state.name} ({state.problem})" for state in self.states if state.problem]
+            raise HarnessError(f"{error}; plugins that did not load: {'; '.join(broken)}") if broken else error
+        found = offer.component
+        assert issubclass(found, kind)
+        return found
+
+    def every(self, kind: type[C]) -> list[type[C]]:
+        """Return all classes of a kind, by name."""
+        return [self.find(kind, name) for name in sorted(self.offers[kind_of(kind)])]
+
+    def make(self, kind: type[C], name: str, params: Mapping[str, Any], where: str = "") -> C:
+        """Return the component with its parameters checked.
+
+        Raises:
+            HarnessError: A parameter is unknown or has the wrong type; says which, and what would do.
+        """
+        cls = self.find(kind, name)
+        try:
+            return cls(**params)
+        except ValidationError as error:
+            raise HarnessError(explain(error, cls, f"{where}{kind_of(kind)} {name!r}")) from None
+
+    def restore(self, kind: type[C], reference: ComponentRef) -> C:
+        """Return the component a run's record names."""
+        return self.make(kind, reference.name, {**reference.params, **reference.location})
+
+    def offer(self, component: Component) -> Offer:
+        """Return where a component comes from."""
+        kind = next(label for label, base in KINDS.items() if isinstance(component, base))
+        return self.offers[kind][component.name]
+
+
+def kind_of(cls: type[Component]) -> str:
+    """Return the word for a component class's kind."""
+    return next(label for label, base in KINDS.items() if issubclass(cls, base))
+
+
+def load_catalog(without: Iterable[str] = ()) -> Catalog:
+    """Return what the installed plugins offer, leaving out the plugins named in `without`.
+
+    Raises:
+        HarnessError: Two plugins offer the same name, or a name in `without` is no plugin.
+    """
+    entry_points = sorted(importlib.metadata.entry_points(group="harness"), key=lambda point: point.name)
+    left_out = set(without)
+    if unheard := left_out - {point.name for point in entry_points}:
+        raise unknown("plugin", min(unheard), {point.name for point in entry_points})
+    catalog = Catalog(new_plugin_manager(), without=frozenset(left_out))
+    for point in entry_points:
+        if point.name not in left_out:
+            _register(catalog, point)
+    collect(catalog)
+    return catalog
+
+
+def new_plugin_manager() -> pluggy.PluginManager:
+    """Return a plugin manager that knows the hooks and no plugin."""
+    manager = pluggy.PluginManager("harness")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def collect(catalog: Catalog) -> None:
+    """Ask every registered plugin for its components and put them into the catalog.
+
+    Raises:
+        HarnessError: Two plugins offer one name.
+    """
+    distributions = {state.name: state.distribution for state in catalog.states}
+    for kind, base in KINDS.items():
+        for implementation in getattr(catalog.plugins.hook, f"harness_{PLURALS[kind]}").get_hookimpls():
+            plugin = implementation.plugin_name
+            distribution = distributions.get(plugin, plugin)
+            try:
+                components = list(implementation.function())
+                for cls in components:
+                    _check_component(cls, base)
+            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
+                _blame(catalog, plugin, distribution, error)
+                continue
+            for cls in components:
+                other = catalog.offers[kind].get(cls.name)
+                if other is not None:
+                    message = (
+                        f"two plugins offer a {kind} named {cls.name!r}: {other.plugin} (of {other.distribution}) and "
+                        f"{plugin} (of {distribution}). Leave one out with --without {plugin}"
+                    )
+                    raise HarnessError(message)
+                catalog.offers[kind][cls.name] = Offer(cls, plugin, distribution)
+
+
+def explain(error: ValidationError, cls: type[Any], where: str) -> str:
+    """Return a validation error in one line: the field, what is wrong, what would do."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {unknown('setting', path, cls.model_fields)}"
+    if first["type"] == "missing":
+        return f"{where}: the setting {path!r} is needed: {cls.model_fields[path].description or 'see describe'}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {path}: {message}, but got {first['input']!r}" if path else f"{where}: {message}"
+
+
+def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
+    distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    try:
+        plugin = point.load()
+        catalog.plugins.register(plugin, name=point.name)
+        # Per plugin, so that a misspelt hook is laid at the door of the plugin that misspelt it.
+        catalog.plugins.check_pending()
+    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
+        _blame(catalog, point.name, distribution, error)
+    else:
+        catalog.states.append(PluginState(point.name, distribution))
+
+
+def _blame(catalog: Catalog, plugin: str, distribution: str, error: Exception) -> None:
+    if catalog.plugins.has_plugin(plugin):
+        catalog.plugins.unregister(name=plugin)
+    catalog.states[:] = [state for state in catalog.states if state.name != plugin]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    catalog.states.append(PluginState(plugin, distribution, reason))
+
+
+def _check_component(cls: object, base: type[Component]) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        message = f"{cls!r} is not a subclass of harness.{base.__name__}"
+        raise TypeError(message)
+    if not getattr(cls, "name", None):
+        message = f"{cls.__name__} has no name"
+        raise TypeError(message)
+    if any(bad in cls.name for bad in "/\\:. \t\n"):
+        message = f"the name {cls.name!r} of {cls.__name__} must not contain a space or any of / \\ : ."
+        raise ValueError(message)

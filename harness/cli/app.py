@@ -1,0 +1,48 @@
+"""The command `harness`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import typer
+
+from harness.cli.compare import compare
+from harness.cli.describe import describe
+from harness.cli.doctor import doctor
+from harness.cli.list import list_components
+from harness.cli.plan import plan
+from harness.cli.report import report
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Compare ways of tuning a pretrained language model by accuracy, cost and forgetting.",
+    epilog="Exit status: 0 all is well, 1 a run failed, 2 a mistake that you can mend.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(compare)
+app.command()(plan)
+app.command()(report)
+app.command("list")(list_components)
+app.command()(describe)
+app.command()(doctor)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake becomes one line and exit status 2."""
+    try:
+        app()
+    except HarnessError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"error: no room left on the disk ({error.filename}): free some and run the same again\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; run the same command again to go on where it ended\n")
+        raise SystemExit(130) from None

@@ -1,0 +1,147 @@
+"""`harness compare`: plan, compute what is missing, print the table."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.catalog import Catalog, load_catalog
+from harness.cli import options
+from harness.cli.progress import Progress
+from harness.cli.tables import show_table
+from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
+from harness.engine.data import check_problem, prepare
+from harness.engine.job import Job
+from harness.engine.launch import Launcher
+from harness.errors import HarnessError
+from harness.experiment.plan import Plan
+from harness.records import Failure, Outcome, Run
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.engine.launch import Log
+
+_ROOM_BYTES = 200_000_000
+"""Free space below which no run is begun: enough for caches and predictions of a small comparison."""
+
+
+def compare(  # noqa: PLR0913 - a command line has as many options as it has
+    target: options.Target = None,
+    dataset: options.Datasets = None,
+    model: options.ModelName = None,
+    strategy: options.Strategies = None,
+    watch: options.Watch = None,
+    seeds: options.Seeds = None,
+    limit: options.Limit = None,
+    metric: options.Metrics = None,
+    reference: options.Reference = None,
+    text: options.TextColumn = None,
+    label: options.LabelColumn = None,
+    option: options.Options = None,
+    results: options.Results = Path("results"),
+    format_: options.Format = "rich",
+    processes_per_run: Annotated[int, typer.Option(min=1, help="Processes that share one run.")] = 1,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.")] = False,  # noqa: FBT002
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep what each run would deliver.")] = False,  # noqa: FBT002
+    in_process: Annotated[bool, typer.Option("--in-process", help="No process per run; for a debugger.")] = False,  # noqa: FBT002
+    without: options.Without = None,
+) -> None:
+    """Compare tuning strategies: run what is missing, then print the table.
+
+    The same command again computes nothing; more seeds or strategies compute only what is new.
+    """
+    catalog = load_catalog(without or ())
+    catalog.find(Reporter, format_)
+    asked = options.Asked(
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+    ).plan(catalog)
+    store = Store(results)
+    missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
+    failed = False
+    if missing:
+        launcher = Launcher(
+            results=results,
+            without=tuple(without or ()),
+            processes=processes_per_run,
+            cpu=cpu,
+            keep_models=keep_models,
+            imports=("harness.cli.app", *_imports(asked, catalog)),
+        )
+        if in_process and processes_per_run > 1:
+            message = "--in-process and --processes-per-run exclude each other"
+            raise HarnessError(message)
+        if not in_process:
+            launcher.warm()
+        _check_room(results)
+        _check_data(asked, store, catalog)
+        launch = _in_process(store, catalog, launcher) if in_process else launcher.launch
+        failed = _run(asked, missing, catalog, launch)
+    show_table(asked, store, catalog, format_)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(plan: Plan, missing: list[tuple[str, Run]], catalog: Catalog, launch: Any) -> bool:  # noqa: ANN401 - either way
+    """Compute the runs, telling observers; returns whether any failed."""
+    hook = catalog.plugins.hook
+    failed = False
+    with Progress(total=len(missing), done=len(plan.runs) - len(missing)) as progress:
+        catalog.plugins.register(progress)
+
+        def announced() -> Iterator[Run]:
+            for label, run in missing:
+                hook.harness_run_started(run=run, label=label)
+                yield run
+
+        try:
+            for run, result in launch(announced(), lambda run, event: hook.harness_run_logged(run=run, event=event)):
+                hook.harness_run_finished(run=run, result=result)
+                failed = failed or isinstance(result, Failure)
+        finally:
+            catalog.plugins.unregister(progress)
+    return failed
+
+
+def _in_process(store: Store, catalog: Catalog, launcher: Launcher) -> Any:  # noqa: ANN401 - as Launcher.launch
+    def launch(runs: Iterator[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
+        from harness.engine.worker import perform
+
+        for run in runs:
+            job = Job(run, store.root, launcher.without, cpu=launcher.cpu, keep_model=launcher.keep_models)
+            yield run, perform(job, catalog, lambda event, run=run: log(run, event))  # type: ignore[misc]
+
+    return launch
+
+
+def _done(store: Store, run: Run, *, keep_models: bool) -> bool:
+    return store.outcome(run) is not None and (not keep_models or (store.folder(run) / "model").exists())
+
+
+def _imports(plan: Plan, catalog: Catalog) -> list[str]:
+    """Return the slow modules that the plan's components need."""
+    runs = [arm.runs[0] for arm in plan.arms]
+    components: list[Component] = [catalog.restore(Strategy, run.strategy) for run in runs]
+    components += [catalog.restore(Model, runs[0].model)]
+    components += [catalog.restore(Dataset, problem.dataset) for problem in runs[0].problems]
+    components += [catalog.restore(Task, problem.task) for problem in runs[0].problems]
+    return sorted({name for component in components for name in component.imports})
+
+
+def _check_room(results: Path) -> None:
+    free = shutil.disk_usage(results).free
+    if free < _ROOM_BYTES:
+        message = f"no room on the disk: {free / 1e6:.0f} MB are free at {str(results)!r}, {_ROOM_BYTES / 1e6:.0f} MB are needed"
+        raise HarnessError(message)
+
+
+def _check_data(plan: Plan, store: Store, catalog: Catalog) -> None:
+    """Read all data before the first run, so that a mistake in the last dataset does not cost an hour."""
+    for problem in plan.arms[0].runs[0].problems:
+        sys.stderr.write(f"preparing {problem.dataset.name}\n")
+        prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, store.cache)
+        check_problem(problem, catalog.restore(Task, problem.task), prepared)

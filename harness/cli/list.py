@@ -1,0 +1,83 @@
+"""`harness list`: what the installed plugins offer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from harness.catalog import KINDS, PLURALS, Catalog, load_catalog
+from harness.cli import options
+from harness.contracts import Component
+from harness.errors import unknown
+
+
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help="models, datasets, tasks, strategies, metrics or reporters.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
+    without: options.Without = None,
+) -> None:
+    """List models, datasets, tasks, strategies, metrics and reporters."""
+    catalog = load_catalog(without or ())
+    kinds = list(KINDS) if kind is None else [_singular(kind)]
+    rows = [
+        {
+            "kind": word,
+            "name": name,
+            "summary": summary(offer.component),
+            "plugin": offer.plugin,
+            "distribution": offer.distribution,
+            "missing": missing(catalog, offer.component),
+        }
+        for word in kinds
+        for name, offer in sorted(catalog.offers[word].items())
+    ]
+    if json_:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    else:
+        _print(rows)
+    for state in catalog.states:
+        if state.problem:
+            sys.stderr.write(f"warning: plugin {state.name!r} ({state.distribution}) did not load: {state.problem}\n")
+
+
+def summary(component: type[Component]) -> str:
+    """Return the first line of a component's docstring."""
+    return (component.__doc__ or "").strip().partition("\n")[0]
+
+
+def missing(catalog: Catalog, component: type[Component]) -> str | None:
+    """Return what must be installed before a component can be used; None if nothing, or if that needs parameters."""
+    del catalog
+    try:
+        return component().missing()
+    except ValidationError:
+        return None
+
+
+def _print(rows: list[dict[str, str | None]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("kind", "name", "what it is", "from"):
+        grid.add_column(title, no_wrap=title in {"kind", "name"}, overflow="fold")
+    previous = None
+    for row in rows:
+        if previous not in (None, row["kind"]):
+            grid.add_section()
+        note = f" [yellow](needs: {row['missing']})[/yellow]".replace("finetune-harness[", "finetune-harness\\[") if row["missing"] else ""
+        grid.add_row(row["kind"] if row["kind"] != previous else "", row["name"], f"{row['summary']}{note}", row["distribution"])
+        previous = row["kind"]
+    Console(highlight=False).print(grid)
+
+
+def _singular(word: str) -> str:
+    for kind, plural in PLURALS.items():
+        if word in (kind, plural):
+            return kind
+    raise unknown("kind", word, PLURALS.values())

@@ -1,0 +1,166 @@
+"""Options that several commands share, and the experiment they describe together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.catalog import Catalog
+from harness.contracts import Dataset
+from harness.errors import HarnessError
+from harness.experiment.plan import Plan, default_entries, make_plan
+from harness.experiment.spec import ExperimentSpec, make_spec, read_spec, with_limits, with_overrides
+from harness.records import digest
+
+_ASK = "What is asked"
+_HOW = "How it is run"
+
+Target = Annotated[
+    str | None, typer.Argument(help="An experiment file (.toml), or a data file of texts and labels.", show_default=False)
+]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", "-d", help="Dataset to tune on; repeat for a sequence.", rich_help_panel=_ASK),
+]
+ModelName = Annotated[
+    str | None, typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=_ASK)
+]
+Strategies = Annotated[
+    list[str] | None, typer.Option("--strategy", "-s", help="Strategy to compare; repeat.", rich_help_panel=_ASK)
+]
+Watch = Annotated[
+    list[str] | None,
+    typer.Option("--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=_ASK),
+]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=_ASK)]
+Limit = Annotated[
+    list[str] | None, typer.Option(help="Rows kept of a split, such as train=500,test=1000.", rich_help_panel=_ASK)
+]
+Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Score to show; repeat.", rich_help_panel=_ASK)]
+Reference = Annotated[
+    str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=_ASK)
+]
+TextColumn = Annotated[str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=_ASK)]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label", help="Column of the label in a data file.", rich_help_panel=_ASK)
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", help="Any setting: lora.rank=16, train.epochs=2; repeat.", rich_help_panel=_ASK),
+]
+Results = Annotated[
+    Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=_HOW)
+]
+Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=_HOW)]
+Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=_HOW)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the options of a command ask for."""
+
+    target: str | None = None
+    datasets: Sequence[str] | None = None
+    model: str | None = None
+    strategies: Sequence[str] | None = None
+    watch: Sequence[str] | None = None
+    seeds: str | None = None
+    limit: Sequence[str] | None = None
+    metrics: Sequence[str] | None = None
+    reference: str | None = None
+    text: str | None = None
+    label: str | None = None
+    options: Sequence[str] | None = None
+
+    def plan(self, catalog: Catalog) -> Plan:
+        """Return the plan of what is asked.
+
+        Raises:
+            HarnessError: The options contradict each other or name something that is not there.
+        """
+        return make_plan(self.spec(catalog), catalog)
+
+    def spec(self, catalog: Catalog) -> ExperimentSpec:
+        """Return the experiment: the file's, if there is one, with what the options add."""
+        given = self._given()
+        if self.target is not None and self.target.endswith(".toml"):
+            if self.text or self.label:
+                message = "--text and --label go with a data file, not with an experiment file"
+                raise HarnessError(message)
+            filed = read_spec(Path(self.target))
+            spec = make_spec({**filed.model_dump(exclude_unset=True), **given}, "options") if given else filed
+            base = filed
+        else:
+            spec = base = make_spec({"name": self._name(), **self._defaults(catalog), **given}, "options")
+        spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
+        if spec == base and self.target is not None and self.target.endswith(".toml"):
+            return spec
+        # Another question must not take the place of the file's own table, nor one data file's that of another.
+        return spec.model_copy(update={"name": f"{spec.name}-{digest(spec.model_dump(mode='json'))[:6]}"})
+
+    def _given(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        if self.datasets:
+            given["stages"] = _split(self.datasets)
+        if self.model:
+            given["model"] = self.model
+        if self.strategies:
+            given["strategies"] = _split(self.strategies)
+        if self.watch:
+            given["watch"] = [name for name in _split(self.watch) if name != "none"]
+        if self.seeds:
+            given["seeds"] = _seeds(self.seeds)
+        if self.metrics:
+            given["metrics"] = _split(self.metrics)
+        if self.reference:
+            given["reference"] = self.reference
+        return given
+
+    def _defaults(self, catalog: Catalog) -> dict[str, Any]:
+        """Return what a comparison without an experiment file starts from."""
+        if self.target is not None and self.datasets:
+            message = f"both a data file ({self.target!r}) and --dataset are given: name the data once"
+            raise HarnessError(message)
+        if self.target is None and not self.datasets:
+            message = "nothing to compare on: give an experiment file, a data file, or --dataset"
+            raise HarnessError(message)
+        defaults: dict[str, Any] = {"watch": [entry.name for entry in default_entries(catalog, Dataset, "default_watch")]}
+        if self.target is not None:
+            self._check_data_file(catalog)
+            columns = {"text": self.text, "label": self.label}
+            defaults["stages"] = [
+                {"dataset": self.target, **{key: value for key, value in columns.items() if value is not None}}
+            ]
+        elif self.text or self.label:
+            message = "--text and --label go with a data file: give its path first"
+            raise HarnessError(message)
+        return defaults
+
+    def _check_data_file(self, catalog: Catalog) -> None:
+        target = Path(str(self.target))
+        suffixes = sorted({suffix for cls in catalog.every(Dataset) for suffix in cls.suffixes})
+        if target.suffix.lower() not in suffixes:
+            message = f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(suffixes)})"
+            raise HarnessError(message)
+
+    def _name(self) -> str:
+        if self.target is not None:
+            return Path(self.target).stem
+        return "-".join(name.partition(":")[0] for name in _split(self.datasets or ())) or "comparison"
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """Return names given one by one or with commas between them."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        message = f"--seeds {text!r} is not a list of whole numbers, such as 0,1,2"
+        raise HarnessError(message) from None

@@ -1,0 +1,78 @@
+"""`harness plan`: what would run, what is done, what is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.catalog import load_catalog
+from harness.cli import options
+from harness.records import Run
+from harness.store import Store
+
+
+def plan(  # noqa: PLR0913 - a command line has as many options as it has
+    target: options.Target = None,
+    dataset: options.Datasets = None,
+    model: options.ModelName = None,
+    strategy: options.Strategies = None,
+    watch: options.Watch = None,
+    seeds: options.Seeds = None,
+    limit: options.Limit = None,
+    metric: options.Metrics = None,
+    reference: options.Reference = None,
+    text: options.TextColumn = None,
+    label: options.LabelColumn = None,
+    option: options.Options = None,
+    results: options.Results = Path("results"),
+    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,  # noqa: FBT002
+    without: options.Without = None,
+) -> None:
+    """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing."""
+    catalog = load_catalog(without or ())
+    asked = options.Asked(
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+    ).plan(catalog)
+    store = Store(results) if results.exists() else None
+    states = {run.id: _state(store, run) for _, run in asked.runs}
+    if json_:
+        runs = [
+            {"arm": arm.label, "id": run.id, "state": states[run.id], "run": run.model_dump(mode="json")}
+            for arm, run in asked.runs
+        ]
+        body = {"name": asked.name, "question": asked.question, "reference": asked.reference, "runs": runs}
+        sys.stdout.write(json.dumps(body, indent=2) + "\n")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    first = asked.arms[0].runs[0]
+    console.print(f"[bold]{asked.name}[/bold]  {asked.question}")
+    console.print(f"model {first.model.name}; tuned on {', '.join(p.dataset.name for p in first.stages)}; watched: " + (
+        ", ".join(f"{p.dataset.name} by {p.task.name}" for p in first.watch) or "nothing"))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("arm", "strategy", "learning rate", *(f"seed {run.seed}" for run in asked.arms[0].runs)):
+        grid.add_column(title)
+    for arm in asked.arms:
+        rate = arm.runs[0].train.learning_rate
+        settings = ", ".join(f"{key}={value}" for key, value in arm.runs[0].strategy.params.items())
+        strategy_name = arm.runs[0].strategy.name + (f" ({settings})" if settings else "")
+        grid.add_row(arm.label, strategy_name, "-" if rate is None else f"{rate:g}", *(states[run.id] for run in arm.runs))
+    console.print(grid)
+    missing = sum(state != "done" for state in states.values())
+    console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
+
+
+def _state(store: Store | None, run: Run) -> str:
+    if store is None:
+        return "missing"
+    if store.outcome(run) is not None:
+        return "done"
+    failure = store.failure(run)
+    return failure.status if failure else "missing"

@@ -1,0 +1,84 @@
+"""What is going on: bars in a terminal, a line per run elsewhere. An observer like any plugin's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from harness.hookspecs import hookimpl
+from harness.records import Failure, Outcome, Run
+
+
+class Progress:
+    """Shows the whole grid and the run in hand, on standard error."""
+
+    def __init__(self, total: int, done: int) -> None:
+        """Prepare to show `total` runs, besides `done` that need not be computed."""
+        self._total, self._count, self._label, self._start = total, 0, "", 0.0
+        self._console = Console(stderr=True)
+        self._bars: Bars | None = None
+        self._grid, self._run = TaskID(0), TaskID(0)
+        stored = f"; {done} are stored already" if done else ""
+        self._console.print(f"{total} runs to compute{stored}", highlight=False)
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._console.is_terminal:
+            self._bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._bars.start()
+            self._grid = self._bars.add_task("all runs", total=self._total, note="")
+            self._run = self._bars.add_task("starting", total=None, note="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the show."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    @hookimpl
+    def harness_run_started(self, run: Run, label: str) -> None:
+        """Name the run in hand."""
+        self._label, self._start = f"{label} seed {run.seed}", time.perf_counter()
+        if self._bars is not None:
+            self._bars.reset(self._run, total=None, description=self._label, note="starting")
+
+    @hookimpl
+    def harness_run_logged(self, event: dict[str, object]) -> None:
+        """Say where the run is."""
+        if self._bars is None:
+            return
+        loss = f"  loss {event['loss']:.3f}" if isinstance(event.get("loss"), float) else ""
+        step, steps = event.get("step"), event.get("steps")
+        self._bars.update(
+            self._run,
+            completed=step if isinstance(step, int) else 0,
+            total=steps if isinstance(steps, int) else None,
+            note=f"{event.get('phase', '')}{loss}",
+        )
+
+    @hookimpl
+    def harness_run_finished(self, result: Outcome | Failure) -> None:
+        """Print what came of the run."""
+        self._count += 1
+        if self._bars is not None:
+            self._bars.advance(self._grid)
+        if isinstance(result, Failure):
+            end = f"{result.status}: {result.reason}"
+        else:
+            end = f"done in {time.perf_counter() - self._start:.1f} s"
+        self._console.print(f"[{self._count}/{self._total}] {self._label}: {end}", highlight=False, markup=False, soft_wrap=True)
+        sys.stderr.flush()

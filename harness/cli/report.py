@@ -1,0 +1,39 @@
+"""`harness report`: the table from what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.catalog import load_catalog
+from harness.cli import options
+from harness.cli.tables import show_table
+from harness.errors import HarnessError
+from harness.store import Store
+
+
+def report(  # noqa: PLR0913 - a command line has as many options as it has
+    target: options.Target = None,
+    dataset: options.Datasets = None,
+    model: options.ModelName = None,
+    strategy: options.Strategies = None,
+    watch: options.Watch = None,
+    seeds: options.Seeds = None,
+    limit: options.Limit = None,
+    metric: options.Metrics = None,
+    reference: options.Reference = None,
+    text: options.TextColumn = None,
+    label: options.LabelColumn = None,
+    option: options.Options = None,
+    results: options.Results = Path("results"),
+    format_: options.Format = "rich",
+    without: options.Without = None,
+) -> None:
+    """Print the table from stored runs alone; what has not been computed is blank. Takes what `compare` takes."""
+    if not results.exists():
+        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        raise HarnessError(message)
+    catalog = load_catalog(without or ())
+    asked = options.Asked(
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+    ).plan(catalog)
+    show_table(asked, Store(results), catalog, format_)

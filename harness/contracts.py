@@ -1,0 +1,373 @@
+"""What a model, dataset, task, strategy, metric and reporter IS: subclass one to offer another.
+
+A component is a frozen record whose fields are its parameters. They are checked when an experiment is read, listed
+by `harness describe`, and part of a run's id. Its `name` is what a user types; its `version` is raised whenever its
+numbers change. The first line of its docstring is what `harness list` prints. Importing a plugin must be cheap, so torch,
+transformers, peft, pandas and their like are imported inside methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
+
+from harness.errors import UndefinedError
+from harness.records import ComponentRef, Predictions, Split, Table, TrainConfig
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+Pooling = Literal["mean", "first", "last"]
+
+
+class Component(BaseModel, ABC):
+    """A named, versioned thing a plugin offers; its fields are its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    default: ClassVar[bool] = False
+    """Used where a user names none of this kind."""
+    argument: ClassVar[str | None] = None
+    """The parameter that stands after a colon in `name:argument`."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """Endings of the paths it opens when a user gives one in place of a name; "/" stands for a folder."""
+    locating: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that say where something is, not what: a fingerprint identifies it, and the id leaves them out."""
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Slow modules its methods need: loaded once for all runs, before any clock starts."""
+
+    @classmethod
+    def parse_argument(cls, text: str) -> dict[str, JsonValue]:
+        """Return the parameters that `name:text` stands for."""
+        if cls.argument is None:
+            message = f"{cls.name!r} takes nothing after a colon, but got {text!r}"
+            raise ValueError(message)
+        return {cls.argument: text}
+
+    def missing(self) -> str | None:
+        """Return what must be installed first, as a sentence; None if it can be used."""
+        return None
+
+    def fingerprint(self) -> str | None:
+        """Return a hash of the weights or data behind it; None if its parameters say everything."""
+        return None
+
+    def reference(self) -> ComponentRef:
+        """Return this component as a run's record names it."""
+        params = self.model_dump(mode="json")
+        return ComponentRef(
+            name=self.name,
+            version=self.version,
+            params={key: value for key, value in params.items() if key not in self.locating},
+            location={key: value for key, value in params.items() if key in self.locating},
+            fingerprint=self.fingerprint(),
+        )
+
+
+class ModelSource(NamedTuple):
+    """Where a pretrained model is."""
+
+    path: str
+    """A folder, or a hub id."""
+    revision: str | None
+    sha256: str | None
+    licence: str | None
+
+
+class Model(Component):
+    """A pretrained base model."""
+
+    @abstractmethod
+    def locate(self) -> ModelSource:
+        """Return where the model is, without loading it.
+
+        Raises:
+            HarnessError: It is not there, or is not what it claims to be.
+        """
+
+    def fingerprint(self) -> str | None:
+        """Return the sha256 of the weights, or the revision where only a hub knows them."""
+        source = self.locate()
+        return source.sha256 or source.revision
+
+    def config(self) -> PretrainedConfig:
+        """Return the model's configuration, without its weights."""
+        import transformers
+
+        source = self.locate()
+        config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
+            source.path, revision=source.revision or "main", trust_remote_code=False
+        )
+        return config
+
+    def load(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+        """Return the model under the head of `transformers.<auto_class>`; weights only from safetensors.
+
+        Args:
+            auto_class: For example `"AutoModelForSequenceClassification"`.
+            settings: What `from_pretrained` takes, such as `num_labels`.
+        """
+        import transformers
+
+        source = self.locate()
+        loader = getattr(transformers, auto_class)
+        model: PreTrainedModel = loader.from_pretrained(
+            source.path, revision=source.revision or "main", use_safetensors=True, trust_remote_code=False, **settings
+        )
+        return model
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the model's tokenizer, with a pad token."""
+        import transformers
+
+        source = self.locate()
+        tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+            source.path, revision=source.revision or "main", trust_remote_code=False
+        )
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+
+class Loader(Protocol):
+    """Loads a run's base model under a head, with the run's settings."""
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration; `architectures` names the heads it was published with."""
+
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+        """Return the model under the head of `transformers.<auto_class>`, as `Model.load` does."""
+
+
+class Facts(NamedTuple):
+    """What a dataset says of itself."""
+
+    classes: tuple[str, ...] | None = None
+    """Class names in the order of their label numbers; None where there are no classes."""
+    licence: str | None = None
+    citation: str | None = None
+
+
+class Dataset(Component):
+    """Named data. A subclass reads it; the harness splits, limits and caches it."""
+
+    task: ClassVar[str]
+    """The task it is tuned on unless an experiment says otherwise."""
+    watch_task: ClassVar[str]
+    """The task it is watched by unless an experiment says otherwise."""
+    default_watch: ClassVar[bool] = False
+    """Watched where a user brings data and names nothing to watch."""
+
+    limit: dict[Split, PositiveInt] = Field({}, description="rows kept of each split, in its own class proportions")
+    test_share: float = Field(0.2, gt=0, lt=1, description="carved from train where there is no test split")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="carved from train where there is no validation split")
+    split_seed: NonNegativeInt = Field(0, description="of carving and limiting; the same for every run")
+
+    @abstractmethod
+    def read(self) -> Mapping[Split, datasets.Dataset]:
+        """Return the splits there are, whole and in their own order; at least `train`.
+
+        Columns: `text`, optionally `text_pair`, and what the task needs, such as `label` (a number from 0).
+
+        Raises:
+            HarnessError: The data is missing or is not what its parameters say.
+        """
+
+    def facts(self) -> Facts:
+        """Return classes, licence and citation. Called after `read` on the same component."""
+        return Facts()
+
+
+class View(Protocol):
+    """A dataset as a model sees it at one moment of a run."""
+
+    @property
+    def facts(self) -> Facts:
+        """What the dataset says of itself."""
+
+    @property
+    def before(self) -> Predictions | None:
+        """What the same evaluation gave before tuning; None when this is that evaluation."""
+
+    def ids(self, split: Split) -> NDArray[Any]:
+        """Return the items' unique ids, `[n]`."""
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return what is right for each item, `[n, ...]`.
+
+        Raises:
+            UndefinedError: The data says nothing of the kind.
+        """
+
+    def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
+        """Return the body's last hidden states, pooled over each text's tokens, `[n, width]`, float32."""
+
+    def outputs(self, split: Split) -> NDArray[Any]:
+        """Return the task's prediction for each item through its head, `[n, ...]`."""
+
+
+class Task(Component):
+    """How a base model becomes a model for a problem, and rows become batches and predictions."""
+
+    watchable: ClassVar[bool] = False
+    """Whether a model can be measured by it before any tuning."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Metrics shown unless an experiment names others; the first is the one choices are made by."""
+
+    def build(self, load: Loader, facts: Facts) -> PreTrainedModel | None:
+        """Return the base model under the head this task needs; None if it needs only the body.
+
+        Raises:
+            UndefinedError: The model has no such head; the message says why.
+        """
+        del load, facts
+        return None
+
+    def check(self, facts: Facts, columns: Sequence[str]) -> str | None:
+        """Return why data with these facts and columns cannot be used, as a sentence; None if it can."""
+        del facts
+        return None if "text" in columns else f"needs a column 'text', but the data has: {', '.join(columns)}"
+
+    def encode(
+        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
+    ) -> dict[str, list[Any]]:
+        """Return model inputs, one list entry per row, with a column `truncated` of booleans."""
+        pairs = rows.get("text_pair")
+        encoded = tokenizer(rows["text"], pairs, truncation=True, max_length=max_length)
+        columns = {key: list(encoded[key]) for key in encoded}
+        if "label" in rows:
+            columns["labels"] = list(rows["label"])
+        columns["truncated"] = [bool(encoding.overflowing) for encoding in encoded.encodings or ()]
+        return columns
+
+    def collate(
+        self, items: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
+    ) -> Mapping[str, torch.Tensor]:
+        """Return one batch, padded to its longest item: a tensor `[b, ...]` per column of `encode`."""
+        return tokenizer.pad(dict(items), return_tensors="pt")
+
+    def weight(self, items: Mapping[str, list[Any]]) -> int:
+        """Return how many things the loss of these items is a sum over."""
+        return len(items["input_ids"])
+
+    def loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the summed loss of a batch, a scalar; the loop divides it by the whole batch's `weight`."""
+        message = f"task {self.name!r} is only for watching: nothing can be tuned on it"
+        raise UndefinedError(message)
+
+    def predict(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the prediction for each item of a batch, `[b, ...]`."""
+        message = f"task {self.name!r} predicts nothing item by item"
+        raise UndefinedError(message)
+
+    def evaluate(self, view: View) -> Predictions:
+        """Return predictions on the test split; what a metric will score.
+
+        Raises:
+            UndefinedError: There is nothing to measure here; the message says why.
+        """
+        return Predictions(view.outputs("test"), view.targets("test"), view.ids("test"))
+
+
+class Stage(Protocol):
+    """What a strategy is handed: one dataset to tune on, the model, and the loop."""
+
+    index: int
+    """0 for the first stage of the run."""
+    seed: int
+    facts: Facts
+    config: TrainConfig
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The body under this stage's head, as the stages before left it."""
+
+    @property
+    def body(self) -> nn.Module:
+        """The pretrained part, shared by every head of the run: tune it in place."""
+
+    @property
+    def head(self) -> nn.ModuleList:
+        """The modules of `model` outside the body: what a stage always trains."""
+
+    def fit(self, model: nn.Module) -> nn.Module:
+        """Train what requires a gradient with the run's settings, and return the same model."""
+
+    def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
+        """Return the body's pooled features, `[n, width]`; kept and shared while the body is as published."""
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return what is right for each item, `[n, ...]`."""
+
+    def head_on_features(self, head: nn.Module, pooling: Pooling = "mean") -> nn.Module:
+        """Return a model that puts `head` (`[b, width] -> [b, classes]`) on the body's pooled features."""
+
+    def ship(self, model: nn.Module) -> None:
+        """Declare `model` as what would be delivered, saved by its own `save_pretrained`.
+
+        Only needed where that differs from what `tune` returns: an adapter, before it is merged.
+        """
+
+
+class Strategy(Component):
+    """A way of adapting a model."""
+
+    role: ClassVar[Literal["floor", "reference", "contender"]] = "contender"
+    """`floor`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
+    defaults: ClassVar[Mapping[str, JsonValue]] = {}
+    """Training settings this strategy wants other values for, such as its own learning rate."""
+
+    @abstractmethod
+    def tune(self, stage: Stage) -> nn.Module:
+        """Return the model tuned on the stage; it must answer the task's `predict`."""
+
+
+class Metric(Component):
+    """A pure function of stored predictions."""
+
+    title: ClassVar[str]
+    """Its column's heading."""
+    unit: ClassVar[str] = ""
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+
+    @abstractmethod
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the score of `outputs` `[n, ...]` against `targets` `[n, ...]`.
+
+        Raises:
+            UndefinedError: The score has no value on these predictions; the message says why.
+        """
+
+
+class Reporter(Component):
+    """A way of writing a table."""
+
+    suffix: ClassVar[str]
+    """Ending of the file it writes, such as `".md"`."""
+
+    @abstractmethod
+    def render(self, table: Table) -> str:
+        """Return the table as text."""
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """Return one sha256 over the contents of files: of one file, its own; of several, of their hashes in order."""
+    hashes = []
+    for path in paths:
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()

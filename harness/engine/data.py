@@ -1,0 +1,243 @@
+"""From what a dataset plugin reads to the splits a run uses, and from texts to tokens. Both are kept on disk.
+
+No text stands in two splits: a text of the test split is taken out of the others, one of the validation split out of
+train. A split that is missing is carved from train, class by class, all rows of one text together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts import Dataset, Facts, Task
+from harness.errors import HarnessError, UndefinedError
+from harness.records import SPLITS, ComponentRef, Problem, Split, digest
+from harness.store import dump, replacing
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+# Raised when splitting or limiting changes, so that what an older version kept is not used.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset's splits as a run uses them; memory-mapped."""
+
+    key: str
+    splits: Mapping[Split, datasets.Dataset]
+    facts: Facts
+    moved: int
+    """Rows left out because their text is in another split."""
+
+
+def prepare(dataset: Dataset, reference: ComponentRef, cache: Path) -> Prepared:
+    """Return the dataset's splits: read, separated, carved and limited, or as an earlier call kept them.
+
+    Raises:
+        HarnessError: The data is not what its parameters say, or there is too little of it.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()  # our own progress says what is going on
+    key = digest([_FORMAT, reference.model_dump(mode="json", exclude={"location"})])[:16]
+    folder = cache / "data" / key
+
+    def build(target: Path) -> None:
+        splits, moved = _split(dataset, dict(dataset.read()))
+        for name, rows in splits.items():
+            rows.save_to_disk(target / name)
+        facts = dataset.facts()
+        (target / "facts.json").write_text(
+            dump({"classes": facts.classes, "licence": facts.licence, "citation": facts.citation, "moved": moved}),
+            encoding="utf-8",
+        )
+
+    build_once(folder, build)
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    classes = None if facts["classes"] is None else tuple(facts["classes"])
+    return Prepared(
+        key=key,
+        splits={name: datasets.load_from_disk(folder / name) for name in SPLITS},
+        facts=Facts(classes, facts["licence"], facts["citation"]),
+        moved=facts["moved"],
+    )
+
+
+def check_problem(problem: Problem, task: Task, prepared: Prepared) -> None:
+    """Make sure that the task can be made of the data.
+
+    Raises:
+        HarnessError: It cannot; says why.
+    """
+    reason = task.check(prepared.facts, prepared.splits["train"].column_names)
+    if reason is not None:
+        message = f"dataset {problem.dataset.name!r} does not suit task {problem.task.name!r}: {reason}"
+        raise HarnessError(message)
+
+
+class Tokens:
+    """The encoded splits of one problem; each is made when first asked for."""
+
+    def __init__(  # noqa: PLR0913 - all of it decides what the tokens are
+        self,
+        prepared: Prepared,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        tokenizer_key: str,
+        max_length: int,
+        cache: Path,
+    ) -> None:
+        """Remember what to encode, and how."""
+        self.prepared, self.task, self.tokenizer = prepared, task, tokenizer
+        self._max_length, self._cache = max_length, cache
+        self._key = [prepared.key, task.reference().model_dump(mode="json"), tokenizer_key, max_length]
+        self._splits: dict[Split, datasets.Dataset] = {}
+
+    def key(self, split: Split) -> list[Any]:
+        """Return what identifies a split's tokens."""
+        return [*self._key, split]
+
+    def split(self, split: Split) -> datasets.Dataset:
+        """Return the encoded split, rows in the order of the data."""
+        import datasets
+
+        if split not in self._splits:
+            folder = self._cache / "tokens" / digest(self.key(split))[:16]
+
+            def build(target: Path) -> None:
+                rows = self.prepared.splits[split]
+                columns = [name for name in rows.column_names if name != "id"]
+                rows.map(self._encode, batched=True, remove_columns=columns, keep_in_memory=True).save_to_disk(target)
+
+            build_once(folder, build)
+            self._splits[split] = datasets.load_from_disk(folder)
+        return self._splits[split]
+
+    def ids(self, split: Split) -> NDArray[Any]:
+        """Return the items' ids, `[n]`."""
+        return np.asarray(self.split(split).with_format("numpy")["id"][:])
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return what is right for each item, `[n, ...]`.
+
+        Raises:
+            UndefinedError: The data has no labels.
+        """
+        rows = self.split(split)
+        if "labels" not in rows.column_names:
+            message = "the data has no labels"
+            raise UndefinedError(message)
+        return np.asarray(rows.with_format("numpy")["labels"][:])
+
+    def truncated(self, split: Split) -> int:
+        """Return how many texts were cut; 0 if the split has not been used."""
+        return int(sum(self._splits[split]["truncated"][:])) if split in self._splits else 0
+
+    def _encode(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return self.task.encode(rows, self.tokenizer, self._max_length)
+
+
+def build_once(folder: Path, build: Callable[[Path], None]) -> None:
+    """Make a cached folder if it is not there: beside its place, then renamed, so that it is whole or absent."""
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        build(temporary)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            # Another process was faster; what it made is the same.
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int]:
+    import datasets
+
+    if not len(raw.get("train", ())):
+        message = f"dataset {dataset.name!r} has no rows to train on"
+        raise HarnessError(message)
+    present = [name for name in SPLITS if name in raw]
+    table = datasets.concatenate_datasets([raw[name] for name in present])
+    table = table.add_column("id", np.arange(len(table)))
+    keys = _text_keys(table)
+    labels = np.asarray(table["label"][:]) if "label" in table.column_names else np.zeros(len(table), dtype=np.int64)
+    starts = np.cumsum([0, *(len(raw[name]) for name in present)])
+    rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
+
+    moved = 0
+    for lower, uppers in (("validation", ("test",)), ("train", ("test", "validation"))):
+        if lower in rows:
+            kept = rows[lower][~np.isin(keys[rows[lower]], np.concatenate([keys[rows[u]] for u in uppers if u in rows] or [[]]))]
+            moved += len(rows[lower]) - len(kept)
+            rows[lower] = kept
+    random = np.random.default_rng(dataset.split_seed)
+    for name, share in (("test", dataset.test_share), ("validation", dataset.validation_share)):
+        if name not in rows:
+            rows[name] = _carve(rows["train"], keys, labels, share, random)
+            rows["train"] = np.setdiff1d(rows["train"], rows[name])
+    for name in SPLITS:
+        if not len(rows[name]):
+            message = f"dataset {dataset.name!r} is too small: its {name} split would be empty"
+            raise HarnessError(message)
+        if name in dataset.limit:
+            rows[name] = _limit(rows[name], labels, dataset.limit[name], random)
+    return {name: table.select(rows[name]) for name in SPLITS}, moved
+
+
+def _text_keys(table: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a datasets.Dataset
+    """Return one number per row, `[n]`, equal where the texts are equal but for case and white space."""
+    texts = [" ".join(text.lower().split()) for text in table["text"]]
+    if "text_pair" in table.column_names:
+        texts = [f"{text}\0{' '.join(pair.lower().split())}" for text, pair in zip(texts, table["text_pair"], strict=True)]
+    codes: dict[str, int] = {}
+    return np.array([codes.setdefault(text, len(codes)) for text in texts])
+
+
+def _carve(
+    rows: NDArray[np.int64], keys: NDArray[np.int64], labels: NDArray[np.int64], share: float, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the rows, `[k]`, of a random share of each class's texts."""
+    _, first = np.unique(keys[rows], return_index=True)
+    texts = rows[np.sort(first)]
+    taken = []
+    for label in np.unique(labels[texts]):
+        of_class = texts[labels[texts] == label]
+        taken.append(random.permutation(of_class)[: round(share * len(of_class))])
+    return rows[np.isin(keys[rows], keys[np.concatenate(taken)])]
+
+
+def _limit(
+    rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return at most `limit` of the rows, in their order, with the classes' proportions kept by largest remainders."""
+    if limit >= len(rows):
+        return rows
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    exact = counts * limit / len(rows)
+    quota = np.floor(exact).astype(np.int64)
+    for position in np.argsort(quota - exact, kind="stable")[: limit - quota.sum()]:
+        quota[position] += 1
+    taken = [random.permutation(rows[labels[rows] == label])[:count] for label, count in zip(classes, quota, strict=True)]
+    return np.sort(np.concatenate(taken))
+
+
+def keep_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array to a cache, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

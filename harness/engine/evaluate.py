@@ -1,0 +1,63 @@
+"""The view of a dataset that tasks measure a model through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness.contracts import Facts, Pooling
+from harness.engine.features import FeatureHead, Features
+from harness.engine.forward import forward
+from harness.engine.session import Session
+from harness.errors import UndefinedError
+from harness.records import Predictions, Split
+
+
+class DataView:
+    """One problem as a model sees it at one moment."""
+
+    def __init__(
+        self, session: Session, features: Features, problem: int, model: nn.Module | None, before: Predictions | None
+    ) -> None:
+        """Look at a problem through `model`, or through the body alone where that is None."""
+        self._session, self._features, self._problem, self._model = session, features, problem, model
+        self._before = before
+
+    @property
+    def facts(self) -> Facts:
+        """What the dataset says of itself."""
+        return self._session.tokens[self._problem].prepared.facts
+
+    @property
+    def before(self) -> Predictions | None:
+        """What the same evaluation gave before tuning."""
+        return self._before
+
+    def ids(self, split: Split) -> NDArray[Any]:
+        """Return the items' ids, `[n]`."""
+        return self._session.tokens[self._problem].ids(split)
+
+    def targets(self, split: Split) -> NDArray[Any]:
+        """Return what is right for each item, `[n, ...]`."""
+        return self._session.tokens[self._problem].targets(split)
+
+    def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
+        """Return the body's pooled features, `[n, width]`."""
+        return self._features.get(self._problem, split, pooling).array
+
+    def outputs(self, split: Split) -> NDArray[Any]:
+        """Return the task's prediction for each item, `[n, ...]`."""
+        model, task = self._model, self._session.tokens[self._problem].task
+        if model is None:
+            message = f"task {task.name!r} has no head on this model"
+            raise UndefinedError(message)
+        if isinstance(model, FeatureHead):
+            # The same computation as a pass through the whole model, from features that may be there already.
+            features = torch.from_numpy(np.asarray(self.features(split, model.pooling))).to(self._session.accelerator.device)
+            with torch.no_grad():
+                return model.head(features).float().cpu().numpy()
+        return forward(self._session, self._problem, split, model, lambda batch: task.predict(model, batch))

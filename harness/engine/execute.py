@@ -1,0 +1,231 @@
+"""One run, from its record to its outcome and predictions: the story of a run, in order."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import accelerate
+import numpy as np
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+
+from harness.catalog import Catalog
+from harness.contracts import Dataset, Metric, Model, Strategy, Task
+from harness.engine.data import Tokens, check_problem, prepare
+from harness.engine.evaluate import DataView
+from harness.engine.features import Features
+from harness.engine.meter import Meter, merge_phases
+from harness.engine.models import RunLoader, body_digest, build_heads
+from harness.engine.session import Session
+from harness.engine.stage import RunStage
+from harness.errors import UndefinedError
+from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, SplitNote, digest
+from harness.store import replacing
+
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
+
+
+class Finished(NamedTuple):
+    """What a run leaves behind."""
+
+    outcome: Outcome
+    predictions: dict[tuple[int, int], Predictions]
+    """By (moment, problem)."""
+
+
+def execute(  # noqa: PLR0913 - what a run is, and where everything goes
+    run: Run,
+    catalog: Catalog,
+    accelerator: accelerate.Accelerator,
+    cache: Path,
+    model_folder: Path,
+    log: Callable[[dict[str, Any]], None],
+) -> Finished:
+    """Compute a run.
+
+    Args:
+        run: What is asked.
+        catalog: Where its components come from.
+        accelerator: The device and processes it has.
+        cache: Where data, tokens and features are shared with other runs.
+        model_folder: Where what would be delivered is written.
+        log: Told where the run is.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    phases: list[str] = []
+
+    def enter(phase: str) -> None:
+        phases[:] = [phase]
+        log({"phase": phase})
+
+    meter = Meter(accelerator.device, enter)
+    session = _open(run, catalog, accelerator, cache, meter, lambda event: log({"phase": phases[0], **event}))
+    strategy = catalog.restore(Strategy, run.strategy)
+    scorer = _Scorer(session, Features(session))
+    scorer.score(moment=0)
+    for index, problem in enumerate(run.stages):
+        metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
+        stage = RunStage(session, scorer.features, index, metric, model_folder)
+        # Dropout must not be the same in every process, and every stage draws its own.
+        torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
+        with meter.phase("tune"):
+            tuned = strategy.tune(stage)
+        scorer.learned(tuned)
+        scorer.score(moment=index + 1)
+    if stage.ship_bytes is None:
+        stage.ship(tuned)
+    model = session.heads.models[len(run.stages) - 1] or session.heads.body
+    outcome = Outcome(
+        run_id=run.id,
+        started=started,
+        phases=merge_phases(gather_object([meter.phases()])),
+        wall_seconds=time.perf_counter() - clock,
+        shared_seconds=session.shared_seconds,
+        parameters_total=sum(parameter.numel() for parameter in model.parameters()),
+        parameters_trained=stage.trained(tuned),
+        ship_bytes=stage.ship_bytes or 0,
+        steps=session.steps,
+        examples=session.examples,
+        evaluations=scorer.evaluations(),
+        data=tuple(_data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)),
+        device=_describe(accelerator.device),
+        processes=session.processes,
+        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        plugins=_plugins(run, catalog),
+    )
+    return Finished(outcome, scorer.predictions)
+
+
+def _open(  # noqa: PLR0913 - the parts of a session
+    run: Run,
+    catalog: Catalog,
+    accelerator: accelerate.Accelerator,
+    cache: Path,
+    meter: Meter,
+    log: Callable[[dict[str, Any]], None],
+) -> Session:
+    """Read the data and load the model; the seed decides the new heads' weights."""
+    with meter.phase("tokenise"):
+        model = catalog.restore(Model, run.model)
+        tokenizer = model.tokenizer()
+        tokenizer_key = digest(run.model.model_dump(mode="json", exclude={"location"}))
+        tokens = []
+        for problem in run.problems:
+            task = catalog.restore(Task, problem.task)
+            prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache)
+            check_problem(problem, task, prepared)
+            tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache))
+    with meter.phase("load"):
+        accelerate.utils.set_seed(run.seed)
+        loader = RunLoader(model, run.train)
+        facts = [item.prepared.facts for item in tokens]
+        heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
+        published = body_digest(heads.body)
+    return Session(run, accelerator, meter, cache, log, heads, tokens, published)
+
+
+class _Scorer:
+    """Fills the score matrix's predictions, moment by moment."""
+
+    def __init__(self, session: Session, features: Features) -> None:
+        self.features = features
+        self.predictions: dict[tuple[int, int], Predictions] = {}
+        self._session = session
+        self._tuned: list[nn.Module] = []
+        self._undefined: dict[tuple[int, int], str] = dict(
+            ((0, problem), reason) for problem, reason in session.heads.undefined.items()
+        )
+
+    def learned(self, tuned: nn.Module) -> None:
+        """Take what the next stage was tuned to."""
+        self._tuned.append(tuned)
+        self.features.look()
+
+    def score(self, moment: int) -> None:
+        """Predict everything that can be predicted now."""
+        run, heads = self._session.run, self._session.heads
+        for problem, tokens in enumerate(self._session.tokens):
+            stage = problem < len(run.stages)
+            if stage and problem >= len(self._tuned) and not tokens.task.watchable:
+                continue  # Its head knows nothing before its own stage.
+            if problem in heads.undefined:
+                self._undefined[moment, problem] = heads.undefined[problem]
+                continue
+            model = self._tuned[problem] if problem < len(self._tuned) and stage else heads.models[problem]
+            with self._session.meter.phase("test" if stage else "watch"):
+                try:
+                    self.predictions[moment, problem] = self._predict(moment, problem, model)
+                except UndefinedError as error:
+                    self._undefined[moment, problem] = str(error)
+
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Return which cells of the score matrix there are, and why others are not."""
+        defined = [Evaluation(moment=m, problem=p, items=len(found.ids)) for (m, p), found in self.predictions.items()]
+        undefined = [Evaluation(moment=m, problem=p, undefined=why) for (m, p), why in self._undefined.items()]
+        return (*defined, *undefined)
+
+    def _predict(self, moment: int, problem: int, model: nn.Module | None) -> Predictions:
+        tokens = self._session.tokens[problem]
+        before = self.predictions.get((0, problem))
+        if moment > 0:
+            return tokens.task.evaluate(DataView(self._session, self.features, problem, model, before))
+        # Before tuning, every run of this model sees the same: measured once, and shared by all arms and seeds.
+        precision = self._session.run.train.precision
+        key = digest([self._session.published, tokens.key("test"), precision])[:16]
+        path = self._session.cache / "base" / f"{key}.npz"
+        if self._session.agree(path.exists()):
+            with np.load(path, allow_pickle=False) as kept:
+                return Predictions(kept["outputs"], kept["targets"], kept["ids"])
+        made = tokens.task.evaluate(DataView(self._session, self.features, problem, model, None))
+        if self._session.rank == 0:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, outputs=made.outputs, targets=made.targets, ids=made.ids)
+        return made
+
+
+def _data_note(tokens: Tokens, name: str) -> DataNote:
+    facts = tokens.prepared.facts
+    return DataNote(
+        dataset=name,
+        splits={
+            split: SplitNote(items=len(rows), truncated=tokens.truncated(split))
+            for split, rows in tokens.prepared.splits.items()
+        },
+        classes=None if facts.classes is None else len(facts.classes),
+        moved=tokens.prepared.moved,
+        licence=facts.licence,
+    )
+
+
+def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
+    """Return the distribution and version of every plugin the run used, by component."""
+    references = [(Model, run.model), (Strategy, run.strategy)]
+    references += [(Dataset, problem.dataset) for problem in run.problems]
+    references += [(Task, problem.task) for problem in run.problems]
+    return {
+        reference.name: catalog.offer(catalog.restore(kind, reference)).distribution  # type: ignore[type-abstract]
+        for kind, reference in references
+    }
+
+
+def _describe(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU"
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU {name} ({cores} cores)"

@@ -1,0 +1,126 @@
+"""What a body makes of texts, computed once for as long as the body does not change.
+
+That a body is unchanged is noticed, not declared: features are known by the digest of its weights. Those of the body as
+published are kept on disk, memory-mapped, for every run, seed and head; those of a tuned body only in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from harness.contracts import Pooling
+from harness.engine.data import keep_array
+from harness.engine.forward import forward
+from harness.engine.models import body_digest
+from harness.engine.session import Session
+from harness.records import Split, digest
+from harness.store import dump, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Raised when features change, so that what an older version kept is not used.
+_FORMAT = 1
+
+
+class Extracted(NamedTuple):
+    """Features, and what they would have cost."""
+
+    array: NDArray[Any]
+    """`[n, width]`, float32."""
+    shared_seconds: float
+    """What extracting them took an earlier run; 0 if this run extracted them."""
+
+
+class Features:
+    """The features of a run's body as it was when last looked at."""
+
+    def __init__(self, session: Session) -> None:
+        """Look at the body as it is now."""
+        self._session = session
+        self._kept: dict[str, Extracted] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Notice whether the body has changed; to be called after anything that may have changed it."""
+        self._digest = body_digest(self._session.heads.body)
+
+    def get(self, problem: int, split: Split, pooling: Pooling) -> Extracted:
+        """Return the pooled features of a problem's split."""
+        session = self._session
+        precision = session.run.train.precision
+        key = digest([_FORMAT, self._digest, session.tokens[problem].key(split), pooling, precision])[:16]
+        if key not in self._kept:
+            path = session.cache / "features" / f"{key}.npy"
+            published = self._digest == session.published
+            # One process decides for all, or some would extract together while others read.
+            if session.agree(published and path.exists()):
+                seconds = json.loads(_beside(path).read_text(encoding="utf-8"))["seconds"]
+                self._kept[key] = Extracted(np.load(path, mmap_mode="r", allow_pickle=False), seconds)
+            else:
+                self._kept[key] = Extracted(self._extract(problem, split, pooling, path if published else None), 0.0)
+        return self._kept[key]
+
+    def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
+        session, body = self._session, self._session.heads.body
+        start = time.perf_counter()
+        array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
+        if path is not None and session.rank == 0:
+            # The array last: its presence means that its note is there.
+            write_atomically(_beside(path), dump({"seconds": time.perf_counter() - start}))
+            keep_array(path, array)
+        return array
+
+
+class FeatureHead(nn.Module):
+    """A head on a body's pooled features."""
+
+    def __init__(self, body: nn.Module, head: nn.Module, pooling: Pooling) -> None:
+        """Put `head` (`[b, width] -> [b, classes]`) on `body`."""
+        super().__init__()
+        self.body, self.head, self.pooling = body, head, pooling
+
+    def forward(self, **batch: torch.Tensor) -> Any:  # noqa: ANN401 - transformers' own output
+        """Return the head's output as `logits`, `[b, classes]`."""
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        return SequenceClassifierOutput(logits=self.head(pooled(self.body, batch, self.pooling)))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write what is new over the published body: the head and how features are pooled for it."""
+        from safetensors.torch import save_file
+
+        save_file(self.head.state_dict(), Path(folder) / "head.safetensors")
+        write_atomically(Path(folder) / "head.json", dump({"pooling": self.pooling}))
+
+
+def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling) -> torch.Tensor:
+    """Return the body's last hidden states pooled over each text's tokens, `[b, width]`.
+
+    Args:
+        body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`.
+        batch: With `attention_mask`, `[b, tokens]`, 1 where there is a token.
+        pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (what a decoder has read last).
+    """
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    hidden: torch.Tensor = body(**inputs).last_hidden_state
+    mask = inputs["attention_mask"]
+    if pooling == "mean":
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if pooling == "first":
+        return hidden[torch.arange(len(hidden)), mask.argmax(1)]
+    last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+    return hidden[torch.arange(len(hidden)), last]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")

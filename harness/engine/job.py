@@ -1,0 +1,33 @@
+"""What a run's process is told. Free of torch, so that the command that starts it is too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from harness.records import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process's share of one run."""
+
+    run: Run
+    results: Path
+    without: tuple[str, ...] = ()
+    processes: int = 1
+    rank: int = 0
+    port: int = 0
+    """Where the processes of a run meet; 0 if there is one."""
+    device: int | None = None
+    """Which accelerator to use; None for accelerate's choice."""
+    cpu: bool = False
+    keep_model: bool = False
+
+
+def start(job: Job, connection: Connection) -> None:
+    """Begin, in the new process."""
+    from harness.engine.worker import work
+
+    work(job, connection)

@@ -1,0 +1,91 @@
+"""A run's model: one body, shared by the heads of all its problems.
+
+Every head is the library's own class, so that a tuned model loads with plain transformers. Each is loaded with its own
+pretrained weights, then all are given the same body; what tuning does to the body, every head sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness.contracts import Facts, Model, Task
+from harness.errors import UndefinedError
+from harness.records import TrainConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+# What configurations call the dropout of attention weights, by model family.
+_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
+
+
+class RunLoader:
+    """Loads a base model with a run's settings."""
+
+    def __init__(self, model: Model, train: TrainConfig) -> None:
+        """Remember what to load, and how."""
+        self.config: PretrainedConfig = model.config()
+        self._model = model
+        names = [name for name in _ATTENTION_DROPOUT if hasattr(self.config, name)]
+        dropout = train.attention_dropout
+        self._settings: dict[str, Any] = {} if dropout is None else dict.fromkeys(names, dropout)
+
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+        """Return the model under the head of `transformers.<auto_class>`."""
+        return self._model.load(auto_class, **{**self._settings, **settings})
+
+
+@dataclass
+class Heads:
+    """The models of a run's problems, over one body."""
+
+    body: PreTrainedModel
+    models: list[PreTrainedModel | None]
+    """For each problem its model; None where its task needs only the body, or has no head to measure."""
+    undefined: dict[int, str] = field(default_factory=dict)
+    """For a problem whose head this model does not have, why."""
+
+
+def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts], device: torch.device) -> Heads:
+    """Return a model for each task, all sharing one body, on the device."""
+    models: list[PreTrainedModel | None] = []
+    undefined: dict[int, str] = {}
+    for position, (task, fact) in enumerate(zip(tasks, facts, strict=True)):
+        try:
+            models.append(task.build(loader, fact))
+        except UndefinedError as error:
+            undefined[position] = str(error)
+            models.append(None)
+    with_head = [model for model in models if model is not None]
+    # The largest, because one class may leave out a part of the body that another needs, such as BERT's pooler.
+    bodies = [model.base_model for model in with_head] or [loader("AutoModel")]
+    body = max(bodies, key=lambda candidate: sum(parameter.numel() for parameter in candidate.parameters()))
+    for model in with_head:
+        setattr(model, model.base_model_prefix, body)
+        model.tie_weights()
+    # Moved once, here, and never under inference_mode: parameters first placed there could not be trained later.
+    body.to(device)
+    for model in with_head:
+        model.to(device)
+    return Heads(body, models, undefined)
+
+
+def head_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the modules of a model outside its body."""
+    return nn.ModuleList(child for name, child in model.named_children() if name != model.base_model_prefix)
+
+
+def body_digest(body: nn.Module) -> str:
+    """Return a hash of the body's weights and of their names: equal only where the body computes the same."""
+    total = hashlib.sha256()
+    for name, tensor in body.state_dict().items():
+        data = tensor.detach().to("cpu").contiguous()
+        total.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        total.update(memoryview(data.flatten().view(torch.uint8).numpy()))
+    return total.hexdigest()

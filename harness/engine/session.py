@@ -1,0 +1,80 @@
+"""What the parts of one run share: settings, processes, meter, and the body with its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from numpy.typing import NDArray
+
+from harness.engine.data import Tokens
+from harness.engine.meter import Meter
+from harness.engine.models import Heads
+from harness.records import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class Session:
+    """A run under way in one process."""
+
+    run: Run
+    accelerator: Accelerator
+    meter: Meter
+    cache: Path
+    log: Callable[[dict[str, Any]], None]
+    """Told where the run is."""
+    heads: Heads
+    tokens: Sequence[Tokens]
+    """For each problem."""
+    published: str
+    """Digest of the body as it was loaded."""
+    shared_seconds: float = 0.0
+    """What extracting the features that tuning read from the cache took when it was done."""
+    trained: dict[int, nn.Parameter] = field(default_factory=dict)
+    """The parameters the present stage has trained, by identity; held, so that no identity is used again."""
+    steps: int = 0
+    examples: int = 0
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the run."""
+        return int(self.accelerator.num_processes)
+
+    def agree(self, value: bool) -> bool:  # noqa: FBT001 - a decision is what it is about
+        """Return the first process's value, in every process."""
+        values = [value]
+        broadcast_object_list(values)
+        return values[0]
+
+    def gather(self, parts: Sequence[tuple[NDArray[np.int64], NDArray[Any]]], n: int) -> NDArray[Any]:
+        """Return the rows that all processes computed, `[n, ...]`, in order.
+
+        Args:
+            parts: Row numbers `[b]` and what was computed for them `[b, ...]`, from this process.
+            n: How many rows there must be.
+
+        Raises:
+            RuntimeError: A row is missing or was computed twice.
+        """
+        everything = gather_object(list(parts))
+        rows = np.concatenate([numbers for numbers, _ in everything])
+        if len(rows) != n or len(np.unique(rows)) != n:
+            message = f"{len(rows)} predictions of {len(np.unique(rows))} items came back for {n} items"
+            raise RuntimeError(message)
+        values = np.concatenate([array for _, array in everything])
+        result = np.empty_like(values)
+        result[rows] = values
+        return result

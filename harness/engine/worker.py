@@ -1,0 +1,141 @@
+"""What runs in a process of its own: one run, or one process's share of it.
+
+Importing this module imports what every run needs, and starts nothing: the forkserver does it once, and each run's process
+begins where it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+# The commands never load from a hub behind the user's back; a run that names a hub model asks for it by revision.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import accelerate
+import torch
+import transformers
+
+from harness.catalog import Catalog, load_catalog
+from harness.engine.execute import execute
+from harness.engine.job import Job
+from harness.errors import HarnessError
+from harness.records import Failure, Outcome
+from harness.store import Store
+
+
+# Loading a base model under a new head always reports that the head is new.
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+def work(job: Job, connection: Connection) -> None:
+    """Compute a run and send `(event, None)` as it goes and `(None, result)` at its end."""
+    threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
+
+    def send(event: dict[str, Any]) -> None:
+        if job.rank == 0:
+            connection.send((event, None))
+
+    result = perform(job, load_catalog(job.without), send)
+    connection.send((None, result))
+    connection.close()
+
+
+def perform(job: Job, catalog: Catalog, log: Callable[[dict[str, Any]], None]) -> Outcome | Failure:
+    """Compute a run in this process and store what came of it; return that."""
+    store = Store(job.results)
+    if job.rank != 0:
+        return _perform_share(job, catalog, store, log)
+    with store.attempt(job.run) as folder:
+        # Another command may have finished it while this one waited for the folder.
+        outcome = store.outcome(job.run)
+        if outcome is not None and (not job.keep_model or (folder / "model").exists()):
+            return outcome
+        with (folder / "log.jsonl").open("w", encoding="utf-8") as curve:
+
+            def write(event: dict[str, Any]) -> None:
+                if "loss" in event or "validation" in event:
+                    curve.write(json.dumps(event) + "\n")
+                log(event)
+
+            result = _perform_share(job, catalog, store, write)
+    if isinstance(result, Failure):
+        store.fail(job.run, result)
+    return result
+
+
+def _perform_share(
+    job: Job, catalog: Catalog, store: Store, log: Callable[[dict[str, Any]], None]
+) -> Outcome | Failure:
+    temporary = store.folder(job.run) / f".model-{job.rank}"
+    try:
+        accelerator = _accelerator(job)
+        finished = execute(job.run, catalog, accelerator, store.cache, temporary, log)
+        if job.rank == 0:
+            if job.keep_model:
+                shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)
+                temporary.rename(store.folder(job.run) / "model")
+            store.finish(job.run, finished.outcome, finished.predictions)
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        return Failure(run_id=job.run.id, status="out of memory", reason=_one_line(error), trace=traceback.format_exc())
+    except HarnessError as error:
+        return Failure(run_id=job.run.id, status="failed", reason=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
+        return Failure(run_id=job.run.id, status="failed", reason=_one_line(error), trace=traceback.format_exc())
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return finished.outcome
+
+
+def _accelerator(job: Job) -> accelerate.Accelerator:
+    """Return the run's device and processes.
+
+    Raises:
+        RuntimeError: Another number of processes came up than was asked for.
+    """
+    if job.processes > 1:
+        os.environ.update(
+            RANK=str(job.rank),
+            LOCAL_RANK=str(job.rank),
+            WORLD_SIZE=str(job.processes),
+            LOCAL_WORLD_SIZE=str(job.processes),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(job.port),
+        )
+    if job.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(job.device)
+    cpu = job.cpu or not torch.cuda.is_available()
+    if cpu:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // job.processes))
+    precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
+    accelerator = accelerate.Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        # Heads of other problems, and parts of the body that a head does not use, get no gradient.
+        kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if accelerator.num_processes != job.processes:
+        message = f"{job.processes} processes were asked for, but {accelerator.num_processes} came up"
+        raise RuntimeError(message)
+    return accelerator
+
+
+def _die_with_parent(connection: Connection) -> None:
+    """End this process when the command is gone, so that no run goes on that nobody waits for."""
+    try:
+        connection.recv()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

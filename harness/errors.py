@@ -1,0 +1,26 @@
+"""What a user can fix.
+
+A `HarnessError` is printed in one line, without a traceback: what is wrong, where, how to mend it. Everything else is a
+defect of the program or of a plugin and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """A mistake the user can mend; the message says how."""
+
+
+class UndefinedError(Exception):
+    """A measurement that has no value here; the message is the reason a table prints in a footnote."""
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> HarnessError:
+    """Return the error for a name that is not among `choices`, naming the nearest match."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known) or 'none installed'}"
+    return HarnessError(f"unknown {kind} {name!r}: {hint}")

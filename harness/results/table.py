@@ -1,0 +1,339 @@
+"""From stored runs to a table: arms as rows; score, forgetting and cost as groups of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.catalog import Catalog
+from harness.contracts import Metric
+from harness.experiment.plan import Arm, Plan
+from harness.records import Cell, Column, Outcome, Row, Run, Table
+from harness.results.forgetting import forgetting
+from harness.results.scores import Scores
+from harness.results.statistics import Estimate, estimate
+from harness.store import Store
+
+
+class _Finished(NamedTuple):
+    """A finished run with what is needed to describe it."""
+
+    run: Run
+    outcome: Outcome
+    scores: Scores
+
+
+class _Value(NamedTuple):
+    """What one run has to say in one column."""
+
+    value: float | None
+    detail: str = ""
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """A column, how a run's value in it is found, and how an arm's mean is written."""
+
+    column: Column
+    read: Callable[[_Finished], _Value]
+    write: Callable[[float], str]
+    detail: Callable[[Sequence[_Value]], str]
+    counts_floor: bool = True
+    """Whether the floor may be the best here: that it costs nothing is no merit."""
+
+
+def tabulate(plan: Plan, store: Store, catalog: Catalog) -> Table:
+    """Return the table of what is stored of a plan; what is missing is blank and says so."""
+    finished = {arm.label: list(_finished(arm, store, catalog)) for arm in plan.arms}
+    measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *_cost_measures()]
+    footnotes: list[str] = []
+    rows = [
+        Row(
+            label=arm.label,
+            role="reference" if arm.label == plan.reference else ("floor" if arm.role == "floor" else "contender"),
+            cells=tuple(_cell(measure, arm, finished[arm.label], store, footnotes) for measure in measures),
+            runs=tuple(item.run.id for item in finished[arm.label]),
+        )
+        for arm in plan.arms
+    ]
+    everything = [item for items in finished.values() for item in items]
+    for item in everything:
+        item.scores.save()
+    return Table(
+        title=plan.name,
+        question=plan.question,
+        columns=tuple(measure.column for measure in measures),
+        rows=tuple(_with_best(rows, measures)),
+        footnotes=tuple(footnotes),
+        about=tuple(_about(plan, everything)),
+    )
+
+
+def _finished(arm: Arm, store: Store, catalog: Catalog) -> Iterable[_Finished]:
+    for run in arm.runs:
+        outcome = store.outcome(run)
+        if outcome is not None:
+            yield _Finished(run, outcome, Scores(store, catalog, run, outcome))
+
+
+def _score_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
+    stages = plan.arms[0].runs[0].stages
+    for position, (problem, metrics) in enumerate(zip(stages, plan.stage_metrics, strict=True)):
+        for name in metrics if len(stages) == 1 else metrics[:1]:
+            metric = catalog.find(Metric, name)
+            prefix = "" if len(stages) == 1 else f"{problem.dataset.name} "
+
+            def read(item: _Finished, name: str = name, position: int = position) -> _Value:
+                score = item.scores.get(name, position + 1, position)
+                return _Value(score.value, undefined=score.undefined)
+
+            column = Column(
+                key=f"{problem.dataset.name}.{name}" if prefix else name,
+                group="score",
+                title=f"{prefix}{metric.title}",
+                unit=metric.unit,
+                better=metric.better,
+            )
+            yield _Measure(column, read, _three_decimals, _no_detail)
+
+
+def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
+    first = plan.arms[0].runs[0]
+    stages, problems = len(first.stages), first.problems
+    names = [*(metrics[0] for metrics in plan.stage_metrics), *plan.watch_metrics]
+    signs = np.array([1.0 if catalog.find(Metric, name).better == "higher" else -1.0 for name in names])
+    learned_at = [*range(1, stages + 1), *(0 for _ in first.watch)]
+    for position, problem in enumerate(problems):
+        if position == stages - 1:
+            continue  # What was learned last has had no time to be forgotten.
+        metric = catalog.find(Metric, names[position])
+
+        def read(item: _Finished, position: int = position) -> _Value:
+            at = learned_at[position]
+            known, last = (item.scores.get(names[position], moment, position) for moment in (at, stages))
+            if known.value is None or last.value is None:
+                return _Value(None, undefined=known.undefined or last.undefined)
+            lost = forgetting(item.scores.matrix(names) * signs, learned_at)[position]
+            return _Value(float(lost), detail=f"{known.value} {last.value}")
+
+        column = Column(
+            key=f"forgetting.{problem.dataset.name}.{problem.task.name}",
+            group="forgetting",
+            title=f"{problem.dataset.name} {metric.title}",
+            unit=metric.unit,
+            better="lower",
+        )
+        yield _Measure(column, read, _signed, _before_after, counts_floor=False)
+
+
+def _cost_measures() -> Iterable[_Measure]:
+    def column(key: str, title: str) -> Column:
+        return Column(key=key, group="cost", title=title, better="lower")
+
+    def trained(item: _Finished) -> _Value:
+        share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
+        return _Value(item.outcome.parameters_trained, detail=f"{share:.2%}")
+
+    def flops(item: _Finished) -> _Value:
+        return _Value(sum(item.outcome.phases[name].flops for name in ("tune", "features") if name in item.outcome.phases))
+
+    def shipped(item: _Finished) -> _Value:
+        return _Value(item.outcome.ship_bytes)
+
+    def seconds(item: _Finished) -> _Value:
+        # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
+        warm = sum(item.outcome.phases[name].wall_seconds for name in ("tune", "features") if name in item.outcome.phases)
+        return _Value(warm + item.outcome.shared_seconds, detail=f"{warm}" if item.outcome.shared_seconds else "")
+
+    def memory(item: _Finished) -> _Value:
+        tune = item.outcome.phases["tune"]
+        peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
+        return _Value(peak, undefined=None if peak is not None else "this system does not tell peak memory")
+
+    yield _Measure(column("parameters_trained", "trained"), trained, _si, _first_detail, counts_floor=False)
+    yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, counts_floor=False)
+    yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, counts_floor=False)
+    yield _Measure(column("tune_seconds", "time"), seconds, _seconds, _warm, counts_floor=False)
+    yield _Measure(column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, counts_floor=False)
+
+
+def _cell(
+    measure: _Measure, arm: Arm, finished: Sequence[_Finished], store: Store, footnotes: list[str]
+) -> Cell:
+    values = [measure.read(item) for item in finished]
+    defined = [value for value in values if value.value is not None]
+    reasons = [value.undefined for value in values if value.undefined] or _absences(arm, store)
+    note = _footnote(footnotes, "; ".join(dict.fromkeys(reasons))) if reasons else None
+    if not defined:
+        return Cell(text="", note=note)
+    result = estimate([float(value.value or 0) for value in defined])
+    return Cell(
+        text=_with_interval(result, measure.write),
+        detail=measure.detail(defined),
+        value=result.mean,
+        half_width=result.half_width,
+        note=note,
+    )
+
+
+def _absences(arm: Arm, store: Store) -> list[str]:
+    """Return why an arm has fewer runs than seeds, if it has."""
+    reasons = []
+    absent = [run for run in arm.runs if store.outcome(run) is None]
+    failures = [(run, store.failure(run)) for run in absent]
+    waiting = sum(failure is None for _, failure in failures)
+    if waiting:
+        reasons.append(f"{arm.label}: {waiting} of {len(arm.runs)} seeds not run yet")
+    reasons += [
+        f"{arm.label}: seed {run.seed} {failure.status}: {failure.reason}" for run, failure in failures if failure
+    ]
+    return reasons
+
+
+def _footnote(footnotes: list[str], text: str) -> int:
+    if text not in footnotes:
+        footnotes.append(text)
+    return footnotes.index(text) + 1
+
+
+def _with_best(rows: Sequence[Row], measures: Sequence[_Measure]) -> Iterable[Row]:
+    """Mark the best value of every column; equal values share the mark."""
+    best: list[float | None] = []
+    for position, measure in enumerate(measures):
+        values = [
+            row.cells[position].value
+            for row in rows
+            if row.cells[position].value is not None and (measure.counts_floor or row.role != "floor")
+        ]
+        pick = max if measure.column.better == "higher" else min
+        best.append(pick((value for value in values if value is not None), default=None))
+    for row in rows:
+        cells = tuple(
+            cell.model_copy(
+                update={
+                    "best": cell.value is not None
+                    and cell.value == winner
+                    and (measure.counts_floor or row.role != "floor")
+                }
+            )
+            for cell, winner, measure in zip(row.cells, best, measures, strict=True)
+        )
+        yield row.model_copy(update={"cells": cells})
+
+
+def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
+    """Return what a reader must know to trust or repeat the table."""
+    run = plan.arms[0].runs[0]
+    seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
+    if len(plan.arms[0].runs) > 1:
+        yield f"± is the 95 % interval of the mean over {len(plan.arms[0].runs)} seeds ({seeds}), by Student's t"
+    else:
+        yield f"1 seed ({seeds}): no interval; a difference may be noise"
+    if len(run.problems) > 1:
+        yield (
+            "forgetting: score when known (before tuning; for a stage, when learned) minus score at the end, so that "
+            "0 is nothing lost (negated backward transfer, Lopez-Paz and Ranzato 2017)"
+        )
+    if not finished:
+        yield "no run has finished yet"
+        return
+    outcome = finished[0].outcome
+    source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
+    yield f"model: {run.model.name}{source}, {_si(outcome.parameters_total)}parameters"
+    for problem, note in zip(run.problems, outcome.data, strict=True):
+        sizes = ", ".join(
+            f"{split.items:,} {name}" + (f" ({split.truncated:,} cut to {run.train.max_length} tokens)" if split.truncated else "")
+            for name, split in note.splits.items()
+        )
+        moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
+        classes = f", {note.classes} classes" if note.classes else ""
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {note.dataset} by {problem.task.name}: {sizes}{classes}{moved}"
+    yield _training(plan)
+    if any(item.outcome.shared_seconds for item in finished):
+        yield (
+            "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
+            "'warm' is without it"
+        )
+    for title, values in (
+        ("device", {f"{item.outcome.device}, {_processes(item.outcome.processes)}" for item in finished}),
+        ("versions", {", ".join(f"{k} {v}" for k, v in item.outcome.versions.items()) for item in finished}),
+    ):
+        mixed = " (runs differ in this: compare with care)" if len(values) > 1 else ""
+        yield f"{title}: {' | '.join(sorted(values))}{mixed}"
+    yield from sorted({note for item in finished for note in item.outcome.notes})
+
+
+def _training(plan: Plan) -> str:
+    """Return the training settings: those all arms share, then those in which they differ."""
+    configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
+    first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
+    shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
+    shown = ", ".join(f"{key} {value}" for key, value in shared.items() if value not in (None, False))
+    differing = [key for key in first if key not in shared]
+    parts = [
+        f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items()) for key in differing
+    ]
+    return "; ".join([f"training: {shown}", *parts])
+
+
+def _blank(value: object) -> str:
+    return "-" if value is None else f"{value}"
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _with_interval(result: Estimate, write: Callable[[float], str]) -> str:
+    text = write(result.mean)
+    if not result.half_width:
+        return text
+    return f"{text} ± {write(result.half_width).lstrip('+')}"
+
+
+def _three_decimals(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if value else "0"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f} s"
+
+
+def _si(value: float) -> str:
+    """Return a number with three significant digits and an SI prefix."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g} " if value else "0 "
+
+
+def _in(unit: str) -> Callable[[float], str]:
+    """Return how to write a quantity of this unit."""
+    return lambda value: f"{_si(value)}{unit}"
+
+
+def _no_detail(values: Sequence[_Value]) -> str:
+    del values
+    return ""
+
+
+def _first_detail(values: Sequence[_Value]) -> str:
+    return values[0].detail
+
+
+def _before_after(values: Sequence[_Value]) -> str:
+    before, after = np.mean([[float(part) for part in value.detail.split()] for value in values], axis=0)
+    return f"{before:.3f} → {after:.3f}"
+
+
+def _warm(values: Sequence[_Value]) -> str:
+    warm = [float(value.detail) for value in values if value.detail]
+    return f"{np.mean(warm):,.1f} s warm" if warm else ""

@@ -1,0 +1,172 @@
+"""Runs on disk. Nothing stored is ever deleted or written over.
+
+    <root>/.harness                                       marks a folder as ours
+    <root>/runs/<strategy>-<stages>-s<seed>-<id>/
+        run.json            asked; the id is its hash
+        log.jsonl           the training curve
+        predictions.npz     outputs, targets and ids of every cell of the score matrix
+        model/              only if asked: adapter or weights, safetensors
+        outcome.json        happened; written last, by rename: it means finished
+        failure.json        why it did not finish; the run is tried again next time
+    <root>/tables/          what was written for people
+    <root>/cache/           can be deleted at any time; made again where needed
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from harness.errors import HarnessError
+from harness.records import Failure, Outcome, Predictions, Run
+
+MARK = ".harness"
+FORMAT = "1\n"
+
+
+class Store:
+    """The results folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the results folder at `root`, or make one.
+
+        Raises:
+            HarnessError: The folder holds something else, was written by another format, or cannot be written.
+        """
+        self.root = root
+        mark = root / MARK
+        try:
+            if not mark.exists():
+                if root.exists() and (not root.is_dir() or any(root.iterdir())):
+                    message = (
+                        f"{str(root)!r} is not empty and not a results folder of harness: name another with --results"
+                    )
+                    raise HarnessError(message)
+                (root / "runs").mkdir(parents=True, exist_ok=True)
+                write_atomically(mark, FORMAT)
+            elif mark.read_text(encoding="utf-8") != FORMAT:
+                message = f"results folder {str(root)!r} was written by another version of harness: name another"
+                raise HarnessError(message)
+            (root / "runs").mkdir(exist_ok=True)
+        except OSError as error:
+            message = f"results folder {str(root)!r} cannot be used: {error.strerror or error}"
+            raise HarnessError(message) from None
+
+    @property
+    def cache(self) -> Path:
+        """Where what can be made again is kept."""
+        return self.root / "cache"
+
+    def folder(self, run: Run) -> Path:
+        """Return the run's own folder, which need not exist yet."""
+        names = [run.strategy.name, *(problem.dataset.name for problem in run.stages)]
+        # Names come from plugins: nothing in them may lead out of the results folder.
+        slug = "-".join(re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") for name in names)
+        return self.root / "runs" / f"{slug[:80]}-s{run.seed}-{run.id}"
+
+    def outcome(self, run: Run) -> Outcome | None:
+        """Return what happened in a finished run; None if it has not finished.
+
+        Raises:
+            HarnessError: The folder was edited: it answers another run.
+        """
+        folder = self.folder(run)
+        text = _read(folder / "outcome.json")
+        if text is None:
+            return None
+        try:
+            outcome = Outcome.model_validate_json(text)
+            asked = Run.model_validate_json(_read(folder / "run.json") or "")
+        except ValidationError as error:
+            message = f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
+            raise HarnessError(message) from None
+        if outcome.run_id != run.id or asked.id != run.id:
+            message = f"stored run {str(folder)!r} was edited: its files belong to another run; move it away to compute it"
+            raise HarnessError(message)
+        return outcome
+
+    def failure(self, run: Run) -> Failure | None:
+        """Return why the run did not finish when it was last tried; None if it was not, or has finished since."""
+        folder = self.folder(run)
+        text = _read(folder / "failure.json")
+        if text is None or (folder / "outcome.json").exists():
+            return None
+        return Failure.model_validate_json(text)
+
+    def predictions(self, run: Run, moment: int, problem: int) -> Predictions:
+        """Return the stored predictions of one cell of a finished run's score matrix."""
+        with np.load(self.folder(run) / "predictions.npz", allow_pickle=False) as arrays:
+            outputs, targets, ids = (arrays[f"{part}-{moment}-{problem}"] for part in ("outputs", "targets", "ids"))
+        return Predictions(outputs, targets, ids)
+
+    @contextmanager
+    def attempt(self, run: Run) -> Iterator[Path]:
+        """Hold the run's folder while it is computed; a second process that wants it waits here."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "run.json").exists():
+                write_atomically(folder / "run.json", dump(run.model_dump(mode="json")))
+            yield folder
+
+    def finish(self, run: Run, outcome: Outcome, predictions: Mapping[tuple[int, int], Predictions]) -> None:
+        """Store what happened. The outcome is written last: its presence means that everything else is whole."""
+        folder = self.folder(run)
+        arrays: dict[str, Any] = {}
+        for (moment, problem), predicted in predictions.items():
+            arrays[f"outputs-{moment}-{problem}"] = predicted.outputs
+            arrays[f"targets-{moment}-{problem}"] = predicted.targets
+            arrays[f"ids-{moment}-{problem}"] = predicted.ids
+        with replacing(folder / "predictions.npz") as path, path.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        write_atomically(folder / "outcome.json", dump(outcome.model_dump(mode="json")))
+
+    def fail(self, run: Run, failure: Failure) -> None:
+        """Store why a run did not finish."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "failure.json", dump(failure.model_dump(mode="json")))
+
+
+def dump(value: object) -> str:
+    """Return JSON as people can read it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, which then takes the place of `path` at once, or vanishes if writing fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp keeps the file from others; results are to be shared
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

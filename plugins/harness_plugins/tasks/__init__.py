@@ -1,0 +1,1 @@
+"""Built-in tasks, one thing per file."""

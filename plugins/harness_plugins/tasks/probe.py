@@ -1,0 +1,66 @@
+"""What a body's features still say of a dataset that nobody tunes on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+import harness
+
+_FEWEST_CLASSES = 2
+
+
+class Probe(harness.Task):
+    """Watch a labelled dataset through a linear probe, fitted anew on pooled features before and after tuning.
+
+    Source: Alain and Bengio, 2016 (Understanding intermediate layers using linear classifier probes), here in closed
+    form: ridge regression on centred and scaled features against one-hot targets.
+    """
+
+    name = "probe"
+    watchable = True
+    metrics = ("accuracy",)
+
+    ridge: float = Field(1.0, gt=0, description="weight of the penalty, per training example times 0.01")
+    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "label" not in columns or facts.classes is None or len(facts.classes) < _FEWEST_CLASSES:
+            return "needs labels of at least two classes; watch unlabelled text by representation instead"
+        return super().check(facts, columns)
+
+    def evaluate(self, view: harness.View) -> harness.Predictions:
+        """Return class scores on the test split, `[n, classes]`, of a probe fitted on the train split."""
+        train, test = (np.asarray(view.features(split, self.pooling), dtype=np.float64) for split in ("train", "test"))
+        targets = view.targets("train")
+        scores = ridge_scores(train, targets, test, len(view.facts.classes or ()), self.ridge)
+        return harness.Predictions(scores.astype(np.float32), view.targets("test"), view.ids("test"))
+
+
+def ridge_scores(
+    train: NDArray[np.float64], targets: NDArray[Any], test: NDArray[np.float64], classes: int, ridge: float
+) -> NDArray[np.float64]:
+    """Return class scores `[m, classes]` for `test` `[m, width]` of a ridge regression on `train` `[n, width]`.
+
+    Args:
+        train: Features, `[n, width]`.
+        targets: Class numbers, `[n]`.
+        test: Features, `[m, width]`.
+        classes: How many classes there are.
+        ridge: Penalty; 0.01 * n * ridge is added to the diagonal of the features' second moments.
+    """
+    mean, scale = train.mean(0), train.std(0) + 1e-9
+    inputs, queries = (train - mean) / scale, (test - mean) / scale
+    onehot = np.eye(classes)[targets]
+    moments = inputs.T @ inputs + 0.01 * ridge * len(inputs) * np.eye(inputs.shape[1])
+    weights = np.linalg.solve(moments, inputs.T @ (onehot - onehot.mean(0)))
+    return np.asarray(queries @ weights + onehot.mean(0))
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [Probe]

@@ -1,0 +1,60 @@
+"""One of several classes for a text or a pair of texts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import harness
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+_FEWEST_CLASSES = 2
+
+
+class TextClassification(harness.Task):
+    """Say which of several classes a text, or a pair of texts, belongs to."""
+
+    name = "text-classification"
+    metrics = ("accuracy", "macro-f1", "mcc")
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under a new classification head."""
+        classes = facts.classes or ()
+        return load(
+            "AutoModelForSequenceClassification",
+            num_labels=len(classes),
+            id2label=dict(enumerate(classes)),
+            label2id={name: number for number, name in enumerate(classes)},
+            problem_type="single_label_classification",
+        )
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "label" not in columns:
+            return f"needs a column 'label', but the data has: {', '.join(columns)}"
+        if facts.classes is None or len(facts.classes) < _FEWEST_CLASSES:
+            return f"needs at least two classes, but the data has only {', '.join(map(repr, facts.classes or ()))}"
+        return super().check(facts, columns)
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the summed cross-entropy in nats, a scalar."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(_logits(model, batch).float(), batch["labels"], reduction="sum")
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the class scores before softmax, `[b, classes]`."""
+        return _logits(model, batch)
+
+
+def _logits(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    logits: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
+    return logits
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [TextClassification]
