@@ -105,6 +105,17 @@ class Phase(Record):
     flops: NonNegativeInt = 0
 
 
+class Shared(Record):
+    """The cost of something an earlier run computed and this one used."""
+
+    seconds: NonNegativeFloat = 0.0
+    flops: NonNegativeInt = 0
+
+    def __add__(self, other: Shared) -> Shared:
+        """Return the cost of both."""
+        return Shared(seconds=self.seconds + other.seconds, flops=self.flops + other.flops)
+
+
 class Evaluation(Record):
     """One cell of the score matrix: a problem scored at a moment (0: before tuning, i: after stage i)."""
 
@@ -140,8 +151,8 @@ class Outcome(Record):
     started: datetime
     wall_seconds: NonNegativeFloat
     phases: dict[str, Phase]
-    shared_seconds: NonNegativeFloat = 0.0
-    """Seconds that extracting the cached features took when it was done: the cold cost of a run that only read them."""
+    shared: Shared = Shared()
+    """What the features that tuning only read from the cache took to extract: with it, the run's cost is the cold one."""
     parameters_total: NonNegativeInt
     parameters_trained: NonNegativeInt
     ship_bytes: NonNegativeInt

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import Dataset, Facts, Task
 from harness.errors import HarnessError, UndefinedError
-from harness.records import SPLITS, ComponentRef, Problem, Split, digest
+from harness.records import SPLITS, ComponentRef, Problem, Split, SplitNote, digest
 from harness.store import dump, replacing
 
 if TYPE_CHECKING:
@@ -97,8 +98,10 @@ class Tokens:
         tokenizer_key: str,
         max_length: int,
         cache: Path,
+        clock: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Remember what to encode, and how."""
+        """Remember what to encode, and how; `clock` is held while it is done."""
+        self._clock = clock
         self.prepared, self.task, self.tokenizer = prepared, task, tokenizer
         self._max_length, self._cache = max_length, cache
         self._key = [prepared.key, task.reference().model_dump(mode="json"), tokenizer_key, max_length]
@@ -120,9 +123,14 @@ class Tokens:
                 columns = [name for name in rows.column_names if name != "id"]
                 rows.map(self._encode, batched=True, remove_columns=columns, keep_in_memory=True).save_to_disk(target)
 
-            build_once(folder, build)
-            self._splits[split] = datasets.load_from_disk(folder)
+            with self._clock():
+                build_once(folder, build)
+                self._splits[split] = datasets.load_from_disk(folder)
         return self._splits[split]
+
+    def lengths(self, split: Split) -> list[int]:
+        """Return how many tokens each item has, `[n]`."""
+        return [len(tokens) for tokens in self.split(split)["input_ids"][:]]
 
     def ids(self, split: Split) -> NDArray[Any]:
         """Return the items' ids, `[n]`."""
@@ -140,9 +148,13 @@ class Tokens:
             raise UndefinedError(message)
         return np.asarray(rows.with_format("numpy")["labels"][:])
 
-    def truncated(self, split: Split) -> int:
-        """Return how many texts were cut; 0 if the split has not been used."""
-        return int(sum(self._splits[split]["truncated"][:])) if split in self._splits else 0
+    def notes(self) -> dict[str, SplitNote]:
+        """Return what the splits held that were used."""
+        return {
+            split: SplitNote(items=len(rows), truncated=sum(rows["truncated"][:]))
+            for split in SPLITS
+            if (rows := self._splits.get(split)) is not None
+        }
 
     def _encode(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return self.task.encode(rows, self.tokenizer, self._max_length)

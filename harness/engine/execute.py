@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -27,7 +28,7 @@ from harness.engine.models import RunLoader, body_digest, build_heads
 from harness.engine.session import Session
 from harness.engine.stage import RunStage
 from harness.errors import UndefinedError
-from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, SplitNote, digest
+from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
 from harness.store import replacing
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
@@ -88,7 +89,7 @@ def execute(  # noqa: PLR0913 - what a run is, and where everything goes
         started=started,
         phases=merge_phases(gather_object([meter.phases()])),
         wall_seconds=time.perf_counter() - clock,
-        shared_seconds=session.shared_seconds,
+        shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
         parameters_trained=stage.trained(tuned),
         ship_bytes=stage.ship_bytes or 0,
@@ -122,7 +123,8 @@ def _open(  # noqa: PLR0913 - the parts of a session
             task = catalog.restore(Task, problem.task)
             prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache)
             check_problem(problem, task, prepared)
-            tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache))
+            clock = functools.partial(meter.phase, "tokenise")
+            tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache, clock))
     with meter.phase("load"):
         accelerate.utils.set_seed(run.seed)
         loader = RunLoader(model, run.train)
@@ -195,10 +197,7 @@ def _data_note(tokens: Tokens, name: str) -> DataNote:
     facts = tokens.prepared.facts
     return DataNote(
         dataset=name,
-        splits={
-            split: SplitNote(items=len(rows), truncated=tokens.truncated(split))
-            for split, rows in tokens.prepared.splits.items()
-        },
+        splits=tokens.notes(),
         classes=None if facts.classes is None else len(facts.classes),
         moved=tokens.prepared.moved,
         licence=facts.licence,

@@ -6,7 +6,6 @@ published are kept on disk, memory-mapped, for every run, seed and head; those o
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +20,7 @@ from harness.engine.data import keep_array
 from harness.engine.forward import forward
 from harness.engine.models import body_digest
 from harness.engine.session import Session
-from harness.records import Split, digest
+from harness.records import Shared, Split, digest
 from harness.store import dump, write_atomically
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ class Extracted(NamedTuple):
 
     array: NDArray[Any]
     """`[n, width]`, float32."""
-    shared_seconds: float
-    """What extracting them took an earlier run; 0 if this run extracted them."""
+    shared: Shared
+    """What extracting them took an earlier run; nothing if this run extracted them."""
 
 
 class Features:
@@ -63,19 +62,20 @@ class Features:
             published = self._digest == session.published
             # One process decides for all, or some would extract together while others read.
             if session.agree(published and path.exists()):
-                seconds = json.loads(_beside(path).read_text(encoding="utf-8"))["seconds"]
-                self._kept[key] = Extracted(np.load(path, mmap_mode="r", allow_pickle=False), seconds)
+                shared = Shared.model_validate_json(_beside(path).read_text(encoding="utf-8"))
+                self._kept[key] = Extracted(np.load(path, mmap_mode="r", allow_pickle=False), shared)
             else:
-                self._kept[key] = Extracted(self._extract(problem, split, pooling, path if published else None), 0.0)
+                self._kept[key] = Extracted(self._extract(problem, split, pooling, path if published else None), Shared())
         return self._kept[key]
 
     def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
         session, body = self._session, self._session.heads.body
-        start = time.perf_counter()
+        start, flops = time.perf_counter(), session.meter.flops
         array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
         if path is not None and session.rank == 0:
             # The array last: its presence means that its note is there.
-            write_atomically(_beside(path), dump({"seconds": time.perf_counter() - start}))
+            shared = Shared(seconds=time.perf_counter() - start, flops=session.meter.flops - flops)
+            write_atomically(_beside(path), dump(shared.model_dump()))
             keep_array(path, array)
         return array
 

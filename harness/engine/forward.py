@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import evaluation_batches
+from harness.engine.flops import count_flops
 from harness.engine.session import Session
 from harness.records import Split
 
@@ -28,15 +28,22 @@ def forward(
     """
     tokens = session.tokens[problem]
     rows = tokens.split(split)
-    batches = evaluation_batches([len(ids) for ids in rows["input_ids"][:]], session.run.train.eval_batch_size)
+    lengths = tokens.lengths(split)
+    batches = evaluation_batches(lengths, session.run.train.eval_batch_size)
     parts = []
+
+    def batch_of(numbers: NDArray[Any]) -> dict[str, torch.Tensor]:
+        return to_device(tokens.task.collate(inputs_of(rows[numbers]), tokens.tokenizer), session.accelerator.device)
+
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     with torch.no_grad(), session.accelerator.autocast():
+        with session.meter.phase("count"):
+            flops = count_flops(session, problem, model, compute, lengths, batch_of, training=False)
         for step, numbers in enumerate(batches[session.rank :: session.processes]):
-            batch = to_device(tokens.task.collate(inputs_of(rows[numbers]), tokens.tokenizer), session.accelerator.device)
-            with counted(session, model, batch, training=False):
-                result = compute(batch)
+            batch = batch_of(numbers)
+            result = compute(batch)
+            session.meter.add_flops(flops(*batch["input_ids"].shape[:2]))
             parts.append((numbers, result.float().cpu().numpy()))
             session.log({"step": step + 1, "steps": -(-len(batches) // session.processes)})
     for module, training in modes:
@@ -47,15 +54,6 @@ def forward(
 def to_device(batch: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
     """Return the batch on the device."""
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-
-
-def counted(
-    session: Session, model: nn.Module, batch: Mapping[str, torch.Tensor], *, training: bool
-) -> AbstractContextManager[None]:
-    """Return a context that counts the operations of a pass over a batch, once for each shape."""
-    shape = tuple(batch["input_ids"].shape)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad) if training else 0
-    return session.meter.flops((type(model), sum(1 for _ in model.modules()), trained, training, shape))
 
 
 def inputs_of(rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:

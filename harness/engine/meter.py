@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.records import Phase
 
@@ -30,8 +29,10 @@ class Meter:
         self._device, self._on_phase = device, on_phase
         self._totals: dict[str, dict[str, Any]] = defaultdict(lambda: {"wall": 0.0, "cpu": 0.0, "memory": None, "device": None, "flops": 0})
         self._stack: list[str] = []
-        self._known_flops: dict[Hashable, int] = {}
+        self.flops = 0
+        """Operations charged so far, to any phase."""
         self._mark = (0.0, 0.0)
+        self._tells_memory = False
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -47,20 +48,11 @@ class Meter:
             if self._stack:
                 self._on_phase(self._stack[-1])
 
-    @contextmanager
-    def flops(self, shape: Hashable) -> Iterator[None]:
-        """Count the floating point operations inside, once for each `shape`; afterwards only add them up.
-
-        `shape` must name everything that decides the count: which computation, on inputs of which size.
-        """
-        if shape in self._known_flops:
-            yield
-        else:
-            with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
-                yield
-            self._known_flops[shape] = counter.get_total_flops()
+    def add_flops(self, count: int) -> None:
+        """Charge floating point operations to the present phase."""
+        self.flops += count
         if self._stack:
-            self._totals[self._stack[-1]]["flops"] += self._known_flops[shape]
+            self._totals[self._stack[-1]]["flops"] += count
 
     def phases(self) -> dict[str, Phase]:
         """Return what every phase has cost so far."""
@@ -84,12 +76,14 @@ class Meter:
             total = self._totals[self._stack[-1]]
             total["wall"] += now[0] - self._mark[0]
             total["cpu"] += now[1] - self._mark[1]
-            total["memory"] = _larger(total["memory"], _peak_resident_bytes())
+            if self._tells_memory:
+                total["memory"] = _larger(total["memory"], _peak_resident_bytes())
             if self._device.type == "cuda":
                 total["device"] = _larger(total["device"], torch.cuda.max_memory_allocated(self._device))
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        _reset_peak_resident()
+        # Where the peak cannot be started anew (not Linux), it would tell another phase's.
+        self._tells_memory = _reset_peak_resident()
         self._mark = (time.perf_counter(), time.process_time())
 
 
@@ -107,49 +101,20 @@ def merge_phases(parts: list[dict[str, Phase]]) -> dict[str, Phase]:
     }
 
 
-def _cpu_attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch passes shapes
-    return int(sdpa_flop_count(query, key, value))
-
-
-def _cpu_attention_backward_flops(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401
-    # Two matrix products forward; five backward, because the fast kernel computes the scores anew. As torch counts it for
-    # the same kernel on a GPU (torch.utils.flop_counter.sdpa_backward_flop_count).
-    del gradient
-    return int(sdpa_flop_count(query, key, value)) * 5 // 2
-
-
-# torch counts the attention kernels of GPUs only.
-_CPU_ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,  # noqa: SLF001 - torch's own name
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward_flops,  # noqa: SLF001
-}
-
-
 def _larger(first: int | None, second: int | None) -> int | None:
     return max((value for value in (first, second) if value is not None), default=None)
 
 
-def _reset_peak_resident() -> None:
+def _reset_peak_resident() -> bool:
+    """Start the peak of resident memory anew; returns whether the system can."""
     try:
         _CLEAR.write_text("5")
     except OSError:
-        return
-
-
-def _peak_resident_bytes() -> int | None:
-    """Return the peak since the last reset; None where Linux's /proc cannot reset it, because it would tell another's peak."""
-    try:
-        if not _can_reset():
-            return None
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return None
-    return int(line.split()[1]) * 1024
-
-
-def _can_reset() -> bool:
-    try:
-        with _CLEAR.open("w"):
-            return True
-    except OSError:
         return False
+    return True
+
+
+def _peak_resident_bytes() -> int:
+    """Return the peak of resident memory since it was started anew."""
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024

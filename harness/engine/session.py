@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harness.engine.data import Tokens
 from harness.engine.meter import Meter
 from harness.engine.models import Heads
-from harness.records import Run
+from harness.records import Run, Shared
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ class Session:
     """For each problem."""
     published: str
     """Digest of the body as it was loaded."""
-    shared_seconds: float = 0.0
+    shared: Shared = Shared()
     """What extracting the features that tuning read from the cache took when it was done."""
     trained: dict[int, nn.Parameter] = field(default_factory=dict)
     """The parameters the present stage has trained, by identity; held, so that no identity is used again."""

@@ -73,7 +73,7 @@ class RunStage:
         """Return the body's pooled features, `[n, width]`."""
         with self._session.meter.phase("features"):
             extracted = self._features.get(self.index, split, pooling)
-        self._session.shared_seconds += extracted.shared_seconds
+        self._session.shared += extracted.shared
         return extracted.array
 
     def targets(self, split: Split) -> NDArray[Any]:

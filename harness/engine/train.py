@@ -8,7 +8,7 @@ accumulation changes the steps, the schedule or, within rounding, the result (bu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import training_batches
-from harness.engine.forward import counted, inputs_of, to_device
+from harness.engine.flops import FlopCount, count_flops
+from harness.engine.forward import inputs_of, to_device
 from harness.engine.session import Session
 from harness.records import TrainConfig
 
@@ -45,7 +46,7 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
     rows = session.tokens[problem].split("train")
-    lengths = [len(ids) for ids in rows["input_ids"][:]]
+    lengths = session.tokens[problem].lengths("train")
     total = config.epochs * math.ceil(len(lengths) / config.batch_size)
     loop = _Loop(session, problem, model, total)
     best: tuple[float, list[torch.Tensor]] | None = None
@@ -78,6 +79,8 @@ class _Loop:
         self._model, self.step = model, 0
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()  # type: ignore[operator]
+        with session.meter.phase("count"):
+            self._flops = self._count_flops()
         optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._optimizer = session.accelerator.prepare(compiled, optimizer)
@@ -106,6 +109,20 @@ class _Loop:
         accelerator.free_memory()
         return self._model
 
+    def _count_flops(self) -> FlopCount:
+        session, tokens = self._session, self._session.tokens[self._problem]
+        rows = tokens.split("train")
+
+        def batch_of(numbers: NDArray[Any]) -> dict[str, torch.Tensor]:
+            return to_device(self._task.collate(inputs_of(rows[numbers]), tokens.tokenizer), session.accelerator.device)
+
+        def compute(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            return self._task.loss(self._model, batch)
+
+        self._model.train()
+        lengths = tokens.lengths("train")
+        return count_flops(session, self._problem, self._model, compute, lengths, batch_of, training=True)
+
     def _take_step(self, numbers: NDArray[Any], rows: Any) -> torch.Tensor:  # noqa: ANN401 - a datasets.Dataset
         """Make one step on the rows of a whole batch; returns this process's part of their mean loss."""
         session, config = self._session, self._config
@@ -121,11 +138,11 @@ class _Loop:
                 # A process without rows takes part with one that counts nothing, so that none waits for it.
                 items = inputs_of(rows[piece if len(piece) else numbers[:1]])
                 batch = to_device(self._task.collate(items, tokenizer), session.accelerator.device)
-                with counted(session, self._model, batch, training=True):
-                    with session.accelerator.autocast():
-                        loss = self._task.loss(self._prepared, batch) / weight * bool(len(piece))
-                    # Gradients are averaged over processes; a sum is what is wanted.
-                    session.accelerator.backward(loss * session.processes)
+                with session.accelerator.autocast():
+                    loss = self._task.loss(self._prepared, batch) / weight * bool(len(piece))
+                # Gradients are averaged over processes; a sum is what is wanted.
+                session.accelerator.backward(loss * session.processes)
+                session.meter.add_flops(self._flops(*batch["input_ids"].shape[:2]))
             total += loss.detach()
         session.accelerator.clip_grad_norm_(self._prepared.parameters(), config.max_grad_norm)
         self._optimizer.step()

@@ -11,12 +11,15 @@ import os
 import shutil
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-# The commands never load from a hub behind the user's back; a run that names a hub model asks for it by revision.
+# Tokenising happens once and is kept; its threads would only warn about the processes that follow.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Warnings of torch's C++ side, such as that looking for parts without a gradient costs time: it is why it is done.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import accelerate
 import torch
@@ -30,6 +33,8 @@ from harness.records import Failure, Outcome
 from harness.store import Store
 
 
+# transformers' own deprecations, met inside peft; nothing a user could mend.
+warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 # Loading a base model under a new head always reports that the head is new.
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -114,7 +119,9 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
     cpu = job.cpu or not torch.cuda.is_available()
     if cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // job.processes))
+        threads = max(1, cores // job.processes)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        torch.set_num_threads(threads)
     precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
     accelerator = accelerate.Accelerator(
         cpu=cpu,

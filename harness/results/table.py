@@ -42,6 +42,8 @@ class _Measure:
     read: Callable[[_Finished], _Value]
     write: Callable[[float], str]
     detail: Callable[[Sequence[_Value]], str]
+    interval: bool = True
+    """Whether the interval is written: where seeds hardly matter it only takes room."""
     counts_floor: bool = True
     """Whether the floor may be the best here: that it costs nothing is no merit."""
 
@@ -138,27 +140,32 @@ def _cost_measures() -> Iterable[_Measure]:
         share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
         return _Value(item.outcome.parameters_trained, detail=f"{share:.2%}")
 
+    # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
     def flops(item: _Finished) -> _Value:
-        return _Value(sum(item.outcome.phases[name].flops for name in ("tune", "features") if name in item.outcome.phases))
+        return _Value(_tuning(item.outcome, "flops") + item.outcome.shared.flops)
 
     def shipped(item: _Finished) -> _Value:
         return _Value(item.outcome.ship_bytes)
 
     def seconds(item: _Finished) -> _Value:
-        # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
-        warm = sum(item.outcome.phases[name].wall_seconds for name in ("tune", "features") if name in item.outcome.phases)
-        return _Value(warm + item.outcome.shared_seconds, detail=f"{warm}" if item.outcome.shared_seconds else "")
+        warm, shared = _tuning(item.outcome, "wall_seconds"), item.outcome.shared.seconds
+        return _Value(warm + shared, detail=f"{warm}" if shared else "")
 
     def memory(item: _Finished) -> _Value:
         tune = item.outcome.phases["tune"]
         peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
         return _Value(peak, undefined=None if peak is not None else "this system does not tell peak memory")
 
-    yield _Measure(column("parameters_trained", "trained"), trained, _si, _first_detail, counts_floor=False)
-    yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, counts_floor=False)
-    yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, counts_floor=False)
-    yield _Measure(column("tune_seconds", "time"), seconds, _seconds, _warm, counts_floor=False)
-    yield _Measure(column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, counts_floor=False)
+    yield _Measure(column("parameters_trained", "trained"), trained, _si, _first_detail, interval=False, counts_floor=False)
+    yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, interval=False, counts_floor=False)
+    yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, interval=False, counts_floor=False)
+    yield _Measure(column("tune_seconds", "time"), seconds, _seconds, _warm, interval=False, counts_floor=False)
+    yield _Measure(column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, interval=False, counts_floor=False)
+
+
+def _tuning(outcome: Outcome, quantity: str) -> float:
+    """Return what tuning itself cost a run: neither validation nor tests nor watching."""
+    return float(sum(getattr(outcome.phases[name], quantity) for name in ("tune", "features") if name in outcome.phases))
 
 
 def _cell(
@@ -172,7 +179,7 @@ def _cell(
         return Cell(text="", note=note)
     result = estimate([float(value.value or 0) for value in defined])
     return Cell(
-        text=_with_interval(result, measure.write),
+        text=_with_interval(result, measure.write) if measure.interval else measure.write(result.mean),
         detail=measure.detail(defined),
         value=result.mean,
         half_width=result.half_width,
@@ -253,7 +260,7 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         classes = f", {note.classes} classes" if note.classes else ""
         yield f"{'watched' if problem in run.watch else 'tuned on'}: {note.dataset} by {problem.task.name}: {sizes}{classes}{moved}"
     yield _training(plan)
-    if any(item.outcome.shared_seconds for item in finished):
+    if any(item.outcome.shared.seconds for item in finished):
         yield (
             "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
             "'warm' is without it"

@@ -6,6 +6,8 @@ import sys
 
 import harness
 
+_UNBOUNDED = 10_000
+
 
 class Rich(harness.Reporter):
     """For a terminal: one table, or one for each group of columns where the terminal is narrow."""
@@ -18,6 +20,7 @@ class Rich(harness.Reporter):
     def render(self, table: harness.Table) -> str:
         """Return the table with terminal colours where standard output is a terminal."""
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.text import Text
 
         width = self.width or shutil.get_terminal_size((160, 40)).columns
@@ -26,7 +29,7 @@ class Rich(harness.Reporter):
         groups = list(dict.fromkeys(column.group for column in table.columns))
         whole = _table(table, groups)
         console.print(Text(table.title, style="bold"), Text(table.question, style="italic"), sep="\n" if table.question else "")
-        if console.measure(whole).minimum <= width:
+        if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum <= width:
             console.print(whole)
         else:
             for group in groups:
