@@ -129,6 +129,21 @@ def load_catalog(without: Iterable[str] = ()) -> Catalog:
     return catalog
 
 
+def with_plugin(catalog: Catalog, plugin: object, name: str) -> Catalog:
+    """Return a catalog with one more plugin: any object whose methods are hook implementations.
+
+    Raises:
+        HarnessError: The plugin offers a name that is taken.
+    """
+    extended = Catalog(new_plugin_manager(), states=list(catalog.states), without=catalog.without)
+    for known, module in catalog.plugins.list_name_plugin():
+        extended.plugins.register(module, known)
+    extended.plugins.register(plugin, name)
+    extended.states.append(PluginState(name, "registered by hand"))
+    collect(extended)
+    return extended
+
+
 def new_plugin_manager() -> pluggy.PluginManager:
     """Return a plugin manager that knows the hooks and no plugin."""
     manager = pluggy.PluginManager("harness")

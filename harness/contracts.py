@@ -113,7 +113,7 @@ class Model(Component):
         )
         return config
 
-    def load(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+    def load(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`; weights only from safetensors.
 
         Args:
@@ -149,7 +149,7 @@ class Loader(Protocol):
     def config(self) -> PretrainedConfig:
         """The model's configuration; `architectures` names the heads it was published with."""
 
-    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`, as `Model.load` does."""
 
 
@@ -254,11 +254,10 @@ class Task(Component):
         columns["truncated"] = [bool(encoding.overflowing) for encoding in encoded.encodings or ()]
         return columns
 
-    def collate(
-        self, items: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
-    ) -> Mapping[str, torch.Tensor]:
+    def collate(self, items: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase) -> Mapping[str, torch.Tensor]:
         """Return one batch, padded to its longest item: a tensor `[b, ...]` per column of `encode`."""
-        return tokenizer.pad(dict(items), return_tensors="pt")
+        batch: Mapping[str, torch.Tensor] = tokenizer.pad(dict(items), return_tensors="pt")
+        return batch
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
         """Return how many things the loss of these items is a sum over."""
@@ -266,11 +265,13 @@ class Task(Component):
 
     def loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the summed loss of a batch, a scalar; the loop divides it by the whole batch's `weight`."""
+        del model, batch
         message = f"task {self.name!r} is only for watching: nothing can be tuned on it"
         raise UndefinedError(message)
 
     def predict(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the prediction for each item of a batch, `[b, ...]`."""
+        del model, batch
         message = f"task {self.name!r} predicts nothing item by item"
         raise UndefinedError(message)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime  # noqa: TC003 - pydantic reads it at run time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -67,8 +67,8 @@ class TrainConfig(Record):
     patience: PositiveInt | None = Field(
         None, description="epochs without a better validation score before stopping; blank: never stop early"
     )
-    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")  # noqa: FBT003
-    compile: bool = Field(False, description="torch.compile the model")  # noqa: FBT003
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+    compile: bool = Field(False, description="torch.compile the model")
 
 
 class Run(Record):
@@ -242,7 +242,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _without_locations(value: Any) -> Any:  # noqa: ANN401 - walks any JSON value
+def _without_locations(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_locations(item) for key, item in value.items() if key != "location"}
     if isinstance(value, list):

@@ -1,15 +1,15 @@
 """Runs on disk. Nothing stored is ever deleted or written over.
 
-    <root>/.harness                                       marks a folder as ours
-    <root>/runs/<strategy>-<stages>-s<seed>-<id>/
-        run.json            asked; the id is its hash
-        log.jsonl           the training curve
-        predictions.npz     outputs, targets and ids of every cell of the score matrix
-        model/              only if asked: adapter or weights, safetensors
-        outcome.json        happened; written last, by rename: it means finished
-        failure.json        why it did not finish; the run is tried again next time
-    <root>/tables/          what was written for people
-    <root>/cache/           can be deleted at any time; made again where needed
+<root>/.harness                                       marks a folder as ours
+<root>/runs/<strategy>-<stages>-s<seed>-<id>/
+    run.json            asked; the id is its hash
+    log.jsonl           the training curve
+    predictions.npz     outputs, targets and ids of every cell of the score matrix
+    model/              only if asked: adapter or weights, safetensors
+    outcome.json        happened; written last, by rename: it means finished
+    failure.json        why it did not finish; the run is tried again next time
+<root>/tables/          what was written for people
+<root>/cache/           can be deleted at any time; made again where needed
 """
 
 from __future__ import annotations
@@ -88,10 +88,14 @@ class Store:
             outcome = Outcome.model_validate_json(text)
             asked = Run.model_validate_json(_read(folder / "run.json") or "")
         except ValidationError as error:
-            message = f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
+            message = (
+                f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
+            )
             raise HarnessError(message) from None
         if outcome.run_id != run.id or asked.id != run.id:
-            message = f"stored run {str(folder)!r} was edited: its files belong to another run; move it away to compute it"
+            message = (
+                f"stored run {str(folder)!r} was edited: its files belong to another run; move it away to compute it"
+            )
             raise HarnessError(message)
         return outcome
 

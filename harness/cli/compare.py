@@ -30,7 +30,7 @@ _ROOM_BYTES = 200_000_000
 """Free space below which no run is begun: enough for caches and predictions of a small comparison."""
 
 
-def compare(  # noqa: PLR0913 - a command line has as many options as it has
+def compare(
     target: options.Target = None,
     dataset: options.Datasets = None,
     model: options.ModelName = None,
@@ -46,9 +46,9 @@ def compare(  # noqa: PLR0913 - a command line has as many options as it has
     results: options.Results = Path("results"),
     format_: options.Format = "rich",
     processes_per_run: Annotated[int, typer.Option(min=1, help="Processes that share one run.")] = 1,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.")] = False,  # noqa: FBT002
-    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep what each run would deliver.")] = False,  # noqa: FBT002
-    in_process: Annotated[bool, typer.Option("--in-process", help="No process per run; for a debugger.")] = False,  # noqa: FBT002
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.")] = False,
+    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep what each run would deliver.")] = False,
+    in_process: Annotated[bool, typer.Option("--in-process", help="No process per run; for a debugger.")] = False,
     without: options.Without = None,
 ) -> None:
     """Compare tuning strategies: run what is missing, then print the table.
@@ -86,7 +86,7 @@ def compare(  # noqa: PLR0913 - a command line has as many options as it has
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, missing: list[tuple[str, Run]], catalog: Catalog, launch: Any) -> bool:  # noqa: ANN401 - either way
+def _run(plan: Plan, missing: list[tuple[str, Run]], catalog: Catalog, launch: Any) -> bool:
     """Compute the runs, telling observers; returns whether any failed."""
     hook = catalog.plugins.hook
     failed = False
@@ -107,7 +107,7 @@ def _run(plan: Plan, missing: list[tuple[str, Run]], catalog: Catalog, launch: A
     return failed
 
 
-def _in_process(store: Store, catalog: Catalog, launcher: Launcher) -> Any:  # noqa: ANN401 - as Launcher.launch
+def _in_process(store: Store, catalog: Catalog, launcher: Launcher) -> Any:
     def launch(runs: Iterator[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
         from harness.engine.worker import perform
 

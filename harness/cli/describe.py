@@ -55,7 +55,9 @@ def describe(
         console.print("no parameters")
     for title, value in _class_facts(component):
         console.print(f"{title}: {escape(value)}")
-    console.print(f"source: {escape(str(inspect.getsourcefile(component)))}, plugin {offer.plugin} of {offer.distribution}")
+    console.print(
+        f"source: {escape(str(inspect.getsourcefile(component)))}, plugin {offer.plugin} of {offer.distribution}"
+    )
 
 
 def _class_facts(component: type[Any]) -> list[tuple[str, str]]:
@@ -64,8 +66,8 @@ def _class_facts(component: type[Any]) -> list[tuple[str, str]]:
     if defaults := getattr(component, "defaults", None):
         facts.append(("training defaults", ", ".join(f"{key}={value}" for key, value in defaults.items())))
     for key in ("better", "unit", "role", "task", "watch_task", "suffix"):
-        if value := getattr(component, key, None):
-            facts.append((key.replace("_", " "), str(value)))
+        value = getattr(component, key, None)
+        facts += [(key.replace("_", " "), str(value))] if value else []
     if metrics := getattr(component, "metrics", None):
         facts.append(("metrics", ", ".join(metrics)))
     return facts
@@ -82,7 +84,9 @@ def _parameters(cls: type[BaseModel]) -> Table:
 
 def _type(info: FieldInfo) -> str:
     annotation = info.annotation
-    text = annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    text = (
+        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
+    )
     return text.replace("typing.", "").replace("NoneType", "None")
 
 

@@ -16,8 +16,10 @@ from harness.errors import unknown
 
 
 def list_components(
-    kind: Annotated[str | None, typer.Argument(help="models, datasets, tasks, strategies, metrics or reporters.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,  # noqa: FBT002
+    kind: Annotated[
+        str | None, typer.Argument(help="models, datasets, tasks, strategies, metrics or reporters.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     without: options.Without = None,
 ) -> None:
     """List models, datasets, tasks, strategies, metrics and reporters."""
@@ -70,8 +72,14 @@ def _print(rows: list[dict[str, str | None]]) -> None:
     for row in rows:
         if previous not in (None, row["kind"]):
             grid.add_section()
-        note = f" [yellow](needs: {row['missing']})[/yellow]".replace("finetune-harness[", "finetune-harness\\[") if row["missing"] else ""
-        grid.add_row(row["kind"] if row["kind"] != previous else "", row["name"], f"{row['summary']}{note}", row["distribution"])
+        note = (
+            f" [yellow](needs: {row['missing']})[/yellow]".replace("finetune-harness[", "finetune-harness\\[")
+            if row["missing"]
+            else ""
+        )
+        grid.add_row(
+            row["kind"] if row["kind"] != previous else "", row["name"], f"{row['summary']}{note}", row["distribution"]
+        )
         previous = row["kind"]
     Console(highlight=False).print(grid)
 

@@ -20,21 +20,25 @@ _ASK = "What is asked"
 _HOW = "How it is run"
 
 Target = Annotated[
-    str | None, typer.Argument(help="An experiment file (.toml), or a data file of texts and labels.", show_default=False)
+    str | None,
+    typer.Argument(help="An experiment file (.toml), or a data file of texts and labels.", show_default=False),
 ]
 Datasets = Annotated[
     list[str] | None,
     typer.Option("--dataset", "-d", help="Dataset to tune on; repeat for a sequence.", rich_help_panel=_ASK),
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=_ASK)
+    str | None,
+    typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=_ASK),
 ]
 Strategies = Annotated[
     list[str] | None, typer.Option("--strategy", "-s", help="Strategy to compare; repeat.", rich_help_panel=_ASK)
 ]
 Watch = Annotated[
     list[str] | None,
-    typer.Option("--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=_ASK),
+    typer.Option(
+        "--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=_ASK
+    ),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=_ASK)]
 Limit = Annotated[
@@ -44,7 +48,9 @@ Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Score to sh
 Reference = Annotated[
     str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=_ASK)
 ]
-TextColumn = Annotated[str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=_ASK)]
+TextColumn = Annotated[
+    str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=_ASK)
+]
 LabelColumn = Annotated[
     str | None, typer.Option("--label", help="Column of the label in a data file.", rich_help_panel=_ASK)
 ]
@@ -52,9 +58,7 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", help="Any setting: lora.rank=16, train.epochs=2; repeat.", rich_help_panel=_ASK),
 ]
-Results = Annotated[
-    Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=_HOW)
-]
+Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=_HOW)]
 Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=_HOW)]
 Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=_HOW)]
 
@@ -128,7 +132,9 @@ class Asked:
         if self.target is None and not self.datasets:
             message = "nothing to compare on: give an experiment file, a data file, or --dataset"
             raise HarnessError(message)
-        defaults: dict[str, Any] = {"watch": [entry.name for entry in default_entries(catalog, Dataset, "default_watch")]}
+        defaults: dict[str, Any] = {
+            "watch": [entry.name for entry in default_entries(catalog, Dataset, "default_watch")]
+        }
         if self.target is not None:
             self._check_data_file(catalog)
             columns = {"text": self.text, "label": self.label}

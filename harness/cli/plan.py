@@ -15,7 +15,7 @@ from harness.records import Run
 from harness.store import Store
 
 
-def plan(  # noqa: PLR0913 - a command line has as many options as it has
+def plan(
     target: options.Target = None,
     dataset: options.Datasets = None,
     model: options.ModelName = None,
@@ -29,7 +29,7 @@ def plan(  # noqa: PLR0913 - a command line has as many options as it has
     label: options.LabelColumn = None,
     option: options.Options = None,
     results: options.Results = Path("results"),
-    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,  # noqa: FBT002
+    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
 ) -> None:
     """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing."""
@@ -54,8 +54,10 @@ def plan(  # noqa: PLR0913 - a command line has as many options as it has
     console = Console(highlight=False)
     first = asked.arms[0].runs[0]
     console.print(f"[bold]{asked.name}[/bold]  {asked.question}")
-    console.print(f"model {first.model.name}; tuned on {', '.join(p.dataset.name for p in first.stages)}; watched: " + (
-        ", ".join(f"{p.dataset.name} by {p.task.name}" for p in first.watch) or "nothing"))
+    console.print(
+        f"model {first.model.name}; tuned on {', '.join(p.dataset.name for p in first.stages)}; watched: "
+        + (", ".join(f"{p.dataset.name} by {p.task.name}" for p in first.watch) or "nothing")
+    )
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("arm", "strategy", "learning rate", *(f"seed {run.seed}" for run in asked.arms[0].runs)):
         grid.add_column(title)
@@ -63,7 +65,9 @@ def plan(  # noqa: PLR0913 - a command line has as many options as it has
         rate = arm.runs[0].train.learning_rate
         settings = ", ".join(f"{key}={value}" for key, value in arm.runs[0].strategy.params.items())
         strategy_name = arm.runs[0].strategy.name + (f" ({settings})" if settings else "")
-        grid.add_row(arm.label, strategy_name, "-" if rate is None else f"{rate:g}", *(states[run.id] for run in arm.runs))
+        grid.add_row(
+            arm.label, strategy_name, "-" if rate is None else f"{rate:g}", *(states[run.id] for run in arm.runs)
+        )
     console.print(grid)
     missing = sum(state != "done" for state in states.values())
     console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")

@@ -44,7 +44,9 @@ class Progress:
             self._run = self._bars.add_task("starting", total=None, note="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End the show."""
         if self._bars is not None:
             self._bars.stop()
@@ -80,5 +82,7 @@ class Progress:
             end = f"{result.status}: {result.reason}"
         else:
             end = f"done in {time.perf_counter() - self._start:.1f} s"
-        self._console.print(f"[{self._count}/{self._total}] {self._label}: {end}", highlight=False, markup=False, soft_wrap=True)
+        self._console.print(
+            f"[{self._count}/{self._total}] {self._label}: {end}", highlight=False, markup=False, soft_wrap=True
+        )
         sys.stderr.flush()

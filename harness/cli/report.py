@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.store import Store
 
 
-def report(  # noqa: PLR0913 - a command line has as many options as it has
+def report(
     target: options.Target = None,
     dataset: options.Datasets = None,
     model: options.ModelName = None,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Raised when splitting or limiting changes, so that what an older version kept is not used.
 _FORMAT = 1
+_SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
+"""For a split, those whose texts must not stand in it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def check_problem(problem: Problem, task: Task, prepared: Prepared) -> None:
 class Tokens:
     """The encoded splits of one problem; each is made when first asked for."""
 
-    def __init__(  # noqa: PLR0913 - all of it decides what the tokens are
+    def __init__(
         self,
         prepared: Prepared,
         task: Task,
@@ -193,13 +195,15 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
 
     moved = 0
-    for lower, uppers in (("validation", ("test",)), ("train", ("test", "validation"))):
-        if lower in rows:
-            kept = rows[lower][~np.isin(keys[rows[lower]], np.concatenate([keys[rows[u]] for u in uppers if u in rows] or [[]]))]
-            moved += len(rows[lower]) - len(kept)
-            rows[lower] = kept
+    for name, shields in _SHIELDS.items():
+        shielded = [keys[rows[shield]] for shield in shields if shield in rows]
+        if name in rows and shielded:
+            kept = rows[name][~np.isin(keys[rows[name]], np.concatenate(shielded))]
+            moved += len(rows[name]) - len(kept)
+            rows[name] = kept
     random = np.random.default_rng(dataset.split_seed)
-    for name, share in (("test", dataset.test_share), ("validation", dataset.validation_share)):
+    shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
+    for name, share in shares.items():
         if name not in rows:
             rows[name] = _carve(rows["train"], keys, labels, share, random)
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
@@ -212,17 +216,23 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     return {name: table.select(rows[name]) for name in SPLITS}, moved
 
 
-def _text_keys(table: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a datasets.Dataset
+def _text_keys(table: Any) -> NDArray[np.int64]:
     """Return one number per row, `[n]`, equal where the texts are equal but for case and white space."""
     texts = [" ".join(text.lower().split()) for text in table["text"]]
     if "text_pair" in table.column_names:
-        texts = [f"{text}\0{' '.join(pair.lower().split())}" for text, pair in zip(texts, table["text_pair"], strict=True)]
+        texts = [
+            f"{text}\0{' '.join(pair.lower().split())}" for text, pair in zip(texts, table["text_pair"], strict=True)
+        ]
     codes: dict[str, int] = {}
     return np.array([codes.setdefault(text, len(codes)) for text in texts])
 
 
 def _carve(
-    rows: NDArray[np.int64], keys: NDArray[np.int64], labels: NDArray[np.int64], share: float, random: np.random.Generator
+    rows: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    share: float,
+    random: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return the rows, `[k]`, of a random share of each class's texts."""
     _, first = np.unique(keys[rows], return_index=True)
@@ -245,7 +255,9 @@ def _limit(
     quota = np.floor(exact).astype(np.int64)
     for position in np.argsort(quota - exact, kind="stable")[: limit - quota.sum()]:
         quota[position] += 1
-    taken = [random.permutation(rows[labels[rows] == label])[:count] for label, count in zip(classes, quota, strict=True)]
+    taken = [
+        random.permutation(rows[labels[rows] == label])[:count] for label, count in zip(classes, quota, strict=True)
+    ]
     return np.sort(np.concatenate(taken))
 
 

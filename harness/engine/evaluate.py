@@ -57,7 +57,10 @@ class DataView:
             raise UndefinedError(message)
         if isinstance(model, FeatureHead):
             # The same computation as a pass through the whole model, from features that may be there already.
-            features = torch.from_numpy(np.array(self.features(split, model.pooling))).to(self._session.accelerator.device)
+            features = torch.from_numpy(np.array(self.features(split, model.pooling))).to(
+                self._session.accelerator.device
+            )
             with torch.no_grad():
-                return model.head(features).float().cpu().numpy()
+                scores: torch.Tensor = model.head(features)
+                return scores.float().cpu().numpy()
         return forward(self._session, self._problem, split, model, lambda batch: task.predict(model, batch))

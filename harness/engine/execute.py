@@ -42,7 +42,7 @@ class Finished(NamedTuple):
     """By (moment, problem)."""
 
 
-def execute(  # noqa: PLR0913 - what a run is, and where everything goes
+def execute(
     run: Run,
     catalog: Catalog,
     accelerator: accelerate.Accelerator,
@@ -96,7 +96,9 @@ def execute(  # noqa: PLR0913 - what a run is, and where everything goes
         steps=session.steps,
         examples=session.examples,
         evaluations=scorer.evaluations(),
-        data=tuple(_data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)),
+        data=tuple(
+            _data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)
+        ),
         device=_describe(accelerator.device),
         processes=session.processes,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -105,7 +107,7 @@ def execute(  # noqa: PLR0913 - what a run is, and where everything goes
     return Finished(outcome, scorer.predictions)
 
 
-def _open(  # noqa: PLR0913 - the parts of a session
+def _open(
     run: Run,
     catalog: Catalog,
     accelerator: accelerate.Accelerator,
@@ -142,9 +144,9 @@ class _Scorer:
         self.predictions: dict[tuple[int, int], Predictions] = {}
         self._session = session
         self._tuned: list[nn.Module] = []
-        self._undefined: dict[tuple[int, int], str] = dict(
-            ((0, problem), reason) for problem, reason in session.heads.undefined.items()
-        )
+        self._undefined: dict[tuple[int, int], str] = {
+            (0, problem): reason for problem, reason in session.heads.undefined.items()
+        }
 
     def learned(self, tuned: nn.Module) -> None:
         """Take what the next stage was tuned to."""
@@ -210,8 +212,7 @@ def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
     references += [(Dataset, problem.dataset) for problem in run.problems]
     references += [(Task, problem.task) for problem in run.problems]
     return {
-        reference.name: catalog.offer(catalog.restore(kind, reference)).distribution  # type: ignore[type-abstract]
-        for kind, reference in references
+        reference.name: catalog.offer(catalog.restore(kind, reference)).distribution for kind, reference in references
     }
 
 

@@ -65,7 +65,9 @@ class Features:
                 shared = Shared.model_validate_json(_beside(path).read_text(encoding="utf-8"))
                 self._kept[key] = Extracted(np.load(path, mmap_mode="r", allow_pickle=False), shared)
             else:
-                self._kept[key] = Extracted(self._extract(problem, split, pooling, path if published else None), Shared())
+                self._kept[key] = Extracted(
+                    self._extract(problem, split, pooling, path if published else None), Shared()
+                )
         return self._kept[key]
 
     def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
@@ -88,7 +90,7 @@ class FeatureHead(nn.Module):
         super().__init__()
         self.body, self.head, self.pooling = body, head, pooling
 
-    def forward(self, **batch: torch.Tensor) -> Any:  # noqa: ANN401 - transformers' own output
+    def forward(self, **batch: torch.Tensor) -> Any:
         """Return the head's output as `logits`, `[b, classes]`."""
         from transformers.modeling_outputs import SequenceClassifierOutput
 

@@ -40,7 +40,9 @@ class FlopCount:
         lengths = np.array(sorted(counts), dtype=np.float64)
         degree = min(_DEGREE, len(lengths) - 1)
         self._polynomial = np.polynomial.Polynomial.fit(lengths, [counts[int(length)] for length in lengths], degree)
-        self.holds = all(abs(self._polynomial(length) - count) <= 1e-6 * max(count, 1) for length, count in counts.items())
+        self.holds = all(
+            abs(self._polynomial(length) - count) <= 1e-6 * max(count, 1) for length, count in counts.items()
+        )
         """Whether the polynomial gives what was counted; if not, only counted lengths are known."""
 
     def __call__(self, items: int, length: int) -> int:
@@ -48,8 +50,15 @@ class FlopCount:
         return round(items * float(self._counts[length] if length in self._counts else self._polynomial(length)))
 
 
-def count_flops(  # noqa: PLR0913 - what a pass is
-    session: Session, problem: int, model: nn.Module, compute: Compute, lengths: Sequence[int], batch_of: Any, *, training: bool  # noqa: ANN401
+def count_flops(
+    session: Session,
+    problem: int,
+    model: nn.Module,
+    compute: Compute,
+    lengths: Sequence[int],
+    batch_of: Any,
+    *,
+    training: bool,
 ) -> FlopCount:
     """Return the operations of a pass of `compute` over a problem's batches, and of its gradient if `training`.
 
@@ -73,7 +82,7 @@ def count_flops(  # noqa: PLR0913 - what a pass is
     if session.agree(path.exists()):
         known = {int(length): count for length, count in json.loads(path.read_text(encoding="utf-8")).items()}
     count = FlopCount(known) if known else None
-    wanted = range(len(distinct))
+    wanted = list(range(len(distinct)))
     if count is None or not count.holds:
         if count is None:
             wanted = sorted({round(at) for at in np.linspace(0, len(distinct) - 1, _DEGREE + 1 + _CHECKED)})
@@ -95,21 +104,21 @@ def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor]
     with torch.random.fork_rng(devices), counter:
         result = compute(batch)
         if training:
-            result.backward()
+            result.backward()  # type: ignore[no-untyped-call]
     for parameter in model.parameters():
         parameter.grad = None
     return counter.get_total_flops()
 
 
-def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401 - torch passes shapes
-    return int(sdpa_flop_count(query, key, value))
+def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
-def _cpu_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:  # noqa: ANN401
+def _cpu_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     # Two matrix products forward; five backward, because the fast kernel computes the scores anew. As torch counts it for
     # the same kernel on a GPU (torch.utils.flop_counter.sdpa_backward_flop_count).
     del gradient
-    return int(sdpa_flop_count(query, key, value)) * 5 // 2
+    return int(sdpa_flop_count(query, key, value)) * 5 // 2  # type: ignore[no-untyped-call]
 
 
 # torch counts the attention kernels of GPUs only.

@@ -59,7 +59,9 @@ class Launcher:
             for rank in range(self.processes)
         ]
         pairs = [context.Pipe() for _ in jobs]
-        workers = [context.Process(target=start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)]
+        workers = [
+            context.Process(target=start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)
+        ]
         for worker, (_, child) in zip(workers, pairs, strict=True):
             worker.start()
             child.close()

@@ -27,7 +27,9 @@ class Meter:
     def __init__(self, device: torch.device, on_phase: Callable[[str], None] = lambda _: None) -> None:
         """Start in no phase; `on_phase` is told the name of each that begins."""
         self._device, self._on_phase = device, on_phase
-        self._totals: dict[str, dict[str, Any]] = defaultdict(lambda: {"wall": 0.0, "cpu": 0.0, "memory": None, "device": None, "flops": 0})
+        self._totals: dict[str, dict[str, Any]] = defaultdict(
+            lambda: {"wall": 0.0, "cpu": 0.0, "memory": None, "device": None, "flops": 0}
+        )
         self._stack: list[str] = []
         self.flops = 0
         """Operations charged so far, to any phase."""
@@ -93,8 +95,10 @@ def merge_phases(parts: list[dict[str, Phase]]) -> dict[str, Phase]:
         name: Phase(
             wall_seconds=max(part[name].wall_seconds for part in parts if name in part),
             cpu_seconds=sum(part[name].cpu_seconds for part in parts if name in part),
-            peak_memory_bytes=max((part[name].peak_memory_bytes or 0 for part in parts if name in part), default=0) or None,
-            peak_device_bytes=max((part[name].peak_device_bytes or 0 for part in parts if name in part), default=0) or None,
+            peak_memory_bytes=max((part[name].peak_memory_bytes or 0 for part in parts if name in part), default=0)
+            or None,
+            peak_device_bytes=max((part[name].peak_device_bytes or 0 for part in parts if name in part), default=0)
+            or None,
             flops=sum(part[name].flops for part in parts if name in part),
         )
         for name in parts[0]

@@ -36,7 +36,7 @@ class RunLoader:
         dropout = train.attention_dropout
         self._settings: dict[str, Any] = {} if dropout is None else dict.fromkeys(names, dropout)
 
-    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:  # noqa: ANN401 - transformers' own settings
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`."""
         return self._model.load(auto_class, **{**self._settings, **settings})
 

@@ -36,7 +36,7 @@ class Session:
     """For each problem."""
     published: str
     """Digest of the body as it was loaded."""
-    shared: Shared = Shared()
+    shared: Shared = field(default_factory=Shared)
     """What extracting the features that tuning read from the cache took when it was done."""
     trained: dict[int, nn.Parameter] = field(default_factory=dict)
     """The parameters the present stage has trained, by identity; held, so that no identity is used again."""
@@ -53,7 +53,7 @@ class Session:
         """How many processes share the run."""
         return int(self.accelerator.num_processes)
 
-    def agree(self, value: bool) -> bool:  # noqa: FBT001 - a decision is what it is about
+    def agree(self, value: bool) -> bool:
         """Return the first process's value, in every process."""
         values = [value]
         broadcast_object_list(values)

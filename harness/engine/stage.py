@@ -56,7 +56,8 @@ class RunStage:
     @property
     def body(self) -> nn.Module:
         """The pretrained part, shared by every head of the run."""
-        return self._session.heads.body
+        body: nn.Module = self._session.heads.body
+        return body
 
     @property
     def head(self) -> nn.ModuleList:
@@ -89,8 +90,9 @@ class RunStage:
         with self._session.meter.phase("save"):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True)
-            if hasattr(model, "save_pretrained"):
-                model.save_pretrained(self._folder)
+            save = getattr(model, "save_pretrained", None)
+            if callable(save):
+                save(self._folder)
             else:
                 from safetensors.torch import save_file
 

@@ -65,8 +65,8 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
                 break
     if best is not None:
         with torch.no_grad():
-            for parameter, value in zip(trained, best[1], strict=True):
-                parameter.copy_(value)
+            for parameter, kept in zip(trained, best[1], strict=True):
+                parameter.copy_(kept)
     return loop.close()
 
 
@@ -87,7 +87,7 @@ class _Loop:
         self._total = total
         self._losses: list[torch.Tensor] = []
 
-    def epoch(self, batches: Sequence[NDArray[Any]], rows: Any) -> None:  # noqa: ANN401 - a datasets.Dataset
+    def epoch(self, batches: Sequence[NDArray[Any]], rows: Any) -> None:
         """Take one optimizer step for each batch."""
         self._prepared.train()
         for numbers in batches:
@@ -123,7 +123,7 @@ class _Loop:
         lengths = tokens.lengths("train")
         return count_flops(session, self._problem, self._model, compute, lengths, batch_of, training=True)
 
-    def _take_step(self, numbers: NDArray[Any], rows: Any) -> torch.Tensor:  # noqa: ANN401 - a datasets.Dataset
+    def _take_step(self, numbers: NDArray[Any], rows: Any) -> torch.Tensor:
         """Make one step on the rows of a whole batch; returns this process's part of their mean loss."""
         session, config = self._session, self._config
         tokenizer = session.tokens[self._problem].tokenizer
@@ -160,9 +160,7 @@ class _Loop:
             if not math.isfinite(loss):
                 message = f"the loss is {loss} at step {first + offset + 1}: a lower learning rate may help"
                 raise RuntimeError(message)
-            self._session.log(
-                {"step": first + offset + 1, "steps": self._total, "loss": loss, "learning_rate": rate}
-            )
+            self._session.log({"step": first + offset + 1, "steps": self._total, "loss": loss, "learning_rate": rate})
         self._losses.clear()
 
 

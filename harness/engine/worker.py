@@ -32,7 +32,6 @@ from harness.errors import HarnessError
 from harness.records import Failure, Outcome
 from harness.store import Store
 
-
 # transformers' own deprecations, met inside peft; nothing a user could mend.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
 # Loading a base model under a new head always reports that the head is new.
@@ -119,9 +118,8 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
     cpu = job.cpu or not torch.cuda.is_available()
     if cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // job.processes)
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        torch.set_num_threads(threads)
+        threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // job.processes)))
+        torch.set_num_threads(int(threads))
     precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
     accelerator = accelerate.Accelerator(
         cpu=cpu,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
@@ -109,9 +109,8 @@ def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[Entry, Str
     entries = list(spec.strategies or default_entries(catalog, Strategy))
     resolved = [(entry, _resolve(catalog, Strategy, entry)) for entry in entries]
     present = {strategy.name for _, strategy in resolved}
-    for cls in catalog.every(Strategy):
-        if cls.role == "floor" and cls.name not in present:
-            resolved.append((Entry(name=cls.name), catalog.make(Strategy, cls.name, {})))
+    floors = [cls.name for cls in catalog.every(Strategy) if cls.role == "floor" and cls.name not in present]
+    resolved += [(Entry(name=name), catalog.make(Strategy, name, {})) for name in floors]
     order = {"floor": 0, "reference": 1, "contender": 2}
     return sorted(resolved, key=lambda pair: order[pair[1].role])
 
@@ -134,11 +133,12 @@ def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
     where = kind_of(kind)
     opened = _opener(catalog, kind, entry.name)
     if opened is not None:
-        cls, given = opened, {str(opened.argument): entry.name}
+        cls = opened
+        given: dict[str, JsonValue] = {str(opened.argument): entry.name}
     else:
         cls = catalog.find(kind, name)
         try:
-            given = dict(cls.parse_argument(argument)) if colon else {}
+            given = cls.parse_argument(argument) if colon else {}
         except ValueError as error:
             message = f"{where}: {error}"
             raise HarnessError(message) from None

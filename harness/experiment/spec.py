@@ -40,7 +40,7 @@ class Entry(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_toml(cls, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
+    def _from_toml(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
         if not isinstance(value, dict):

@@ -29,7 +29,9 @@ def forgetting(matrix: Matrix, learned_at: Sequence[int]) -> NDArray[np.float64]
         One value per dataset, in the unit of the scores; nan for the dataset learned last, or where a score is undefined.
     """
     last = matrix.shape[0] - 1
-    values = [np.nan if at == last else matrix[at, column] - matrix[last, column] for column, at in enumerate(learned_at)]
+    values = [
+        np.nan if at == last else matrix[at, column] - matrix[last, column] for column, at in enumerate(learned_at)
+    ]
     return np.array(values, dtype=np.float64)
 
 
@@ -60,7 +62,9 @@ def backward_transfer(matrix: Matrix, learned_at: Sequence[int]) -> float:
     Source: Lopez-Paz and Ranzato, 2017 (Gradient Episodic Memory, section 3, equation 3). Datasets that are only watched
     do not count; nan with fewer than two stages.
     """
-    earlier = [-lost for lost, at in zip(forgetting(matrix, learned_at), learned_at, strict=True) if 0 < at < len(matrix) - 1]
+    earlier = [
+        -lost for lost, at in zip(forgetting(matrix, learned_at), learned_at, strict=True) if 0 < at < len(matrix) - 1
+    ]
     return float(np.mean(earlier)) if earlier else float("nan")
 
 

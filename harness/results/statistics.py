@@ -24,9 +24,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     (The Probable Error of a Mean).
     """
     array = np.asarray(values, dtype=np.float64)
-    if len(array) < 2:  # noqa: PLR2004 - one value has no spread
+    if len(array) < 2:
         return Estimate(float(array.mean()), None, len(array))
     from scipy.special import stdtrit
 
     deviation = array.std(ddof=1) if np.ptp(array) else 0.0
-    return Estimate(float(array.mean()), float(stdtrit(len(array) - 1, 0.975) * deviation / len(array) ** 0.5), len(array))
+    return Estimate(
+        float(array.mean()), float(stdtrit(len(array) - 1, 0.975) * deviation / len(array) ** 0.5), len(array)
+    )

@@ -156,21 +156,25 @@ def _cost_measures() -> Iterable[_Measure]:
         peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
         return _Value(peak, undefined=None if peak is not None else "this system does not tell peak memory")
 
-    yield _Measure(column("parameters_trained", "trained"), trained, _si, _first_detail, interval=False, counts_floor=False)
+    yield _Measure(
+        column("parameters_trained", "trained"), trained, _si, _first_detail, interval=False, counts_floor=False
+    )
     yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, interval=False, counts_floor=False)
     yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, interval=False, counts_floor=False)
     yield _Measure(column("tune_seconds", "time"), seconds, _seconds, _warm, interval=False, counts_floor=False)
-    yield _Measure(column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, interval=False, counts_floor=False)
+    yield _Measure(
+        column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, interval=False, counts_floor=False
+    )
 
 
 def _tuning(outcome: Outcome, quantity: str) -> float:
     """Return what tuning itself cost a run: neither validation nor tests nor watching."""
-    return float(sum(getattr(outcome.phases[name], quantity) for name in ("tune", "features") if name in outcome.phases))
+    return float(
+        sum(getattr(outcome.phases[name], quantity) for name in ("tune", "features") if name in outcome.phases)
+    )
 
 
-def _cell(
-    measure: _Measure, arm: Arm, finished: Sequence[_Finished], store: Store, footnotes: list[str]
-) -> Cell:
+def _cell(measure: _Measure, arm: Arm, finished: Sequence[_Finished], store: Store, footnotes: list[str]) -> Cell:
     values = [measure.read(item) for item in finished]
     defined = [value for value in values if value.value is not None]
     reasons = [value.undefined for value in values if value.undefined] or _absences(arm, store)
@@ -251,9 +255,12 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     outcome = finished[0].outcome
     source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
     yield f"model: {run.model.name}{source}, {_si(outcome.parameters_total)}parameters"
-    for problem, note in zip(run.problems, outcome.data, strict=True):
+    for position, problem in enumerate(run.problems):
+        # The floor looks at fewer splits than the strategies that learn.
+        note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
         sizes = ", ".join(
-            f"{split.items:,} {name}" + (f" ({split.truncated:,} cut to {run.train.max_length} tokens)" if split.truncated else "")
+            f"{split.items:,} {name}"
+            + (f" ({split.truncated:,} cut to {run.train.max_length} tokens)" if split.truncated else "")
             for name, split in note.splits.items()
         )
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
@@ -282,7 +289,8 @@ def _training(plan: Plan) -> str:
     shown = ", ".join(f"{key} {value}" for key, value in shared.items() if value not in (None, False))
     differing = [key for key in first if key not in shared]
     parts = [
-        f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items()) for key in differing
+        f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items())
+        for key in differing
     ]
     return "; ".join([f"training: {shown}", *parts])
 

@@ -30,9 +30,9 @@ def source_file() -> Path:
 def read(source: str) -> "dict[harness.Split, datasets.Dataset]":
     """Return all reviews of one source as `train`; line breaks of the page they were taken from become spaces."""
     import datasets
-    import pandas
+    import pandas as pd
 
-    frame = pandas.read_csv(source_file())
+    frame = pd.read_csv(source_file())
     frame = frame[frame["source"] == source]
     texts = frame["text"].str.replace("<br />", " ", regex=False)
     return {"train": datasets.Dataset.from_dict({"text": texts.tolist(), "label": frame["label"].tolist()})}

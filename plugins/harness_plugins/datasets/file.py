@@ -10,7 +10,7 @@ import harness
 
 if TYPE_CHECKING:
     import datasets
-    import pandas
+    import pandas as pd
 
 _READERS = (".csv", ".tsv", ".jsonl", ".parquet")
 _SPLITS: tuple[harness.Split, ...] = get_args(harness.Split)
@@ -69,11 +69,18 @@ class File(harness.Dataset):
         paths: dict[harness.Split, str | None] = {"train": self.path, "validation": self.validation, "test": self.test}
         return {name: path for name, path in paths.items() if path is not None}
 
-    def _frame(self, path: str) -> "pandas.DataFrame":
+    def _frame(self, path: str) -> "pd.DataFrame":
         frame = _read(_existing(path))
-        for column, flag in ((self.text, "text"), (self.text_pair, "text_pair"), (self.label, "label"), (self.split, "split")):
+        for column, flag in (
+            (self.text, "text"),
+            (self.text_pair, "text_pair"),
+            (self.label, "label"),
+            (self.split, "split"),
+        ):
             if column is not None and column not in frame.columns:
-                mend = f"name the right one with {'--' + flag if flag in ('text', 'label') else f'-o file.{flag}=COLUMN'}"
+                mend = (
+                    f"name the right one with {'--' + flag if flag in ('text', 'label') else f'-o file.{flag}=COLUMN'}"
+                )
                 error = harness.unknown("column", column, [str(name) for name in frame.columns])
                 message = f"{path}: {error}; {mend}"
                 raise harness.HarnessError(message)
@@ -81,21 +88,25 @@ class File(harness.Dataset):
             message = f"{path}: the file has no rows"
             raise harness.HarnessError(message)
         used = [column for column in (self.text, self.text_pair, self.label) if column is not None]
-        blank = frame[used].isna().any(axis=1) | (frame[used].astype(str).apply(lambda c: c.str.strip()) == "").any(axis=1)
+        blank = frame[used].isna().any(axis=1) | (frame[used].astype(str).apply(lambda c: c.str.strip()) == "").any(
+            axis=1
+        )
         if blank.any():
             first = int(blank.to_numpy().argmax()) + 1
-            message = f"{path}: {int(blank.sum())} rows lack a text or label (the first: row {first}): fill or remove them"
+            message = (
+                f"{path}: {int(blank.sum())} rows lack a text or label (the first: row {first}): fill or remove them"
+            )
             raise harness.HarnessError(message)
         return frame
 
-    def _by_column(self, frame: "pandas.DataFrame") -> "dict[harness.Split, pandas.DataFrame]":
+    def _by_column(self, frame: "pd.DataFrame") -> "dict[harness.Split, pd.DataFrame]":
         found = set(frame[self.split].astype(str))
         if strange := found - set(_SPLITS):
             message = f"{self.path}: column {self.split!r} says {min(strange)!r}; it may say {', '.join(_SPLITS)}"
             raise harness.HarnessError(message)
         return {name: frame[frame[self.split] == name] for name in _SPLITS if name in found}
 
-    def _find_classes(self, frames: "dict[harness.Split, pandas.DataFrame]") -> tuple[str, ...]:
+    def _find_classes(self, frames: "dict[harness.Split, pd.DataFrame]") -> tuple[str, ...]:
         seen = {name: {str(label) for label in frame[self.label]} for name, frame in frames.items()}
         for name, labels in seen.items():
             if strange := sorted(labels - seen.get("train", set())):
@@ -119,25 +130,25 @@ def _existing(path: str) -> Path:
     return found
 
 
-def _read(path: Path) -> "pandas.DataFrame":
-    import pandas
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
 
     try:
         match path.suffix.lower():
             case ".csv" | ".tsv" as suffix:
                 separator = "," if suffix == ".csv" else "\t"
-                return pandas.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+                return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
             case ".jsonl":
-                return pandas.read_json(path, lines=True, dtype=False, encoding="utf-8")
+                return pd.read_json(path, lines=True, dtype=False, encoding="utf-8")
             case ".parquet":
-                return pandas.read_parquet(path)
+                return pd.read_parquet(path)
             case suffix:
                 message = f"{path}: cannot read files ending in {suffix!r}; use one of {', '.join(_READERS)}"
                 raise harness.HarnessError(message)
     except UnicodeDecodeError as error:
         message = f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8"
         raise harness.HarnessError(message) from None
-    except pandas.errors.EmptyDataError:
+    except pd.errors.EmptyDataError:
         message = f"{path}: the file is empty"
         raise harness.HarnessError(message) from None
     except (ValueError, OSError) as error:

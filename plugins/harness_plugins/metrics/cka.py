@@ -25,7 +25,9 @@ class CKA(harness.Metric):
         """
         if np.array_equal(outputs, targets):
             return 1.0  # and not 1 within rounding: what has not moved has lost exactly nothing
-        first, second = (np.asarray(side, dtype=np.float64) - side.mean(0, dtype=np.float64) for side in (outputs, targets))
+        first, second = (
+            np.asarray(side, dtype=np.float64) - side.mean(0, dtype=np.float64) for side in (outputs, targets)
+        )
         scale = np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)
         if scale == 0:
             message = "all texts have the same features"

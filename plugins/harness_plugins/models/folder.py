@@ -38,7 +38,9 @@ class Folder(harness.Model):
         """Return a hash of weights, configuration and tokenizer."""
         folder = Path(self.path)
         self.locate()
-        return harness.hash_files(sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt")]))
+        return harness.hash_files(
+            sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt")])
+        )
 
 
 @harness.hookimpl

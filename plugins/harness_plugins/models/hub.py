@@ -1,6 +1,5 @@
 """A model of the Hugging Face hub."""
 
-
 from pydantic import Field, JsonValue
 
 import harness

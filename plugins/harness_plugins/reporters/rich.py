@@ -3,8 +3,12 @@
 import io
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 import harness
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 _UNBOUNDED = 10_000
 
@@ -28,7 +32,9 @@ class Rich(harness.Reporter):
         console = Console(file=output, width=width, force_terminal=sys.stdout.isatty(), highlight=False)
         groups = list(dict.fromkeys(column.group for column in table.columns))
         whole = _table(table, groups)
-        console.print(Text(table.title, style="bold"), Text(table.question, style="italic"), sep="\n" if table.question else "")
+        console.print(
+            Text(table.title, style="bold"), Text(table.question, style="italic"), sep="\n" if table.question else ""
+        )
         if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum <= width:
             console.print(whole)
         else:
@@ -41,7 +47,7 @@ class Rich(harness.Reporter):
         return output.getvalue()
 
 
-def _table(table: harness.Table, groups: list[str]) -> object:
+def _table(table: harness.Table, groups: list[str]) -> "RichTable":
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -43,7 +43,7 @@ class Frozen(harness.Strategy):
         best = max(fitted, key=lambda regression: regression.score(validation, expected))
         weights, biases = best.coef_ / scaler.scale_, best.intercept_
         biases = biases - weights @ scaler.mean_
-        if len(best.classes_) == 2:  # noqa: PLR2004 - scikit-learn keeps one row for two classes
+        if len(best.classes_) == 2:
             weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
         head = torch.nn.Linear(weights.shape[1], len(stage.facts.classes or ()))
         with torch.no_grad():

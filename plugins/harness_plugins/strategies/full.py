@@ -14,7 +14,7 @@ class Full(harness.Strategy):
     name = "full"
     role = "reference"
     default = True
-    defaults = {"learning_rate": 5e-5}  # noqa: RUF012 - declared a ClassVar by the contract
+    defaults = {"learning_rate": 5e-5}
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with all its weights trained."""

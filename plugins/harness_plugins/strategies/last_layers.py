@@ -17,7 +17,7 @@ class LastLayers(harness.Strategy):
     """
 
     name = "last-layers"
-    defaults = {"learning_rate": 1e-4}  # noqa: RUF012 - declared a ClassVar by the contract
+    defaults = {"learning_rate": 1e-4}
 
     layers: PositiveInt = Field(2, description="blocks that are trained, counted from the output")
 

@@ -21,7 +21,7 @@ class LoRA(harness.Strategy):
     default = True
     imports = ("peft",)
     # About ten times full tuning's: Schulman et al., 2025 (LoRA Without Regret) find that ratio over many models.
-    defaults = {"learning_rate": 5e-4}  # noqa: RUF012 - declared a ClassVar by the contract
+    defaults = {"learning_rate": 5e-4}
 
     rank: PositiveInt = Field(8, description="rank of the additions")
     alpha: float = Field(16.0, gt=0, description="the additions are scaled by alpha / rank")

@@ -70,7 +70,9 @@ class LanguageModelling(harness.Task):
         """Return one batch with `labels` `[b, tokens]`: what each position's logits must predict, -100 for nothing."""
         import torch
 
-        batch = dict(tokenizer.pad({key: value for key, value in items.items() if key != "hidden"}, return_tensors="pt"))
+        batch = dict(
+            tokenizer.pad({key: value for key, value in items.items() if key != "hidden"}, return_tensors="pt")
+        )
         tokens, mask = batch["input_ids"], batch["attention_mask"]
         if "hidden" in items:
             hidden = torch.zeros_like(tokens, dtype=torch.bool)

@@ -1,0 +1,271 @@
+"""The plugin author's conformance kit: run it in the tests of your plugin.
+
+    def test_my_strategy_keeps_the_contract():
+        harness.testing.check_strategy(MyStrategy())
+
+Everything is real and small: a BERT of 30 thousand random weights, two toy datasets, the harness's own engine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from harness.catalog import Catalog, kind_of, load_catalog, with_plugin
+from harness.contracts import Component, Dataset, Facts, Metric, Model, ModelSource, Strategy, hash_files
+from harness.errors import UndefinedError
+from harness.hookspecs import hookimpl
+from harness.records import Failure, Outcome, Problem, Run, Split, TrainConfig
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import datasets
+
+_NEUTRAL = ("the", "a", "film", "plot", "actor", "scene", "is", "was", "very", "and", "of", "it")
+_TELLING = ("good", "bad", "dull", "bright", "loud", "calm")
+
+
+class TinyModel(Model):
+    """A tiny random encoder in a folder, for tests."""
+
+    name = "tiny"
+    locating = frozenset({"path"})
+
+    path: str = Field(description="folder that write_tiny_model wrote")
+
+    def locate(self) -> ModelSource:
+        """Return the folder."""
+        return ModelSource(self.path, None, hash_files(sorted(Path(self.path).glob("*.safetensors"))), None)
+
+
+class ToyDataset(Dataset):
+    """Sentences in which one word tells the class, for tests."""
+
+    name = "toy"
+    task = "text-classification"
+    watch_task = "probe"
+
+    rows: int = Field(60, description="sentences in all")
+    classes: int = Field(2, ge=1, le=len(_TELLING), description="how many classes")
+    seed: int = Field(0, description="of the sentences")
+
+    def read(self) -> Mapping[Split, datasets.Dataset]:
+        """Return all sentences as `train`."""
+        import datasets
+
+        random = np.random.default_rng([self.seed, self.classes])
+        labels = [number % self.classes for number in range(self.rows)]
+        texts = []
+        for number, label in enumerate(labels):
+            words = [*random.choice(_NEUTRAL, size=int(random.integers(3, 9))), _TELLING[label], _NEUTRAL[number % 12]]
+            texts.append(" ".join([*words, *(_NEUTRAL[int(digit)] for digit in str(number))]))
+        return {"train": datasets.Dataset.from_dict({"text": texts, "label": labels})}
+
+    def facts(self) -> Facts:
+        """Return the telling words as class names."""
+        return Facts(_TELLING[: self.classes], "public domain", None)
+
+
+class _Toys:
+    """The toys as a plugin."""
+
+    @hookimpl
+    def harness_models(self) -> list[type[Model]]:
+        return [TinyModel]
+
+    @hookimpl
+    def harness_datasets(self) -> list[type[Dataset]]:
+        return [ToyDataset]
+
+
+class _Offering:
+    """A plugin that offers one component."""
+
+    def __init__(self, component: type[Component]) -> None:
+        self._component = component
+
+    @hookimpl
+    def harness_strategies(self) -> list[type[Component]]:
+        return [self._component]
+
+
+def toy_catalog(catalog: Catalog | None = None) -> Catalog:
+    """Return a catalog (of what is installed, unless one is given) with the toys in it."""
+    return with_plugin(catalog or load_catalog(), _Toys(), "toys")
+
+
+def write_tiny_model(folder: Path, architecture: str = "BertModel", seed: int = 0, **settings: Any) -> Path:
+    """Write a tiny random model with a tokenizer of the toys' words, as `save_pretrained` does; return the folder.
+
+    Args:
+        folder: Where to; made if it is not there.
+        architecture: A class of transformers, such as `"BertForMaskedLM"` or `"LlamaForCausalLM"`.
+        seed: Of the weights.
+        settings: What the architecture's configuration has of its own.
+    """
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_NEUTRAL, *_TELLING]
+    backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    causal = "Causal" in architecture or "LMHead" in architecture
+    if not causal:
+        backend.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",  # noqa: S106 - a token of text
+        unk_token="[UNK]",  # noqa: S106
+        sep_token="[SEP]",  # noqa: S106
+        cls_token="[CLS]",  # noqa: S106
+        mask_token=None if causal else "[MASK]",
+        model_input_names=["input_ids", "attention_mask"],
+        model_max_length=64,
+    )
+    torch.manual_seed(seed)
+    cls = getattr(transformers, architecture)
+    shape = {
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+    }
+    model = cls(cls.config_class(**{**shape, **settings}))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, **train: Any) -> Run:
+    """Return a run of two toy stages, watching a third dataset by probe and by representation."""
+    from harness.contracts import Task
+
+    def problem(dataset: ToyDataset, task: str) -> Problem:
+        return Problem(dataset=dataset.reference(), task=catalog.make(Task, task, {}).reference())
+
+    settings = {"epochs": 2, "batch_size": 8, "max_length": 24, **strategy.defaults, **train}
+    return Run(
+        model=TinyModel(path=str(model)).reference(),
+        stages=(
+            problem(ToyDataset(), "text-classification"),
+            problem(ToyDataset(classes=3, seed=1), "text-classification"),
+        ),
+        watch=(
+            problem(ToyDataset(classes=2, seed=2), "probe"),
+            problem(ToyDataset(classes=2, seed=2), "representation"),
+        ),
+        strategy=strategy.reference(),
+        train=TrainConfig(**settings),
+        seed=seed,
+    )
+
+
+def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
+    """Return the outcome of a run computed in this process and stored under `results`.
+
+    Raises:
+        AssertionError: The run failed; shows the trace.
+    """
+    from harness.engine.job import Job
+    from harness.engine.worker import perform
+
+    result = perform(Job(run, results, cpu=True), catalog, lambda _: None)
+    if isinstance(result, Failure):
+        message = f"the run failed: {result.reason}\n{result.trace}"
+        raise AssertionError(message)
+    return result
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Check a strategy against its contract, by tuning a tiny model through two stages, twice.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(strategy)
+    try:
+        TrainConfig(**dict(strategy.defaults))
+    except ValidationError as error:
+        message = f"{strategy.name}: defaults are not training settings: {error}"
+        raise AssertionError(message) from None
+    installed = load_catalog()
+    known = strategy.name in installed.offers["strategy"]
+    catalog = toy_catalog(installed if known else with_plugin(installed, _Offering(type(strategy)), strategy.name))
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "model")
+        run = toy_run(catalog, model, strategy)
+        first, second = (compute(run, catalog, Path(folder) / name) for name in ("first", "second"))
+        stores = [Store(Path(folder) / name) for name in ("first", "second")]
+        _check(first.ship_bytes > 0, f"{strategy.name}: nothing would be delivered")
+        _check(first.parameters_trained == second.parameters_trained, f"{strategy.name}: trains now this, now that")
+        cells = {(e.moment, e.problem) for e in first.evaluations if e.undefined is None}
+        wanted = {(1, 0), (2, 0), (2, 1), *((moment, watched) for moment in range(3) for watched in (2, 3))}
+        _check(cells == wanted, f"{strategy.name}: predictions are missing or too many: {sorted(cells ^ wanted)}")
+        for cell in sorted(cells):
+            a, b = (store.predictions(run, *cell) for store in stores)
+            _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
+            _check(bool(np.isfinite(a.outputs).all()), f"{strategy.name}: predicts what is not a number (cell {cell})")
+
+
+def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], expected: float) -> None:
+    """Check a metric against its contract and a known value, within 1e-6.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(metric)
+    value = metric.score(outputs, targets)
+    _check(isinstance(value, float), f"{metric.name}: the score is a {type(value).__name__}, not a float")
+    _check(abs(value - expected) <= 1e-6, f"{metric.name}: the score is {value}, not {expected}")
+    order = np.random.default_rng(0).permutation(len(targets))
+    again = metric.score(outputs[order], targets[order])
+    _check(abs(again - value) <= 1e-9, f"{metric.name}: the score depends on the order of the items")
+    try:
+        nothing = metric.score(outputs[:0], targets[:0])
+    except (UndefinedError, ValueError):
+        return
+    _check(bool(np.isnan(nothing)), f"{metric.name}: no items give {nothing}: raise UndefinedError")
+
+
+def check_component(component: Component) -> None:
+    """Check what every component must keep: a name, a first line, light to import, and made again from its record.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    cls = type(component)
+    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    _check(bool(summary), f"{cls.__name__} has no docstring: its first line is what `harness list` prints")
+    _check(isinstance(component.version, int), f"{component.name}: the version must be a whole number")
+    reference = component.reference()
+    again = cls(**{**reference.params, **reference.location})
+    _check(again == component, f"{kind_of(cls)} {component.name!r} is not the same when made again from its record")
+    _check_light(cls.__module__)
+
+
+def _check_light(module: str) -> None:
+    heavy: Sequence[str] = ("torch", "transformers", "peft", "datasets", "pandas", "sklearn")
+    code = f"import sys, {module}; print(*[name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:  # a module made up in a test cannot be imported, and need not be
+        found = done.stdout.split()
+        _check(not found, f"importing {module} imports {', '.join(found)}: import them inside methods")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)

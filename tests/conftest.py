@@ -1,0 +1,48 @@
+"""What all tests share: real small things, and an environment that reaches no hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before torch is imported anywhere. Tiny models are slowed down by threads, and tests may share the machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HARNESS_RESULTS", None)
+
+import pytest
+
+from harness.catalog import Catalog, load_catalog
+from harness.testing import write_tiny_model
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    """What the installed plugins offer."""
+    return load_catalog()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random BERT."""
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder of real data beside the project; the test is skipped where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the data folder beside the project (../shared/data)")
+    return SHARED_DATA
+
+
+@pytest.fixture(autouse=True)
+def unchanged_environment() -> Iterator[None]:
+    """Fail a test that leaves environment variables changed."""
+    before = dict(os.environ)
+    yield
+    added = {key for key in os.environ.keys() - before.keys() if not key.startswith(("PYTEST_", "ACCELERATE_", "FSDP_"))}
+    assert not added, f"the test left {added} in the environment"
