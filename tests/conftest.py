@@ -16,6 +16,7 @@ import pytest
 from harness.catalog import Catalog, load_catalog
 from harness.testing import write_tiny_model
 
+_LIBRARIES = ("PYTEST_", "ACCELERATE_", "FSDP_", "KMP_", "TOKENIZERS_", "TORCH")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -44,5 +45,5 @@ def unchanged_environment() -> Iterator[None]:
     """Fail a test that leaves environment variables changed."""
     before = dict(os.environ)
     yield
-    added = {key for key in os.environ.keys() - before.keys() if not key.startswith(("PYTEST_", "ACCELERATE_", "FSDP_"))}
+    added = {key for key in os.environ.keys() - before.keys() if not key.startswith(_LIBRARIES)}
     assert not added, f"the test left {added} in the environment"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,15 +16,11 @@ from harness.cli.progress import Progress
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
 from harness.engine.data import check_problem, prepare
-from harness.engine.job import Job
 from harness.engine.launch import Launcher
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
-from harness.records import Failure, Outcome, Run
+from harness.records import Failure, Run
 from harness.store import Store
-
-if TYPE_CHECKING:
-    from harness.engine.launch import Log
 
 _ROOM_BYTES = 200_000_000
 """Free space below which no run is begun: enough for caches and predictions of a small comparison."""
@@ -64,6 +60,9 @@ def compare(
     missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
     failed = False
     if missing:
+        if in_process and processes_per_run > 1:
+            message = "--in-process and --processes-per-run exclude each other"
+            raise HarnessError(message)
         launcher = Launcher(
             results=results,
             without=tuple(without or ()),
@@ -71,51 +70,38 @@ def compare(
             cpu=cpu,
             keep_models=keep_models,
             imports=("harness.cli.app", *_imports(asked, catalog)),
+            in_process=catalog if in_process else None,
         )
-        if in_process and processes_per_run > 1:
-            message = "--in-process and --processes-per-run exclude each other"
-            raise HarnessError(message)
-        if not in_process:
-            launcher.warm()
         _check_room(results)
+        launcher.warm()
         _check_data(asked, store, catalog)
-        launch = _in_process(store, catalog, launcher) if in_process else launcher.launch
-        failed = _run(asked, missing, catalog, launch)
+        failed = compute_missing(missing, len(asked.runs) - len(missing), catalog, launcher)
     show_table(asked, store, catalog, format_)
     if failed:
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, missing: list[tuple[str, Run]], catalog: Catalog, launch: Any) -> bool:
-    """Compute the runs, telling observers; returns whether any failed."""
+def compute_missing(missing: Sequence[tuple[str, Run]], stored: int, catalog: Catalog, launcher: Launcher) -> bool:
+    """Compute runs, each given with its arm's label, and tell the observers; returns whether any failed."""
     hook = catalog.plugins.hook
     failed = False
-    with Progress(total=len(missing), done=len(plan.runs) - len(missing)) as progress:
+
+    def announced() -> Iterator[Run]:
+        for label, run in missing:
+            hook.harness_run_started(run=run, label=label)
+            yield run
+
+    with Progress(total=len(missing), stored=stored) as progress:
         catalog.plugins.register(progress)
-
-        def announced() -> Iterator[Run]:
-            for label, run in missing:
-                hook.harness_run_started(run=run, label=label)
-                yield run
-
         try:
-            for run, result in launch(announced(), lambda run, event: hook.harness_run_logged(run=run, event=event)):
+            for run, result in launcher.launch(
+                announced(), lambda run, event: hook.harness_run_logged(run=run, event=event)
+            ):
                 hook.harness_run_finished(run=run, result=result)
                 failed = failed or isinstance(result, Failure)
         finally:
             catalog.plugins.unregister(progress)
     return failed
-
-
-def _in_process(store: Store, catalog: Catalog, launcher: Launcher) -> Any:
-    def launch(runs: Iterator[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
-        from harness.engine.worker import perform
-
-        for run in runs:
-            job = Job(run, store.root, launcher.without, cpu=launcher.cpu, keep_model=launcher.keep_models)
-            yield run, perform(job, catalog, lambda event, run=run: log(run, event))  # type: ignore[misc]
-
-    return launch
 
 
 def _done(store: Store, run: Run, *, keep_models: bool) -> bool:

@@ -43,7 +43,7 @@ def doctor(results: options.Results = Path("results"), without: options.Without 
         f"{kind} {name}: {reason}"
         for kind in KINDS
         for name, offer in sorted(catalog.offers[kind].items())
-        if (reason := missing(catalog, offer.component))
+        if (reason := missing(offer.component))
     ]
     for line in needs or ["none: all embedded models and datasets are there"]:
         console.print(f"  {escape(line)}")

@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from harness.catalog import KINDS, PLURALS, Catalog, load_catalog
+from harness.catalog import KINDS, PLURALS, load_catalog
 from harness.cli import options
 from harness.contracts import Component
 from harness.errors import unknown
+
+_OWN = "finetune-harness"
+"""The distribution whose name is not worth a column."""
 
 
 def list_components(
@@ -32,7 +35,7 @@ def list_components(
             "summary": summary(offer.component),
             "plugin": offer.plugin,
             "distribution": offer.distribution,
-            "missing": missing(catalog, offer.component),
+            "missing": missing(offer.component),
         }
         for word in kinds
         for name, offer in sorted(catalog.offers[word].items())
@@ -51,9 +54,8 @@ def summary(component: type[Component]) -> str:
     return (component.__doc__ or "").strip().partition("\n")[0]
 
 
-def missing(catalog: Catalog, component: type[Component]) -> str | None:
+def missing(component: type[Component]) -> str | None:
     """Return what must be installed before a component can be used; None if nothing, or if that needs parameters."""
-    del catalog
     try:
         return component().missing()
     except ValidationError:
@@ -64,22 +66,22 @@ def _print(rows: list[dict[str, str | None]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("kind", "name", "what it is", "from"):
-        grid.add_column(title, no_wrap=title in {"kind", "name"}, overflow="fold")
+    grid.add_column("kind", no_wrap=True)
+    grid.add_column("name", no_wrap=True)
+    grid.add_column("what it is")
     previous = None
     for row in rows:
         if previous not in (None, row["kind"]):
             grid.add_section()
-        note = (
-            f" [yellow](needs: {row['missing']})[/yellow]".replace("finetune-harness[", "finetune-harness\\[")
-            if row["missing"]
-            else ""
-        )
-        grid.add_row(
-            row["kind"] if row["kind"] != previous else "", row["name"], f"{row['summary']}{note}", row["distribution"]
-        )
+        text = Text(row["summary"] or "")
+        if row["missing"]:
+            text.append(f" (needs: {row['missing']})", style="yellow")
+        if not (row["distribution"] or "").startswith(f"{_OWN} "):
+            text.append(f" (from {row['distribution']})", style="cyan")
+        grid.add_row(row["kind"] if row["kind"] != previous else "", row["name"], text)
         previous = row["kind"]
     Console(highlight=False).print(grid)
 

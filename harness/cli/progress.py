@@ -18,14 +18,14 @@ from harness.records import Failure, Outcome, Run
 class Progress:
     """Shows the whole grid and the run in hand, on standard error."""
 
-    def __init__(self, total: int, done: int) -> None:
-        """Prepare to show `total` runs, besides `done` that need not be computed."""
+    def __init__(self, total: int, stored: int) -> None:
+        """Prepare to show `total` runs, besides those that are stored already."""
         self._total, self._count, self._label, self._start = total, 0, "", 0.0
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
         self._grid, self._run = TaskID(0), TaskID(0)
-        stored = f"; {done} are stored already" if done else ""
-        self._console.print(f"{total} runs to compute{stored}", highlight=False)
+        more = f"; {stored} are stored already" if stored else ""
+        self._console.print(f"{total} runs to compute{more}", highlight=False)
 
     def __enter__(self) -> Self:
         """Begin to show."""

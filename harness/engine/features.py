@@ -36,7 +36,7 @@ class Extracted(NamedTuple):
     array: NDArray[Any]
     """`[n, width]`, float32."""
     shared: Shared
-    """What extracting them took an earlier run; nothing if this run extracted them."""
+    """What extracting them took an earlier run; nothing if this run extracted them, or has said so before."""
 
 
 class Features:
@@ -45,7 +45,7 @@ class Features:
     def __init__(self, session: Session) -> None:
         """Look at the body as it is now."""
         self._session = session
-        self._kept: dict[str, Extracted] = {}
+        self._kept: dict[str, NDArray[Any]] = {}
         self.look()
 
     def look(self) -> None:
@@ -57,18 +57,18 @@ class Features:
         session = self._session
         precision = session.run.train.precision
         key = digest([_FORMAT, self._digest, session.tokens[problem].key(split), pooling, precision])[:16]
-        if key not in self._kept:
-            path = session.cache / "features" / f"{key}.npy"
-            published = self._digest == session.published
-            # One process decides for all, or some would extract together while others read.
-            if session.agree(published and path.exists()):
-                shared = Shared.model_validate_json(_beside(path).read_text(encoding="utf-8"))
-                self._kept[key] = Extracted(np.load(path, mmap_mode="r", allow_pickle=False), shared)
-            else:
-                self._kept[key] = Extracted(
-                    self._extract(problem, split, pooling, path if published else None), Shared()
-                )
-        return self._kept[key]
+        if key in self._kept:
+            return Extracted(self._kept[key], Shared())
+        path = session.cache / "features" / f"{key}.npy"
+        published = self._digest == session.published
+        shared = Shared()
+        # One process decides for all, or some would extract together while others read.
+        if session.agree(published and path.exists()):
+            shared = Shared.model_validate_json(_beside(path).read_text(encoding="utf-8"))
+            self._kept[key] = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            self._kept[key] = self._extract(problem, split, pooling, path if published else None)
+        return Extracted(self._kept[key], shared)
 
     def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
         session, body = self._session, self._session.heads.body

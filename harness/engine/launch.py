@@ -11,11 +11,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from harness.catalog import Catalog
 from harness.engine.job import Job, start
 from harness.records import Failure, Outcome, Run
 from harness.store import Store
@@ -36,28 +38,37 @@ class Launcher:
     keep_models: bool = False
     imports: tuple[str, ...] = ()
     """Slow modules to import once, before the first run."""
+    in_process: Catalog | None = None
+    """Compute here, with these components, and not in processes of their own: for a debugger, and for tests."""
 
-    def warm(self) -> ForkServerContext:
+    def warm(self) -> None:
         """Start the process that runs are copied from; it gets ready in the background."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["harness.engine.worker", *self.imports])
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
-        return context
+        if self.in_process is None:
+            self._context().set_forkserver_preload(["harness.engine.worker", *self.imports])
+            forkserver.ensure_running()
 
     def launch(self, runs: Iterable[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
         """Compute runs one after another; yields each with what came of it."""
-        context = self.warm()
+        self.warm()
         for run in runs:
-            yield run, self._launch(context, run, log)
+            yield run, self._perform(run, log) if self.in_process else self._launch(run, log)
 
-    def _launch(self, context: ForkServerContext, run: Run, log: Log) -> Outcome | Failure:
+    def _context(self) -> ForkServerContext:
+        return multiprocessing.get_context("forkserver")
+
+    def _perform(self, run: Run, log: Log) -> Outcome | Failure:
+        from harness.engine.worker import perform
+
+        assert self.in_process is not None
+        return perform(self._job(run), self.in_process, lambda event: log(run, event))
+
+    def _job(self, run: Run, rank: int = 0, port: int = 0) -> Job:
+        return Job(run, self.results, self.without, self.processes, rank, port, None, self.cpu, self.keep_models)
+
+    def _launch(self, run: Run, log: Log) -> Outcome | Failure:
+        context = self._context()
         port = _free_port() if self.processes > 1 else 0
-        jobs = [
-            Job(run, self.results, self.without, self.processes, rank, port, None, self.cpu, self.keep_models)
-            for rank in range(self.processes)
-        ]
+        jobs = [self._job(run, rank, port) for rank in range(self.processes)]
         pairs = [context.Pipe() for _ in jobs]
         workers = [
             context.Process(target=start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)

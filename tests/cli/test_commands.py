@@ -1,0 +1,81 @@
+"""The commands that compute nothing."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def harness(*arguments: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_list_names_every_built_in_with_its_first_line():
+    rows = {(row["kind"], row["name"]): row["summary"] for row in json.loads(harness("list", "--json"))}
+    assert rows["strategy", "full"] == "Train every weight of the model."
+    assert {name for kind, name in rows if kind == "strategy"} >= {"untuned", "full", "frozen", "last-layers", "lora"}
+    assert {name for kind, name in rows if kind == "model"} >= {"minilm", "hub", "folder"}
+    assert {name for kind, name in rows if kind == "dataset"} >= {
+        "imdb",
+        "rotten-tomatoes",
+        "sotu-era",
+        "sotu",
+        "file",
+        "hub",
+    }
+    assert {name for kind, name in rows if kind == "reporter"} >= {"rich", "markdown", "csv", "json"}
+
+
+def test_list_of_one_kind_shows_only_that_kind():
+    assert {row["kind"] for row in json.loads(harness("list", "metrics", "--json"))} == {"metric"}
+    assert "macro-f1" in harness("list", "metrics")
+
+
+def test_describe_shows_parameters_with_types_defaults_help_and_source():
+    text = harness("describe", "strategy", "lora")
+    assert re.search(r"rank +int +8 +rank of the additions", text)
+    assert "training defaults: learning_rate=0.0005" in text
+    assert "plugin lora of finetune-harness" in text
+
+
+def test_describe_train_shows_the_training_settings():
+    assert re.search(r"epochs +int +3 +passes over the training split", harness("describe", "train"))
+
+
+def test_every_component_can_be_described():
+    for row in json.loads(harness("list", "--json"))[::5]:
+        assert row["name"] in harness("describe", row["kind"], row["name"])
+
+
+def test_plan_says_what_would_run_and_that_nothing_is_done(tmp_path):
+    plan = json.loads(harness("plan", str(ROOT / "experiments" / "quickstart.toml"), "--json", cwd=tmp_path))
+    assert [run["arm"] for run in plan["runs"]] == ["untuned", "full", "frozen", "lora"] * 3
+    assert {run["state"] for run in plan["runs"]} == {"missing"}
+    assert len({run["id"] for run in plan["runs"]}) == 12
+    assert "12 runs: 0 done, 12 to compute" in harness(
+        "plan", str(ROOT / "experiments" / "quickstart.toml"), cwd=tmp_path
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_doctor_finds_all_well(tmp_path):
+    text = harness("doctor", cwd=tmp_path)
+    assert "lora (finetune-harness 0.1.0): ok" in text
+    assert "none: all embedded models and datasets are there" in text
+    assert "left out by --without" in harness("doctor", "--without", "lora", cwd=tmp_path)

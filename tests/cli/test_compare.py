@@ -1,0 +1,284 @@
+"""`harness compare` as a user runs it: a process of its own, a tiny model in a folder, small files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.testing import ToyDataset, write_tiny_model
+
+QUICK = ["-o", "train.epochs=1", "-o", "train.max_length=24", "-o", "train.batch_size=8", "-w", "none"]
+
+
+def harness(
+    *arguments: str, cwd: Path, path: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200", **({"PYTHONPATH": str(path)} if path else {}), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def table(cwd: Path, *arguments: str) -> dict[str, object]:
+    done = harness("report", *arguments, "--format", "json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def computed(done: subprocess.CompletedProcess[str]) -> int:
+    """Return how many runs a command says it computed."""
+    return sum(": done in " in line for line in done.stderr.splitlines())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, without dropout, and a data file."""
+    folder = tmp_path_factory.mktemp("place")
+    write_tiny_model(folder / "model", hidden_dropout_prob=0.0)
+    frame = ToyDataset(rows=80).read()["train"].to_pandas()
+    frame["label"] = frame["label"].map({0: "good", 1: "bad"})
+    frame.to_csv(folder / "reviews.csv", index=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_data_file_alone_ends_in_a_table_and_the_same_again_computes_nothing(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", *QUICK, "--results", "first"]
+    first = harness("compare", *arguments, cwd=place)
+    assert first.returncode == 0, first.stderr
+    assert computed(first) == 8
+    for label in ("untuned (floor)", "full (reference)", "frozen", "lora"):
+        assert label in first.stdout
+    again = harness("compare", *arguments, cwd=place)
+    assert again.returncode == 0
+    assert again.stdout == first.stdout
+    assert again.stderr == ""
+    kept = list((place / "first" / "tables").glob("reviews-*.md"))
+    assert len(kept) == 1
+    assert "full (reference)" in kept[0].read_text(encoding="utf-8")
+
+    # More seeds and another strategy compute only what is new.
+    more = harness(
+        "compare",
+        *arguments,
+        "--seeds",
+        "0,1,2",
+        "-s",
+        "full,frozen,last-layers",
+        "-o",
+        "last-layers.layers=1",
+        cwd=place,
+    )
+    assert more.returncode == 0, more.stderr
+    assert computed(more) == 1 + 1 + 1 + 3
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_same_batches_and_take_the_same_steps_as_one(place):
+    arguments = [
+        "reviews.csv",
+        "-m",
+        "./model",
+        "--seeds",
+        "0",
+        "-s",
+        "full,frozen",
+        *QUICK,
+        "-o",
+        "train.learning_rate=0.005",
+    ]
+    for processes in ("1", "2"):
+        done = harness(
+            "compare", *arguments, "--processes-per-run", processes, "--results", f"by-{processes}", "--cpu", cwd=place
+        )
+        assert done.returncode == 0, done.stderr
+    for strategy in ("full", "frozen"):
+        one, two = (next((place / f"by-{n}" / "runs").glob(f"{strategy}-*")) for n in (1, 2))
+        assert one.name == two.name
+        outcomes = [json.loads((folder / "outcome.json").read_text()) for folder in (one, two)]
+        assert [outcome["processes"] for outcome in outcomes] == [1, 2]
+        assert [outcome["steps"] for outcome in outcomes] == [outcomes[0]["steps"]] * 2
+        assert [outcome["phases"]["tune"]["flops"] for outcome in outcomes] == pytest.approx(
+            [outcomes[0]["phases"]["tune"]["flops"]] * 2
+        )
+        losses = [[json.loads(line).get("loss") for line in (folder / "log.jsonl").open()] for folder in (one, two)]
+        assert [loss for loss in losses[0] if loss] == pytest.approx([loss for loss in losses[1] if loss], abs=1e-4)
+        arrays = [np.load(folder / "predictions.npz") for folder in (one, two)]
+        assert set(arrays[0]) == set(arrays[1])
+        assert np.array_equal(arrays[0]["ids-1-0"], arrays[1]["ids-1-0"])
+        assert arrays[0]["outputs-1-0"] == pytest.approx(arrays[1]["outputs-1-0"], abs=2e-3)
+
+
+@pytest.mark.slow
+def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uninterrupted_one(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen,lora", *QUICK]
+    whole = harness("compare", *arguments, "--results", "whole", cwd=place)
+    assert whole.returncode == 0, whole.stderr
+
+    command = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "compare", *arguments, "--results", "cut"],
+        cwd=place,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in command.stderr:
+        if line.startswith("[3/8]"):
+            break
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait()
+    time.sleep(1)  # the run in hand notices that its command is gone
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in (place / "cut" / "runs").glob("*/outcome.json")}
+    assert 3 <= len(finished) < 8
+
+    rest = harness("compare", *arguments, "--results", "cut", cwd=place)
+    assert rest.returncode == 0, rest.stderr
+    after = {path.parent.name: path.stat().st_mtime_ns for path in (place / "cut" / "runs").glob("*/outcome.json")}
+    assert {name: after[name] for name in finished} == finished
+    assert len(after) == 8
+    expected, found = (table(place, *arguments, "--results", name) for name in ("whole", "cut"))
+    timed = {"tune_seconds", "peak_memory_bytes"}
+    keep = [number for number, column in enumerate(expected["columns"]) if column["key"] not in timed]
+    for a, b in zip(expected["rows"], found["rows"], strict=True):
+        assert a["runs"] == b["runs"]
+        assert [a["cells"][number] for number in keep] == [b["cells"][number] for number in keep]
+
+
+FAULTY = """
+import os
+import harness
+
+class Crash(harness.Strategy):
+    "Ends its process without a word."
+    name = "crash"
+    def tune(self, stage):
+        os._exit(7)
+
+class Raise(harness.Strategy):
+    "Raises."
+    name = "raise"
+    def tune(self, stage):
+        raise ValueError("no idea")
+
+@harness.hookimpl
+def harness_strategies():
+    return [Crash, Raise]
+"""
+
+
+def install(folder: Path, name: str, code: str) -> Path:
+    """Lay out an installed distribution with one plugin module."""
+    (folder / f"{name}.py").write_text(code)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[harness]\n{name} = {name}\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_or_crashes_takes_no_other_with_it_and_is_a_row_with_its_reason(place, tmp_path):
+    plugins = install(tmp_path, "faulty", FAULTY)
+    arguments = [
+        "reviews.csv",
+        "-m",
+        "./model",
+        "--seeds",
+        "0",
+        "-s",
+        "crash,raise,frozen",
+        *QUICK,
+        "--results",
+        "faulty",
+    ]
+    done = harness("compare", *arguments, cwd=place, path=plugins)
+    assert done.returncode == 1
+    assert "crash seed 0: failed: the process ended without a result (exit code 7)" in done.stderr
+    assert "raise seed 0: failed: ValueError: no idea" in done.stderr
+    assert "frozen seed 0: done in" in done.stderr
+    assert "[1] crash: seed 0 failed: the process ended without a result (exit code 7)" in done.stdout
+    assert computed(done) == 2
+    again = harness("compare", *arguments, cwd=place, path=plugins)
+    assert again.returncode == 1
+    assert "2 runs to compute; 2 are stored already" in again.stderr
+
+
+@pytest.mark.slow
+def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_transformers(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "full,lora", *QUICK, "--results", "kept"]
+    assert harness("compare", *arguments, cwd=place).returncode == 0
+    done = harness("compare", *arguments, "--keep-models", cwd=place)
+    assert done.returncode == 0, done.stderr
+    import peft
+    import transformers
+
+    full, lora = (next((place / "kept" / "runs").glob(f"{name}-*")) / "model" for name in ("full", "lora"))
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(full)
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(place / "model", num_labels=2)
+    assert peft.PeftModel.from_pretrained(base, lora).peft_config["default"].r == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.csv"], "error: no data file 'missing.csv'"),
+        (["missing.toml"], "error: no experiment file 'missing.toml'"),
+        (["reviews.csv", "--label", "lable"], "error: reviews.csv: unknown column 'lable': did you mean 'label'?; name the right one with --label"),
+        (["reviews.csv", "-s", "lorra"], "error: unknown strategy 'lorra': did you mean 'lora'?"),
+        (["reviews.csv", "-m", "minlm"], "error: unknown model 'minlm': did you mean 'minilm'?"),
+        (["-d", "imbd"], "error: unknown dataset 'imbd': did you mean 'imdb'?"),
+        (["reviews.csv", "-o", "lora.rnk=4"], "error: strategy 'lora': unknown setting 'rnk': did you mean 'rank'?"),
+        (["reviews.csv", "-o", "lora.rank=many"], "error: strategy 'lora': rank: input should be a valid integer, unable to parse string as an integer, but got 'many'"),
+        (["reviews.csv", "-o", "train.epochs=0"], "error: reviews: train: epochs: input should be greater than 0, but got 0"),
+        (["reviews.csv", "--metric", "acuracy"], "error: unknown metric 'acuracy': did you mean 'accuracy'?"),
+        (["reviews.csv", "--format", "mardown"], "error: unknown reporter 'mardown': did you mean 'markdown'?"),
+        (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
+        (["reviews.csv", "--without", "lora", "-s", "lora"], "error: unknown strategy 'lora': choose one of: frozen, full, last-layers, untuned"),
+        (["one-class.csv"], "error: dataset 'file' does not suit task 'text-classification': needs at least two classes, but the data has only 'a'"),
+        (["latin.csv"], "error: latin.csv: not UTF-8 (byte 12): save it as UTF-8"),
+        (["empty.csv"], "error: empty.csv: the file is empty"),
+        ([], "error: nothing to compare on: give an experiment file, a data file, or --dataset"),
+        (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' names no revision: write hub:<id>@<revision>, so that the run can be repeated"),
+        (["reviews.csv", "--results", "model"], "error: 'model' is not empty and not a results folder of harness: name another with --results"),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_users_mistake_is_one_line_and_exit_status_2(place, arguments, message):
+    (place / "one-class.csv").write_text("text,label\n" + "".join(f"text {number},a\n" for number in range(30)))
+    (place / "latin.csv").write_bytes("text,label\n\xe9t\xe9,a\n".encode("latin-1"))
+    (place / "empty.csv").write_text("")
+    model = [] if "-m" in arguments else ["-m", "./model"]
+    results = [] if "--results" in arguments else ["--results", "mistakes"]
+    done = harness("compare", *arguments, *model, *results, "-w", "none", cwd=place)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [message]
+    assert "Traceback" not in done.stderr
+
+
+def test_no_room_on_the_disk_is_said_before_anything_is_computed(place, monkeypatch):
+    import shutil
+    from types import SimpleNamespace
+
+    from typer.testing import CliRunner
+
+    from harness.cli.app import app
+    from harness.errors import HarnessError
+
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    result = CliRunner().invoke(
+        app, ["compare", "reviews.csv", "-m", "./model", "-w", "none", "--in-process", "--results", "full-disk"]
+    )
+    assert isinstance(result.exception, HarnessError)
+    assert str(result.exception) == "no room on the disk: 1 MB are free at 'full-disk', 200 MB are needed"

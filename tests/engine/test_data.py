@@ -1,0 +1,129 @@
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import datasets
+import pytest
+
+from harness.contracts import Dataset, Facts
+from harness.engine.data import Prepared, build_once, prepare
+from harness.errors import HarnessError
+from harness.records import SPLITS, Split
+
+
+class Given(Dataset):
+    """Rows given in the test."""
+
+    name = "given"
+    task = "text-classification"
+    watch_task = "probe"
+    rows: Mapping[Split, Sequence[tuple[str, int]]]
+    reads: ClassVar[list[int]] = []
+
+    def read(self) -> dict[Split, datasets.Dataset]:
+        self.reads.append(1)
+        return {
+            split: datasets.Dataset.from_dict(
+                {"text": [text for text, _ in rows], "label": [label for _, label in rows]}
+            )
+            for split, rows in self.rows.items()
+        }
+
+    def facts(self) -> Facts:
+        return Facts(("no", "yes"), "a licence", None)
+
+
+def prepared(tmp_path: Path, rows: Mapping[Split, Sequence[tuple[str, int]]], **params: object) -> Prepared:
+    dataset = Given(rows=rows, **params)
+    return prepare(dataset, dataset.reference(), tmp_path)
+
+
+def many(count: int, yes_share: float = 0.5, prefix: str = "text") -> list[tuple[str, int]]:
+    return [(f"{prefix} {number}", int(number < count * yes_share)) for number in range(count)]
+
+
+def test_missing_splits_are_carved_from_train_class_by_class(tmp_path):
+    splits = prepared(tmp_path, {"train": many(100, yes_share=0.2)}).splits
+    assert {name: len(splits[name]) for name in SPLITS} == {"train": 72, "validation": 8, "test": 20}
+    assert Counter(splits["test"]["label"][:]) == {0: 16, 1: 4}
+
+
+def test_a_split_that_is_there_is_kept_as_it_is(tmp_path):
+    splits = prepared(tmp_path, {"train": many(40), "test": many(10, prefix="unseen")}).splits
+    assert splits["test"]["text"][:] == [f"unseen {number}" for number in range(10)]
+    assert len(splits["train"]) + len(splits["validation"]) == 40
+
+
+def test_a_text_of_the_test_split_is_taken_out_of_the_others_whatever_its_case_and_spacing(tmp_path):
+    rows = {
+        "train": [*many(30), ("The  same TEXT", 1)],
+        "validation": [("fine", 0), ("the same text", 1)],
+        "test": [("the same text", 1), ("other", 0)],
+    }
+    found = prepared(tmp_path, rows)
+    assert found.moved == 2
+    assert "The  same TEXT" not in found.splits["train"]["text"][:]
+    assert found.splits["validation"]["text"][:] == ["fine"]
+    assert found.splits["test"]["text"][:] == ["the same text", "other"]
+
+
+def test_carving_never_parts_rows_of_the_same_text(tmp_path):
+    rows = [(f"text {number % 25}", number % 25 % 2) for number in range(100)]
+    splits = prepared(tmp_path, {"train": rows}).splits
+    texts = [set(splits[name]["text"][:]) for name in SPLITS]
+    assert not texts[0] & texts[1]
+    assert not texts[0] & texts[2]
+    assert not texts[1] & texts[2]
+    assert sum(len(splits[name]) for name in SPLITS) == 100
+
+
+def test_a_limit_keeps_the_classes_proportions_to_the_row(tmp_path):
+    splits = prepared(
+        tmp_path, {"train": many(100, 0.3), "test": many(50, 0.3, "t")}, limit={"train": 10, "test": 7}
+    ).splits
+    assert Counter(splits["train"]["label"][:]) == {0: 7, 1: 3}
+    assert Counter(splits["test"]["label"][:]) == {0: 5, 1: 2}
+
+
+def test_ids_are_unique_over_all_splits(tmp_path):
+    splits = prepared(tmp_path, {"train": many(40), "test": many(10, prefix="unseen")}).splits
+    ids = [number for name in SPLITS for number in splits[name]["id"][:]]
+    assert len(set(ids)) == len(ids) == 50
+
+
+def test_data_is_read_once_and_then_taken_from_the_cache(tmp_path):
+    Given.reads.clear()
+    first, second = (prepared(tmp_path, {"train": many(40)}) for _ in range(2))
+    assert len(Given.reads) == 1
+    assert first.facts == second.facts == Facts(("no", "yes"), "a licence", None)
+    assert first.splits["test"]["text"][:] == second.splits["test"]["text"][:]
+
+
+def test_another_limit_is_another_cache_entry(tmp_path):
+    prepared(tmp_path, {"train": many(40)})
+    assert len(prepared(tmp_path, {"train": many(40)}, limit={"train": 5}).splits["train"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"train": []}, "dataset 'given' has no rows to train on"),
+        ({"train": [("one", 0), ("two", 1)]}, "dataset 'given' is too small: its validation split would be empty"),
+    ],
+    ids=["no rows", "two rows"],
+)
+def test_too_little_data_is_said_in_one_line(tmp_path, rows, message):
+    with pytest.raises(HarnessError) as error:
+        prepared(tmp_path, rows)
+    assert str(error.value) == message
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path):
+    def build(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        build_once(tmp_path / "cached", build)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from harness.contracts import Strategy, Task
+from harness.records import Problem
+from harness.results.scores import Scores
+from harness.store import Store
+from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def masked_model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("masked") / "model", "BertForMaskedLM")
+
+
+def watched(catalog, model, results, strategy, params=None, **train):
+    """Return base and final scores of what is watched: probe, representation and language-model loss."""
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, model, toys.make(Strategy, strategy, params or {}), **train)
+    prose = Problem(dataset=ToyDataset(seed=3).reference(), task=toys.make(Task, "language-modelling", {}).reference())
+    run = run.model_copy(update={"watch": (*run.watch, prose)})
+    outcome = compute(run, toys, results)
+    scores = Scores(Store(results), toys, run, outcome)
+    metrics = ("accuracy", "cka", "nats-per-token")
+    return [[scores.get(metric, moment, 2 + at).value for at, metric in enumerate(metrics)] for moment in (0, 2)]
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "untuned"])
+def test_what_leaves_the_body_alone_forgets_exactly_nothing(catalog, masked_model, tmp_path, strategy):
+    before, after = watched(catalog, masked_model, tmp_path, strategy)
+    assert after == before
+
+
+def test_full_tuning_moves_everything_that_is_watched_through_the_body(catalog, masked_model, tmp_path):
+    before, after = watched(catalog, masked_model, tmp_path, "full", learning_rate=1e-2)
+    assert after[1] < 0.999 < before[1]
+    assert abs(after[2] - before[2]) > 1e-3
+
+
+def test_an_adapter_that_learned_nothing_forgets_nothing(catalog, masked_model, tmp_path):
+    before, after = watched(catalog, masked_model, tmp_path, "lora", learning_rate=1e-30)
+    assert after == pytest.approx(before, abs=1e-6)
+
+
+def test_a_trained_adapter_is_on_when_what_is_watched_is_measured_afterwards(catalog, masked_model, tmp_path):
+    before, after = watched(catalog, masked_model, tmp_path, "lora", learning_rate=5e-2)
+    assert abs(after[2] - before[2]) > 1e-4
+    assert after[1] < 0.999
+
+
+def test_base_scores_are_measured_once_and_shared_by_all_arms(catalog, masked_model, tmp_path):
+    watched(catalog, masked_model, tmp_path, "untuned")
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").iterdir()}
+    watched(catalog, masked_model, tmp_path, "full")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").iterdir()} == kept
+    assert len(kept) == 3
+
+
+def test_phases_add_up_to_the_runs_wall_time(catalog, tiny_model, tmp_path):
+    toys = toy_catalog(catalog)
+    outcome = compute(toy_run(toys, tiny_model, toys.make(Strategy, "full", {})), toys, tmp_path)
+    covered = sum(phase.wall_seconds for phase in outcome.phases.values())
+    assert covered == pytest.approx(outcome.wall_seconds, rel=0.1)
+
+
+def test_an_outcome_says_what_was_trained_delivered_and_used(catalog, tiny_model, tmp_path):
+    toys = toy_catalog(catalog)
+    outcome = compute(toy_run(toys, tiny_model, toys.make(Strategy, "lora", {"rank": 2})), toys, tmp_path)
+    # Rank 2 on 6 linear layers of 2 blocks (4 of 32 x 32, 32 x 64, 64 x 32) and the pooler, and a head for 3 classes.
+    adapters = 2 * 2 * (4 * 64 + 96 + 96) + 2 * 64
+    assert outcome.parameters_trained == adapters + 33 * 3
+    assert outcome.plugins["lora"].startswith("finetune-harness ")
+    assert outcome.device.startswith("CPU")
+    assert [note.dataset for note in outcome.data] == ["toy"] * 4
+    assert outcome.ship_bytes > adapters * 4
+
+
+def test_predictions_carry_the_test_items_ids_once_each(catalog, tiny_model, tmp_path):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "untuned", {}))
+    compute(run, toys, tmp_path)
+    ids = Store(tmp_path).predictions(run, 1, 0).ids
+    assert len(np.unique(ids)) == len(ids) == 12

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from harness.engine.flops import FlopCount, _count
+
+
+def test_counts_of_a_transformer_are_a_polynomial_in_the_length_and_any_length_follows():
+    # 10 items of 7 tokens, from lengths 2, 4, 6, 8 of a computation that takes 100 L + 3 L^2 operations.
+    count = FlopCount({length: 100 * length + 3 * length**2 for length in (2, 4, 6, 8)})
+    assert count.holds
+    assert count(10, 7) == 10 * (700 + 147)
+
+
+def test_counts_that_are_no_polynomial_say_so():
+    count = FlopCount({2: 200, 4: 400, 6: 1000, 8: 1010})
+    assert not count.holds
+    assert count(1, 6) == 1000
+
+
+def test_a_linear_layer_takes_two_operations_per_weight_forward_and_four_backward():
+    layer = nn.Linear(32, 8, bias=False)
+    batch = {"input_ids": torch.randn(5, 32, requires_grad=True)}
+    forward = _count(layer, lambda batch: layer(batch["input_ids"]).sum(), batch, training=False)
+    both = _count(layer, lambda batch: layer(batch["input_ids"]).sum(), batch, training=True)
+    assert forward == 2 * 5 * 32 * 8
+    assert both == 3 * forward
+
+
+def test_the_fast_attention_kernel_of_a_cpu_is_counted():
+    query = torch.randn(1, 2, 16, 8)
+    attend = nn.functional.scaled_dot_product_attention
+    count = _count(
+        nn.Identity(), lambda batch: attend(*[batch["input_ids"]] * 3).sum(), {"input_ids": query}, training=False
+    )
+    # Scores and their application to the values: 2 products of 16 x 8 x 16 in each of 2 heads.
+    assert count == 2 * 2 * (2 * 16 * 8 * 16)
+
+
+def test_counting_leaves_neither_gradients_nor_drawn_random_numbers():
+    layer, dropout = nn.Linear(4, 4), nn.Dropout(0.5)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    _count(
+        layer, lambda batch: dropout(layer(batch["input_ids"])).sum(), {"input_ids": torch.randn(2, 4)}, training=True
+    )
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    torch.randn(2, 4)  # drawn by the test itself, for the batch
+    assert torch.equal(drawn, torch.rand(3))
+    assert not torch.equal(drawn, expected)
+    assert layer.weight.grad is None
+
+
+@pytest.mark.parametrize("lengths", [(5,), (5, 9)])
+def test_few_lengths_are_known_exactly(lengths):
+    count = FlopCount({length: 7 * length for length in lengths})
+    assert count.holds
+    assert count(2, 5) == 70

@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+from harness.contracts import Strategy
+from harness.engine.train import learning_rate
+from harness.records import Failure, TrainConfig
+from harness.store import Store
+from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
+
+
+def curve(run, results):
+    events = [json.loads(line) for line in (Store(results).folder(run) / "log.jsonl").read_text().splitlines()]
+    return [event["loss"] for event in events if "loss" in event]
+
+
+GOLDEN = [0.68825, 0.69527, 0.71596, 0.67655, 0.73043, 0.68604]
+
+
+@pytest.fixture(scope="module")
+def quiet_model(tmp_path_factory):
+    """A tiny model without dropout, so that only rounding can tell two ways of computing apart."""
+    return write_tiny_model(tmp_path_factory.mktemp("quiet") / "model", hidden_dropout_prob=0.0)
+
+
+def tuned(catalog, model, results, seed=0, **train):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, model, toys.make(Strategy, "full", {}), seed=seed, learning_rate=5e-3, **train)
+    return run, compute(run, toys, results)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", [1 / 3, 2 / 3, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]),
+        ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("cosine", [1 / 3, 2 / 3, 1.0, 0.96194, 0.853553, 0.691342, 0.5, 0.308658, 0.146447, 0.03806]),
+    ],
+)
+def test_the_learning_rate_warms_up_and_then_follows_the_schedule(schedule, expected):
+    config = TrainConfig(learning_rate=1.0, warmup=0.2, schedule=schedule)
+    assert [learning_rate(config, step, 10) for step in range(10)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_loss_curve_is_the_one_it_was(catalog, quiet_model, tmp_path):
+    run, outcome = tuned(catalog, quiet_model, tmp_path)
+    # From this project's own loop, on a CPU in float32; a change here is a change of every number the harness reports.
+    assert curve(run, tmp_path)[:6] == pytest.approx(GOLDEN, abs=2e-4)
+    assert outcome.steps == len(curve(run, tmp_path)) == 24
+    assert outcome.examples == 2 * 2 * 43
+
+
+def test_accumulation_changes_nothing_but_rounding(catalog, quiet_model, tmp_path):
+    whole, _ = tuned(catalog, quiet_model, tmp_path)
+    pieces, _ = tuned(catalog, quiet_model, tmp_path, accumulation=3)
+    assert curve(pieces, tmp_path) == pytest.approx(curve(whole, tmp_path), abs=1e-4)
+
+
+def test_another_seed_draws_other_batches(catalog, quiet_model, tmp_path):
+    first, _ = tuned(catalog, quiet_model, tmp_path)
+    second, _ = tuned(catalog, quiet_model, tmp_path, seed=1)
+    assert curve(first, tmp_path) != pytest.approx(curve(second, tmp_path), abs=1e-3)
+
+
+def test_training_stops_when_validation_no_longer_improves(catalog, quiet_model, tmp_path):
+    patient, _ = tuned(catalog, quiet_model, tmp_path, epochs=12)
+    hasty, outcome = tuned(catalog, quiet_model, tmp_path, epochs=12, patience=1)
+    assert outcome.steps < len(curve(patient, tmp_path))
+    assert len(curve(hasty, tmp_path)) == outcome.steps
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_says_what_may_help(catalog, quiet_model, tmp_path):
+    from harness.engine.job import Job
+    from harness.engine.worker import perform
+
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, quiet_model, toys.make(Strategy, "full", {}), learning_rate=1e30, max_grad_norm=1e30, epochs=4)
+    result = perform(Job(run, tmp_path, cpu=True), toys, lambda _: None)
+    assert isinstance(result, Failure)
+    assert "a lower learning rate may help" in result.reason
+    assert Store(tmp_path).failure(run) == result

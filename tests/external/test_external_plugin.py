@@ -1,0 +1,67 @@
+"""A strategy from another distribution, really installed, works with `compare` as the built-in ones do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.testing import ToyDataset, write_tiny_model
+
+PACKAGE = Path(__file__).parent / "harness-bitfit"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of installed packages with the external plugin in it."""
+    folder = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+         "--disable-pip-version-check", "--target", str(folder), str(PACKAGE)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+def run(*command: str, cwd: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_whole_plugin_is_about_thirty_lines():
+    lines = sum(len((PACKAGE / name).read_text().splitlines()) for name in ("pyproject.toml", "harness_bitfit.py"))
+    assert lines <= 35
+
+
+@pytest.mark.slow
+def test_an_installed_strategy_is_listed_with_its_distribution_and_left_out_on_request(site, tmp_path):
+    listed = run("-m", "harness.cli", "list", "strategies", cwd=tmp_path, site=site)
+    assert "bitfit" in listed.stdout
+    assert "harness-bitfit 1.0" in listed.stdout
+    without = run("-m", "harness.cli", "list", "strategies", "--without", "bitfit", cwd=tmp_path, site=site)
+    assert "bitfit" not in without.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_strategy_keeps_the_contract(site, tmp_path):
+    code = "import harness.testing, harness_bitfit; harness.testing.check_strategy(harness_bitfit.BitFit())"
+    done = run("-c", code, cwd=tmp_path, site=site)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_an_installed_strategy_is_compared_and_its_version_recorded(site, tmp_path):
+    write_tiny_model(tmp_path / "model")
+    ToyDataset(rows=60).read()["train"].to_csv(tmp_path / "data.csv")
+    done = run(
+        "-m", "harness.cli", "compare", "data.csv", "-m", "./model", "-s", "full,bitfit", "--seeds", "0", "-w", "none",
+        "-o", "train.epochs=1", "-o", "train.max_length=24", cwd=tmp_path, site=site,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith(" bitfit"))
+    assert "91 MB" not in row
+    outcome = next((tmp_path / "results" / "runs").glob("bitfit-*/outcome.json")).read_text()
+    assert '"bitfit": "harness-bitfit 1.0"' in outcome
