@@ -73,7 +73,6 @@ def compare(
             in_process=catalog if in_process else None,
         )
         _check_room(results)
-        launcher.warm()
         _check_data(asked, store, catalog)
         failed = compute_missing(missing, len(asked.runs) - len(missing), catalog, launcher)
     show_table(asked, store, catalog, format_)

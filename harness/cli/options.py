@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from harness.catalog import Catalog
-from harness.contracts import Dataset
+from harness.contracts import Dataset, Strategy
 from harness.errors import HarnessError
-from harness.experiment.plan import Plan, default_entries, make_plan
-from harness.experiment.spec import ExperimentSpec, make_spec, read_spec, with_limits, with_overrides
+from harness.experiment.plan import Plan, default_names, make_plan
+from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
 from harness.records import digest
 
 _ASK = "What is asked"
@@ -100,6 +100,10 @@ class Asked:
             base = filed
         else:
             spec = base = make_spec({"name": self._name(), **self._defaults(catalog), **given}, "options")
+        if self.options and not spec.strategies:
+            # Named, so that an option can name one of them.
+            named = tuple(StrategyEntry(name=name) for name in default_names(catalog, Strategy))
+            spec = spec.model_copy(update={"strategies": named})
         spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
         if spec == base and self.target is not None and self.target.endswith(".toml"):
             return spec
@@ -132,9 +136,7 @@ class Asked:
         if self.target is None and not self.datasets:
             message = "nothing to compare on: give an experiment file, a data file, or --dataset"
             raise HarnessError(message)
-        defaults: dict[str, Any] = {
-            "watch": [entry.name for entry in default_entries(catalog, Dataset, "default_watch")]
-        }
+        defaults: dict[str, Any] = {"watch": list(default_names(catalog, Dataset, "default_watch"))}
         if self.target is not None:
             self._check_data_file(catalog)
             columns = {"text": self.text, "label": self.label}

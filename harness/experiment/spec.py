@@ -17,7 +17,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, JsonValue, NonNegativeInt, ValidationError, model_validator
 
@@ -25,35 +25,47 @@ from harness.catalog import explain
 from harness.errors import HarnessError, unknown
 from harness.records import Record
 
+E = TypeVar("E", bound="Entry")
+
 
 class Entry(Record):
     """A component as the user names it."""
 
     name: str
     params: dict[str, JsonValue] = {}
-    task: str | None = None
-    """For a dataset: the task made of it; None for the dataset's own."""
-    label: str | None = None
-    """For a strategy: what its row is called; None for its name."""
-    train: dict[str, JsonValue] = {}
-    """For a strategy: training settings for it alone."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_toml(cls, value: Any) -> Any:
+    def _from_toml(cls, value: Any) -> Any:  # whatever TOML holds
         if isinstance(value, str):
             return {"name": value}
         if not isinstance(value, dict):
             message = f"expected a name or a table with a name, but got {value!r}"
-            raise ValueError(message)  # noqa: TRY004 - pydantic turns only a ValueError into a message
+            raise ValueError(message)  # pydantic turns only a ValueError into a message
         table = dict(value)
         if "dataset" in table:
             table["name"] = table.pop("dataset")
         if "name" not in table:
             message = f"a table needs a name, but got {value!r}"
             raise ValueError(message)
-        known = {key: table.pop(key) for key in ("name", "params", "task", "label", "train") if key in table}
+        known = {key: table.pop(key) for key in cls.model_fields if key in table}
         return {**known, "params": {**known.get("params", {}), **table}}
+
+
+class DatasetEntry(Entry):
+    """A dataset, and what is made of it."""
+
+    task: str | None = None
+    """None for the dataset's own."""
+
+
+class StrategyEntry(Entry):
+    """A strategy, and what goes with it alone."""
+
+    label: str | None = None
+    """What its row is called; None for its name."""
+    train: dict[str, JsonValue] = {}
+    """Training settings for it alone."""
 
 
 class ExperimentSpec(Record):
@@ -62,9 +74,9 @@ class ExperimentSpec(Record):
     name: str
     question: str = Field("", description="what the table is to answer, in words")
     model: Entry | None = Field(None, description="the base model; blank: the default one")
-    stages: tuple[Entry, ...] = Field((), description="datasets to tune on, in order")
-    watch: tuple[Entry, ...] = Field((), description="datasets measured before and after, never tuned on")
-    strategies: tuple[Entry, ...] = Field((), description="what is compared; blank: the default ones")
+    stages: tuple[DatasetEntry, ...] = Field((), description="datasets to tune on, in order")
+    watch: tuple[DatasetEntry, ...] = Field((), description="datasets measured before and after, never tuned on")
+    strategies: tuple[StrategyEntry, ...] = Field((), description="what is compared; blank: the default ones")
     seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1, description="one run of every arm for each")
     metrics: tuple[str, ...] = Field((), description="score columns; blank: the task's own")
     reference: str | None = Field(None, description="label of the arm the others are compared with")
@@ -156,7 +168,7 @@ def with_limits(spec: ExperimentSpec, limits: Sequence[str]) -> ExperimentSpec:
     if not table:
         return spec
 
-    def limited(entry: Entry) -> Entry:
+    def limited(entry: DatasetEntry) -> DatasetEntry:
         old = entry.params.get("limit", {})
         return entry.model_copy(
             update={"params": {**entry.params, "limit": {**(old if isinstance(old, dict) else {}), **table}}}
@@ -175,22 +187,31 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
         return spec.model_copy(update={"strategies": strategies})
     hit = False
 
-    def put(entry: Entry) -> Entry:
+    def put(entry: E) -> E:
         nonlocal hit
-        if target not in {entry.name.partition(":")[0], entry.label}:
+        if target not in _handles(entry):
             return entry
         hit = True
-        if key.startswith("train."):
+        if isinstance(entry, StrategyEntry) and key.startswith("train."):
             return entry.model_copy(update={"train": {**entry.train, key.removeprefix("train."): value}})
         return entry.model_copy(update={"params": _put(entry.params, key, value)})
 
-    groups = {name: tuple(put(entry) for entry in getattr(spec, name)) for name in ("stages", "watch", "strategies")}
-    model = put(spec.model) if spec.model else None
+    groups: dict[str, Any] = {
+        name: tuple(put(entry) for entry in getattr(spec, name)) for name in ("stages", "watch", "strategies")
+    }
+    groups["model"] = put(spec.model) if spec.model else None
     if not hit:
         entries = [*spec.stages, *spec.watch, *spec.strategies, *([spec.model] if spec.model else [])]
-        names = {"train", *(entry.name.partition(":")[0] for entry in entries)}
-        raise unknown("target of an option", target, names | {entry.label for entry in entries if entry.label})
-    return spec.model_copy(update={**groups, "model": model})
+        raise unknown(
+            "target of an option", target, {"train", *(name for entry in entries for name in _handles(entry))}
+        )
+    return spec.model_copy(update=groups)
+
+
+def _handles(entry: Entry) -> set[str]:
+    """Return the names by which an option may mean an entry."""
+    label = entry.label if isinstance(entry, StrategyEntry) else None
+    return {entry.name.partition(":")[0], *([label] if label else [])}
 
 
 def _put(params: Mapping[str, JsonValue], key: str, value: JsonValue) -> dict[str, JsonValue]:

@@ -40,6 +40,11 @@ def computed(done: subprocess.CompletedProcess[str]) -> int:
     return sum(": done in " in line for line in done.stderr.splitlines())
 
 
+def losses(folder: Path) -> list[float]:
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [event["loss"] for event in events if "loss" in event]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, without dropout, and a data file."""
@@ -109,14 +114,13 @@ def test_two_processes_see_the_same_batches_and_take_the_same_steps_as_one(place
         assert [outcome["processes"] for outcome in outcomes] == [1, 2]
         assert [outcome["steps"] for outcome in outcomes] == [outcomes[0]["steps"]] * 2
         assert [outcome["phases"]["tune"]["flops"] for outcome in outcomes] == pytest.approx(
-            [outcomes[0]["phases"]["tune"]["flops"]] * 2
-        )
-        losses = [[json.loads(line).get("loss") for line in (folder / "log.jsonl").open()] for folder in (one, two)]
-        assert [loss for loss in losses[0] if loss] == pytest.approx([loss for loss in losses[1] if loss], abs=1e-4)
-        arrays = [np.load(folder / "predictions.npz") for folder in (one, two)]
-        assert set(arrays[0]) == set(arrays[1])
-        assert np.array_equal(arrays[0]["ids-1-0"], arrays[1]["ids-1-0"])
-        assert arrays[0]["outputs-1-0"] == pytest.approx(arrays[1]["outputs-1-0"], abs=2e-3)
+            [outcomes[0]["phases"]["tune"]["flops"]] * 2, rel=0.02
+        )  # each process pads its own part
+        assert losses(one) == pytest.approx(losses(two), abs=1e-4)
+        with np.load(one / "predictions.npz") as single, np.load(two / "predictions.npz") as shared:
+            assert set(single) == set(shared)
+            assert np.array_equal(single["ids-1-0"], shared["ids-1-0"])
+            assert single["outputs-1-0"] == pytest.approx(shared["outputs-1-0"], abs=2e-3)
 
 
 @pytest.mark.slow
@@ -125,18 +129,11 @@ def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uni
     whole = harness("compare", *arguments, "--results", "whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
 
-    command = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "compare", *arguments, "--results", "cut"],
-        cwd=place,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in command.stderr:
-        if line.startswith("[3/8]"):
-            break
-    os.kill(command.pid, signal.SIGKILL)
-    command.wait()
+    command = [sys.executable, "-m", "harness.cli", "compare", *arguments, "--results", "cut"]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if line.startswith("[3/8]"))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     time.sleep(1)  # the run in hand notices that its command is gone
     finished = {path.parent.name: path.stat().st_mtime_ns for path in (place / "cut" / "runs").glob("*/outcome.json")}
     assert 3 <= len(finished) < 8
@@ -240,13 +237,13 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
         (["-d", "imbd"], "error: unknown dataset 'imbd': did you mean 'imdb'?"),
         (["reviews.csv", "-o", "lora.rnk=4"], "error: strategy 'lora': unknown setting 'rnk': did you mean 'rank'?"),
         (["reviews.csv", "-o", "lora.rank=many"], "error: strategy 'lora': rank: input should be a valid integer, unable to parse string as an integer, but got 'many'"),
-        (["reviews.csv", "-o", "train.epochs=0"], "error: reviews: train: epochs: input should be greater than 0, but got 0"),
+        (["reviews.csv", "-o", "train.epochs=0"], "error: train: epochs: input should be greater than 0, but got 0"),
         (["reviews.csv", "--metric", "acuracy"], "error: unknown metric 'acuracy': did you mean 'accuracy'?"),
         (["reviews.csv", "--format", "mardown"], "error: unknown reporter 'mardown': did you mean 'markdown'?"),
         (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
         (["reviews.csv", "--without", "lora", "-s", "lora"], "error: unknown strategy 'lora': choose one of: frozen, full, last-layers, untuned"),
         (["one-class.csv"], "error: dataset 'file' does not suit task 'text-classification': needs at least two classes, but the data has only 'a'"),
-        (["latin.csv"], "error: latin.csv: not UTF-8 (byte 12): save it as UTF-8"),
+        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2): save it as UTF-8"),
         (["empty.csv"], "error: empty.csv: the file is empty"),
         ([], "error: nothing to compare on: give an experiment file, a data file, or --dataset"),
         (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' names no revision: write hub:<id>@<revision>, so that the run can be repeated"),

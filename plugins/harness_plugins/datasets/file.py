@@ -145,8 +145,8 @@ def _read(path: Path) -> "pd.DataFrame":
             case suffix:
                 message = f"{path}: cannot read files ending in {suffix!r}; use one of {', '.join(_READERS)}"
                 raise harness.HarnessError(message)
-    except UnicodeDecodeError as error:
-        message = f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8"
+    except UnicodeDecodeError:
+        message = f"{path}: not UTF-8 (line {_first_bad_line(path)}): save it as UTF-8"
         raise harness.HarnessError(message) from None
     except pd.errors.EmptyDataError:
         message = f"{path}: the file is empty"
@@ -154,6 +154,17 @@ def _read(path: Path) -> "pd.DataFrame":
     except (ValueError, OSError) as error:
         message = f"{path}: cannot be read as {path.suffix[1:].upper()}: {' '.join(str(error).split())}"
         raise harness.HarnessError(message) from None
+
+
+def _first_bad_line(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8, from 1."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 0
 
 
 def _sorted(labels: Sequence[str]) -> tuple[str, ...]:

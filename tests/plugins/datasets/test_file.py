@@ -1,0 +1,254 @@
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness import Facts, HarnessError
+from harness.contracts import Dataset, Task
+from harness.engine.data import check_problem, prepare
+from harness.records import Problem, digest
+from harness_plugins.datasets.file import File
+
+ROWS = [("a fine film, really", "good"), ('a "dull" plot', "bad"), ("čeština ☺", "good"), ("NA", "null")]
+FRAME = pd.DataFrame(ROWS, columns=["text", "label"])
+
+
+def written(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def saved(folder: Path, suffix: str, frame: pd.DataFrame = FRAME) -> str:
+    path = folder / f"reviews{suffix}"
+    match suffix:
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case ".jsonl":
+            frame.to_json(path, orient="records", lines=True, force_ascii=False)
+        case _:
+            frame.to_parquet(path)
+    return str(path)
+
+
+def rows(dataset: File) -> dict[str, dict[str, list[Any]]]:
+    return {name: {column: split[column][:] for column in split.column_names} for name, split in dataset.read().items()}
+
+
+def refusal(**params: Any) -> str:
+    """Return the message that reading ends in."""
+    with pytest.raises(HarnessError) as error:
+        File(**params).read()
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".CSV"])
+def test_every_format_reads_alike(tmp_path, suffix):
+    path = Path(saved(tmp_path, suffix.lower()))
+    dataset = File(path=str(path.rename(path.with_suffix(suffix))))
+    assert rows(dataset) == {"train": {"text": [text for text, _ in ROWS], "label": [1, 0, 1, 2]}}
+    assert dataset.facts() == Facts(("bad", "good", "null"))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\nfine,1\ndull,0\n", encoding="utf-8-sig")
+    assert rows(File(path=str(path)))["train"]["text"] == ["fine", "dull"]
+
+
+def test_two_columns_make_a_pair(tmp_path):
+    path = written(tmp_path / "pairs.csv", "text,other,label\nit rains,it is wet,yes\nit snows,it is hot,no\n")
+    assert rows(File(path=path, text_pair="other"))["train"] == {
+        "text": ["it rains", "it snows"],
+        "text_pair": ["it is wet", "it is hot"],
+        "label": [1, 0],
+    }
+
+
+def test_columns_may_have_names_of_their_own(tmp_path):
+    path = written(tmp_path / "reviews.csv", "review,stars\nfine,5\ndull,1\n")
+    assert rows(File(path=path, text="review", label="stars"))["train"] == {"text": ["fine", "dull"], "label": [1, 0]}
+
+
+def test_texts_may_have_no_label(tmp_path):
+    path = written(tmp_path / "prose.csv", "text\none\ntwo\n")
+    dataset = File(path=path, label=None)
+    assert rows(dataset) == {"train": {"text": ["one", "two"]}}
+    assert dataset.facts() == Facts(None)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_numeric_labels_sort_by_value(tmp_path, suffix):
+    frame = pd.DataFrame({"text": ["a", "b", "c", "d"], "label": [10, 9, -1, 100]})
+    dataset = File(path=saved(tmp_path, suffix, frame))
+    assert rows(dataset)["train"]["label"] == [2, 1, 0, 3]
+    assert dataset.facts().classes == ("-1", "9", "10", "100")
+
+
+def test_given_classes_number_the_labels_and_may_name_one_that_does_not_occur(tmp_path):
+    path = written(tmp_path / "reviews.csv", "text,label\none,poor\ntwo,great\n")
+    dataset = File(path=path, classes=("poor", "fair", "great"))
+    assert rows(dataset)["train"]["label"] == [0, 2]
+    assert dataset.facts().classes == ("poor", "fair", "great")
+
+
+def test_splits_may_be_files_of_their_own_and_of_other_formats(tmp_path):
+    dataset = File(
+        path=saved(tmp_path, ".csv"),
+        validation=written(tmp_path / "dev.tsv", "label\ttext\nbad\tso so\n"),
+        test=written(tmp_path / "test.jsonl", '{"text": "well", "label": "good"}\n'),
+    )
+    read = rows(dataset)
+    assert list(read) == ["train", "validation", "test"]
+    assert read["validation"] == {"text": ["so so"], "label": [0]}
+    assert read["test"] == {"text": ["well"], "label": [1]}
+
+
+def test_a_column_may_say_the_split(tmp_path):
+    path = written(tmp_path / "all.csv", "text,label,part\na,x,test\nb,x,train\nc,y,train\nd,y,test\n")
+    assert rows(File(path=path, split="part")) == {
+        "train": {"text": ["b", "c"], "label": [0, 1]},
+        "test": {"text": ["a", "d"], "label": [0, 1]},
+    }
+
+
+BAD = {
+    "empty file": ("reviews.csv", "", "the file is empty"),
+    "empty lines of JSON": ("reviews.jsonl", "", "the file is empty"),
+    "header only": ("reviews.csv", "text,label\n", "the file has no rows"),
+    "misspelt text column": (
+        "reviews.csv",
+        "texts,label\na,b\n",
+        "unknown column 'text': did you mean 'texts'?; name the right one with --text",
+    ),
+    "other label column": (
+        "reviews.csv",
+        "text,stars\na,b\n",
+        "unknown column 'label': choose one of: stars, text; name the right one with --label",
+    ),
+    "blank label": (
+        "reviews.csv",
+        "text,label\na,x\nb,\nc, \n",
+        "2 rows lack a text or label (the first: row 2): fill or remove them",
+    ),
+    "blank text": (
+        "reviews.tsv",
+        "text\tlabel\n  \tx\n",
+        "1 rows lack a text or label (the first: row 1): fill or remove them",
+    ),
+    "null label in JSON": (
+        "reviews.jsonl",
+        '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
+        "1 rows lack a text or label (the first: row 2): fill or remove them",
+    ),
+    "unknown suffix": (
+        "reviews.xlsx",
+        "text,label\na,b\n",
+        "cannot read files ending in '.xlsx'; use one of .csv, .tsv, .jsonl, .parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "reason"), BAD.values(), ids=BAD)
+def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_the_mend(tmp_path, name, text, reason):
+    path = written(tmp_path / name, text)
+    assert refusal(path=path) == f"{path}: {reason}"
+
+
+def test_a_column_that_only_an_option_can_name_is_mended_by_that_option(tmp_path):
+    path = saved(tmp_path, ".csv")
+    assert refusal(path=path, text_pair="lable") == (
+        f"{path}: unknown column 'lable': did you mean 'label'?; name the right one with -o file.text_pair=COLUMN"
+    )
+
+
+@pytest.mark.parametrize("call", ["read", "fingerprint"])
+def test_a_missing_file_is_named(tmp_path, call):
+    path = str(tmp_path / "none.csv")
+    with pytest.raises(HarnessError) as error:
+        getattr(File(path=path), call)()
+    assert str(error.value) == f"no data file {path!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [("reviews.csv", "text,label\ncafé,x\n", 2), ("reviews.jsonl", '{"text": "café", "label": "x"}\n', 1)],
+    ids=["csv", "jsonl"],
+)
+def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_mend(tmp_path, name, text, line):
+    path = tmp_path / name
+    path.write_bytes(text.encode("latin-1"))
+    assert refusal(path=str(path)) == f"{path}: not UTF-8 (line {line}): save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("reviews.jsonl", "JSONL"), ("reviews.parquet", "PARQUET"), ("ragged.csv", "CSV")]
+)
+def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name, kind):
+    path = written(tmp_path / name, "text,label\na,b\nc,d,e,f\n")
+    assert refusal(path=path).startswith(f"{path}: cannot be read as {kind}: ")
+
+
+def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
+    train = written(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
+    test = written(tmp_path / "test.csv", "text,label\nc,x\nd,z\ne,w\n")
+    assert refusal(path=train, test=test) == (
+        f"{test}: the test split has 2 labels that train lacks: 'w', 'z'; add rows of them to train or leave them out"
+    )
+
+
+def test_an_unknown_word_in_the_split_column_is_named(tmp_path):
+    path = written(tmp_path / "all.csv", "text,label,part\na,x,train\nb,y,dev\n")
+    assert refusal(path=path, split="part") == f"{path}: column 'part' says 'dev'; it may say train, validation, test"
+
+
+def test_a_label_outside_the_given_classes_is_named(tmp_path):
+    path = written(tmp_path / "reviews.csv", "text,label\na,x\nb,y\n")
+    assert refusal(path=path, classes=("x", "z")) == f"{path}: label 'y' is not among the given classes: x, z"
+
+
+def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
+    lines = "".join(f"text {number},same\n" for number in range(40))
+    dataset = catalog.make(Dataset, "file", {"path": written(tmp_path / "reviews.csv", f"text,label\n{lines}")})
+    task = catalog.make(Task, "text-classification", {})
+    problem = Problem(dataset=dataset.reference(), task=task.reference())
+    with pytest.raises(HarnessError) as error:
+        check_problem(problem, task, prepare(dataset, problem.dataset, tmp_path / "cache"))
+    assert str(error.value) == (
+        "dataset 'file' does not suit task 'text-classification': "
+        "needs at least two classes, but the data has only 'same'"
+    )
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_path(tmp_path):
+    first, copy, other = (
+        File(path=written(tmp_path / name, text)).fingerprint()
+        for name, text in [
+            ("a.csv", "text,label\na,x\n"),
+            ("b.csv", "text,label\na,x\n"),
+            ("c.csv", "text,label\na,y\n"),
+        ]
+    )
+    assert first == copy
+    assert first != other
+
+
+def test_the_path_is_where_the_data_is_and_not_what_it_is(tmp_path):
+    path = saved(tmp_path, ".csv")
+    reference = File(path=path).reference()
+    assert reference.location == {"path": path, "validation": None, "test": None}
+    assert not {"path", "validation", "test"} & set(reference.params)
+
+
+def test_a_file_for_testing_is_another_dataset_than_the_same_file_for_validation(tmp_path):
+    train = written(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
+    more = written(tmp_path / "more.csv", "text,label\nc,x\nd,y\n")
+    identities = [
+        digest(dataset.reference().model_dump(mode="json", exclude={"location"}))
+        for dataset in (File(path=train, test=more), File(path=train, validation=more))
+    ]
+    assert identities[0] != identities[1]

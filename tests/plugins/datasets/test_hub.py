@@ -1,0 +1,109 @@
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from harness import Facts, HarnessError
+from harness.cli.options import Asked
+from harness_plugins.datasets.hub import Hub
+
+NAMED = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def published(folder: Path, features: datasets.Features | None = None, **splits: dict[str, list[Any]]) -> Hub:
+    """Return the dataset of a folder laid out as on the hub, read without a network."""
+    folder.mkdir()
+    for name, columns in splits.items():
+        datasets.Dataset.from_dict(columns, features=features).to_parquet(folder / f"{name}.parquet")
+    return Hub(id=str(folder), revision="0123abc")
+
+
+def test_named_labels_keep_their_numbers(tmp_path):
+    hub = published(
+        tmp_path / "reviews",
+        NAMED,
+        train={"text": ["dull", "fine"], "label": [0, 1]},
+        test={"text": ["very fine"], "label": [1]},
+    )
+    read = hub.read()
+    assert {name: split.to_dict() for name, split in read.items()} == {
+        "train": {"text": ["dull", "fine"], "label": [0, 1]},
+        "test": {"text": ["very fine"], "label": [1]},
+    }
+    assert hub.facts() == Facts(("neg", "pos"))
+
+
+def test_labels_that_are_words_are_numbered_in_their_order(tmp_path):
+    hub = published(tmp_path / "reviews", train={"text": ["a", "b", "c"], "label": ["pos", "neg", "pos"]})
+    assert hub.read()["train"].to_dict() == {"text": ["a", "b", "c"], "label": [1, 0, 1]}
+    assert hub.facts().classes == ("neg", "pos")
+
+
+def test_a_folder_of_csv_files_is_read_alike(tmp_path):
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    (folder / "train.csv").write_text("text,label\na,pos\nb,neg\n")
+    hub = Hub(id=str(folder), revision="0123abc")
+    assert hub.read()["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
+
+
+def test_a_test_split_that_hides_its_labels_is_left_out(tmp_path):
+    hub = published(
+        tmp_path / "reviews",
+        NAMED,
+        train={"text": ["dull", "fine"], "label": [0, 1]},
+        validation={"text": ["so so", "well"], "label": [0, 1]},
+        test={"text": ["who", "knows"], "label": [-1, -1]},
+    )
+    assert list(hub.read()) == ["train", "validation"]
+
+
+def test_columns_may_have_names_of_their_own(tmp_path):
+    folder = tmp_path / "pairs"
+    published(folder, train={"premise": ["a", "b"], "hypothesis": ["c", "d"], "gold": ["no", "yes"]})
+    hub = Hub(id=str(folder), revision="0123abc", text="premise", text_pair="hypothesis", label="gold")
+    assert hub.read()["train"].to_dict() == {"text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1]}
+
+
+def test_texts_may_have_no_label(tmp_path):
+    folder = tmp_path / "prose"
+    published(folder, train={"text": ["a", "b"]})
+    hub = Hub(id=str(folder), revision="0123abc", label=None)
+    assert hub.read()["train"].to_dict() == {"text": ["a", "b"]}
+    assert hub.facts() == Facts(None)
+
+
+def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
+    hub = published(tmp_path / "reviews", train={"texts": ["a", "b"], "label": ["no", "yes"]})
+    with pytest.raises(HarnessError) as error:
+        hub.read()
+    assert str(error.value) == f"dataset 'hub:{hub.id}': unknown column 'text': did you mean 'texts'?"
+
+
+def test_a_dataset_that_is_not_there_is_said_in_one_line(tmp_path):
+    with pytest.raises(HarnessError) as error:
+        Hub(id=str(tmp_path / "none"), revision="0123abc").read()
+    message = str(error.value)
+    assert message.startswith(f"dataset 'hub:{tmp_path / 'none'}@0123abc' cannot be loaded: ")
+    assert "\n" not in message
+
+
+def test_the_revision_is_what_tells_one_dataset_from_another():
+    assert Hub(id="some/reviews", revision="0123abc").fingerprint() == "0123abc"
+    assert Hub.parse_argument("some/reviews@0123abc") == {"id": "some/reviews", "revision": "0123abc"}
+
+
+@pytest.mark.parametrize("name", ["hub:some/reviews", "hub:some/reviews@"])
+def test_a_dataset_without_a_revision_is_refused_with_the_mend(catalog, tiny_model, name):
+    asked = Asked(datasets=[name], model=str(tiny_model), watch=["none"], strategies=["untuned"])
+    with pytest.raises(HarnessError) as error:
+        asked.plan(catalog)
+    assert str(error.value) == (
+        f"dataset: {name!r} names no revision: write hub:<id>@<revision>, so that the run can be repeated"
+    )

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from harness import UndefinedError
+from harness.testing import check_metric
+from harness_plugins.metrics.accuracy import Accuracy
+from harness_plugins.metrics.cka import CKA
+from harness_plugins.metrics.macro_f1 import MacroF1
+from harness_plugins.metrics.mcc import MCC
+from harness_plugins.metrics.nats_per_token import NatsPerToken
+
+# Predicted classes 0, 1, 1, 0.
+SCORES = np.array([[2.0, 1.0], [0.0, 0.5], [-3.0, -1.0], [1.0, 0.9]], dtype=np.float32)
+TARGETS = np.array([0, 1, 0, 0])
+CONSTANT = np.array([[1.0, 0.0]] * 4, dtype=np.float32)
+FEATURES = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0].astype(np.float32)
+
+
+def test_accuracy_is_the_share_of_right_answers():
+    check_metric(Accuracy(), SCORES, TARGETS, 3 / 4)
+
+
+def test_macro_f1_is_the_mean_over_classes():
+    # Class 0: precision 1, recall 2/3, F1 0.8; class 1: precision 1/2, recall 1, F1 2/3.
+    check_metric(MacroF1(), SCORES, TARGETS, (4 / 5 + 2 / 3) / 2)
+
+
+def test_a_class_that_is_never_predicted_counts_as_nothing():
+    # Class 0: precision 3/4, recall 1, F1 6/7; class 1: 0.
+    check_metric(MacroF1(), CONSTANT, TARGETS, (6 / 7 + 0) / 2)
+
+
+def test_mcc_is_the_correlation_of_answers_and_targets():
+    # One true positive, two true negatives, one false positive: (1 * 2 - 1 * 0) / sqrt(2 * 1 * 3 * 2).
+    check_metric(MCC(), SCORES, TARGETS, 2 / 12**0.5)
+
+
+def test_mcc_of_a_constant_answer_is_0():
+    check_metric(MCC(), CONSTANT, TARGETS, 0.0)
+
+
+def test_nats_per_token_weighs_texts_by_their_tokens():
+    # Two nats over one token and four over three: six over four, and not the mean of 2 and 4/3.
+    check_metric(NatsPerToken(), np.array([[2.0, 1.0], [4.0, 3.0]]), np.array([1.0, 3.0]), 6 / 4)
+
+
+def test_nats_per_token_is_undefined_where_no_token_was_predicted():
+    with pytest.raises(UndefinedError, match="^no token was predicted$"):
+        NatsPerToken().score(np.zeros((3, 2)), np.zeros(3))
+
+
+def test_cka_of_one_feature_is_the_squared_correlation():
+    # Centred already: (1 * 1)^2 / ((1 + 1) * (1 + 1)).
+    check_metric(CKA(), np.array([[1.0], [-1.0], [0.0]]), np.array([[1.0], [0.0], [-1.0]]), 1 / 4)
+
+
+def test_cka_of_what_has_not_moved_is_exactly_1():
+    assert CKA().score(FEATURES, FEATURES.copy()) == 1.0
+
+
+def test_cka_sees_neither_rotation_nor_scale_nor_shift():
+    # Rotated and scaled in single precision.
+    assert CKA().score(3 * FEATURES @ ROTATION + 5, FEATURES) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_cka_sees_a_stretched_direction():
+    stretched = FEATURES * np.array([10, 1, 1, 1, 1, 1], dtype=np.float32)
+    assert CKA().score(stretched, FEATURES) < 0.9
+
+
+def test_cka_compares_features_of_different_widths():
+    assert 0 < CKA().score(FEATURES[:, :3], FEATURES) < 1
+
+
+def test_cka_is_undefined_where_all_texts_have_the_same_features():
+    with pytest.raises(UndefinedError, match="^all texts have the same features$"):
+        CKA().score(np.ones((40, 6), dtype=np.float32), FEATURES)

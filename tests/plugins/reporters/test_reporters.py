@@ -1,0 +1,131 @@
+import csv
+import io
+import json
+
+import pytest
+
+from harness import Cell, Column, Row, Table
+from harness.testing import check_component
+from harness_plugins.reporters.csv import CSV
+from harness_plugins.reporters.json import JSON
+from harness_plugins.reporters.markdown import Markdown
+from harness_plugins.reporters.rich import Rich
+
+TABLE = Table(
+    title="reviews",
+    question="Does lora forget less?",
+    columns=(
+        Column(key="reviews.accuracy", group="reviews", title="accuracy", better="higher"),
+        Column(key="cost.seconds", group="cost", title="time", unit="s", better="lower"),
+        Column(key="cost.trained", group="cost", title="trained"),
+    ),
+    rows=(
+        Row(label="untuned", role="floor", cells=(Cell(text="50.0", value=0.5), Cell(text="", note=1), Cell(text="0", value=0.0)), runs=("aaa",)),
+        Row(
+            label="full",
+            role="reference",
+            cells=(
+                Cell(text="91.2 ± 0.3", value=0.912, half_width=0.003, best=True),
+                Cell(text="120", value=120.0, half_width=1.5),
+                Cell(text="22.7 M", detail="100 %", value=22700000.0),
+            ),
+            runs=("bbb", "ccc"),
+        ),
+        Row(
+            label="lora|r=16, all",
+            role="contender",
+            cells=(Cell(text="", note=2), Cell(text="100", value=100.0, best=True), Cell(text="0.3 M", detail="1 %", value=300000.0)),
+            runs=(),
+        ),
+    ),
+    footnotes=("a floor takes no time", "all runs failed"),
+    about=("model: minilm", "device: CPU"),
+)  # fmt: skip
+
+MARKDOWN = """\
+# reviews
+
+Does lora forget less?
+
+| strategy | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |
+| --- | ---: | ---: | ---: |
+| untuned (floor) | 50.0 | [1] | 0 |
+| full (reference) | **91.2 ± 0.3** | 120 | 22.7 M (100 %) |
+| lora\\|r=16, all | [2] | **100** | 0.3 M (1 %) |
+
+[1] a floor takes no time  
+[2] all runs failed  
+
+- model: minilm
+- device: CPU
+
+Runs:
+
+- untuned: `aaa`
+- full: `bbb`, `ccc`
+- lora|r=16, all: none
+"""  # noqa: W291 - two spaces end a line in Markdown
+
+COMMAS = """\
+strategy,role,runs,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
+untuned,floor,aaa,0.5,,,,0.0,
+full,reference,bbb ccc,0.912,0.003,120.0,1.5,22700000.0,
+"lora|r=16, all",contender,,,,100.0,,300000.0,
+"""
+
+WHOLE = """\
+reviews
+Does lora forget less?
+
+                   REVIEWS       COST           
+strategy           accuracy ↑    time [s] ↓   trained
+"""
+
+
+@pytest.mark.parametrize("reporter", [CSV(), JSON(), Markdown(), Rich(width=80)], ids=lambda reporter: reporter.name)
+def test_a_reporter_keeps_the_contract(reporter):
+    check_component(reporter)
+
+
+def test_markdown_is_a_table_with_its_notes_and_the_ids_of_its_runs():
+    assert Markdown().render(TABLE) == MARKDOWN
+
+
+def test_markdown_without_question_or_notes_has_no_empty_parts():
+    bare = TABLE.model_copy(update={"question": "", "footnotes": (), "rows": TABLE.rows[:0]})
+    assert Markdown().render(bare) == (
+        "# reviews\n\n"
+        "| strategy | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |\n"
+        "| --- | ---: | ---: | ---: |\n\n"
+        "- model: minilm\n- device: CPU\n\nRuns:\n\n"
+    )
+
+
+def test_csv_is_plain_numbers_and_blank_where_there_is_none():
+    assert CSV().render(TABLE) == COMMAS
+
+
+def test_csv_reads_back_with_a_value_for_every_column():
+    rows = list(csv.DictReader(io.StringIO(CSV().render(TABLE))))
+    assert rows[2]["strategy"] == "lora|r=16, all"
+    assert rows[2]["reviews.accuracy"] == ""
+    assert float(rows[1]["cost.trained"]) == 22_700_000
+
+
+def test_json_holds_everything_and_null_where_there_is_no_number():
+    text = JSON().render(TABLE)
+    assert text.endswith("}\n")
+    assert Table.model_validate_json(text) == TABLE
+    blank = json.loads(text)["rows"][0]["cells"][1]
+    assert blank == {"text": "", "detail": "", "value": None, "half_width": None, "best": False, "note": 1}
+
+
+def test_a_wide_terminal_shows_one_table():
+    print(Rich(width=100).render(TABLE))
+    assert 0
+
+
+def test_a_narrow_terminal_shows_a_table_for_each_group_of_columns():
+    print(Rich(width=45).render(TABLE))
+    print(Rich(width=20).render(TABLE))
+    assert 0
