@@ -41,10 +41,16 @@ def compare(
     option: options.Options = None,
     results: options.Results = Path("results"),
     format_: options.Format = "rich",
-    processes_per_run: Annotated[int, typer.Option(min=1, help="Processes that share one run.")] = 1,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.")] = False,
-    keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep what each run would deliver.")] = False,
-    in_process: Annotated[bool, typer.Option("--in-process", help="No process per run; for a debugger.")] = False,
+    processes_per_run: Annotated[
+        int, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
+    ] = 1,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.", rich_help_panel=options.HOW)] = False,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Keep what each run would deliver.", rich_help_panel=options.HOW)
+    ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="No process per run; for a debugger.", rich_help_panel=options.HOW)
+    ] = False,
     without: options.Without = None,
 ) -> None:
     """Compare tuning strategies: run what is missing, then print the table.

@@ -16,8 +16,8 @@ from harness.experiment.plan import Plan, default_names, make_plan
 from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
 from harness.records import digest
 
-_ASK = "What is asked"
-_HOW = "How it is run"
+ASK = "What is asked"
+HOW = "How it is run"
 
 Target = Annotated[
     str | None,
@@ -25,42 +25,42 @@ Target = Annotated[
 ]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Dataset to tune on; repeat for a sequence.", rich_help_panel=_ASK),
+    typer.Option("--dataset", "-d", help="Dataset to tune on; repeat for a sequence.", rich_help_panel=ASK),
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=_ASK),
+    typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=ASK),
 ]
 Strategies = Annotated[
-    list[str] | None, typer.Option("--strategy", "-s", help="Strategy to compare; repeat.", rich_help_panel=_ASK)
+    list[str] | None, typer.Option("--strategy", "-s", help="Strategy to compare; repeat.", rich_help_panel=ASK)
 ]
 Watch = Annotated[
     list[str] | None,
     typer.Option(
-        "--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=_ASK
+        "--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=ASK
     ),
 ]
-Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=_ASK)]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=ASK)]
 Limit = Annotated[
-    list[str] | None, typer.Option(help="Rows kept of a split, such as train=500,test=1000.", rich_help_panel=_ASK)
+    list[str] | None, typer.Option(help="Rows kept of a split, such as train=500,test=1000.", rich_help_panel=ASK)
 ]
-Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Score to show; repeat.", rich_help_panel=_ASK)]
+Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Score to show; repeat.", rich_help_panel=ASK)]
 Reference = Annotated[
-    str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=_ASK)
+    str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=ASK)
 ]
 TextColumn = Annotated[
-    str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=_ASK)
+    str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=ASK)
 ]
 LabelColumn = Annotated[
-    str | None, typer.Option("--label", help="Column of the label in a data file.", rich_help_panel=_ASK)
+    str | None, typer.Option("--label", help="Column of the label in a data file.", rich_help_panel=ASK)
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="Any setting: lora.rank=16, train.epochs=2; repeat.", rich_help_panel=_ASK),
+    typer.Option("--option", "-o", help="Any setting: lora.rank=16, train.epochs=2; repeat.", rich_help_panel=ASK),
 ]
-Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=_HOW)]
-Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=_HOW)]
-Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=_HOW)]
+Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
+Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]
+Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=HOW)]
 
 
 @dataclass(frozen=True)

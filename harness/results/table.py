@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, Outcome, Row, Run, Table
+from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, Table
 from harness.results.forgetting import forgetting
 from harness.results.scores import Scores
 from harness.results.statistics import Estimate, estimate
@@ -157,7 +158,7 @@ def _cost_measures() -> Iterable[_Measure]:
         return _Value(peak, undefined=None if peak is not None else "this system does not tell peak memory")
 
     yield _Measure(
-        column("parameters_trained", "trained"), trained, _si, _first_detail, interval=False, counts_floor=False
+        column("parameters_trained", "trained"), trained, _count, _first_detail, interval=False, counts_floor=False
     )
     yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, interval=False, counts_floor=False)
     yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, interval=False, counts_floor=False)
@@ -254,7 +255,7 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         return
     outcome = finished[0].outcome
     source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
-    yield f"model: {run.model.name}{source}, {_si(outcome.parameters_total)}parameters"
+    yield f"model: {_called(run.model)}{source}, {_count(outcome.parameters_total)} parameters"
     for position, problem in enumerate(run.problems):
         # The floor looks at fewer splits than the strategies that learn.
         note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
@@ -265,7 +266,7 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         )
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
         classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {note.dataset} by {problem.task.name}: {sizes}{classes}{moved}"
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {sizes}{classes}{moved}"
     yield _training(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
@@ -279,6 +280,12 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         mixed = " (runs differ in this: compare with care)" if len(values) > 1 else ""
         yield f"{title}: {' | '.join(sorted(values))}{mixed}"
     yield from sorted({note for item in finished for note in item.outcome.notes})
+
+
+def _called(reference: ComponentRef) -> str:
+    """Return a component's name, with the file or folder it was read from."""
+    places = [Path(str(place)).name for place in reference.location.values() if place is not None]
+    return " ".join([reference.name, *places])
 
 
 def _training(plan: Plan) -> str:
@@ -322,17 +329,22 @@ def _seconds(value: float) -> str:
     return f"{value:,.1f} s"
 
 
-def _si(value: float) -> str:
+def _count(value: float) -> str:
     """Return a number with three significant digits and an SI prefix."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {prefix}"
-    return f"{value:.3g} " if value else "0 "
+    return f"{value:.3g}"
 
 
 def _in(unit: str) -> Callable[[float], str]:
     """Return how to write a quantity of this unit."""
-    return lambda value: f"{_si(value)}{unit}"
+
+    def write(value: float) -> str:
+        number = _count(value)
+        return f"{number}{unit}" if number[-1].isalpha() else f"{number} {unit}"
+
+    return write
 
 
 def _no_detail(values: Sequence[_Value]) -> str:

@@ -1,5 +1,6 @@
 """A user's own table of texts."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -38,13 +39,22 @@ class File(harness.Dataset):
     _classes: tuple[str, ...] | None = PrivateAttr(None)
 
     def fingerprint(self) -> str:
-        """Return one hash over the files."""
-        return harness.hash_files([_existing(path) for path in self._paths().values()])
+        """Return one hash over the files, each with the split it is for and the format it is read as."""
+        parts = [
+            f"{name} {Path(path).suffix.lower()} {harness.hash_files([_existing(path)])}"
+            for name, path in self._paths().items()
+        ]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def read(self) -> "dict[harness.Split, datasets.Dataset]":
         """Return the splits the files hold."""
         import datasets
 
+        if self.split is not None and (self.validation or self.test):
+            message = (
+                f"{self.path}: the column {self.split!r} and files of their own both say what the splits are: name one"
+            )
+            raise harness.HarnessError(message)
         frames = {name: self._frame(path) for name, path in self._paths().items()}
         if self.split is not None:
             frames = self._by_column(frames["train"])
@@ -71,6 +81,13 @@ class File(harness.Dataset):
 
     def _frame(self, path: str) -> "pd.DataFrame":
         frame = _read(_existing(path))
+        if not len(frame.columns):
+            message = f"{path}: the file is empty"
+            raise harness.HarnessError(message)
+        if type(frame.index).__name__ != "RangeIndex":
+            # pandas takes what stands before the header's columns for an index, and everything would be one column off.
+            message = f"{path}: rows have more values than the header has columns: put quotes around texts with commas"
+            raise harness.HarnessError(message)
         for column, flag in (
             (self.text, "text"),
             (self.text_pair, "text_pair"),
@@ -94,7 +111,7 @@ class File(harness.Dataset):
         if blank.any():
             first = int(blank.to_numpy().argmax()) + 1
             message = (
-                f"{path}: {int(blank.sum())} rows lack a text or label (the first: row {first}): fill or remove them"
+                f"{path}: {int(blank.sum())} rows without a text or label (the first: row {first}): fill or remove them"
             )
             raise harness.HarnessError(message)
         return frame

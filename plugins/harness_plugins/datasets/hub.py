@@ -1,6 +1,6 @@
 """A dataset of the Hugging Face hub."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, PrivateAttr
 
@@ -55,12 +55,13 @@ class Hub(harness.Dataset):
         except (OSError, ValueError) as error:
             message = f"dataset 'hub:{self.id}@{self.revision}' cannot be loaded: {' '.join(str(error).split())}"
             raise harness.HarnessError(message) from None
-        splits = {}
-        for name, candidates in _NAMES.items():
-            rows = next((found[candidate] for candidate in candidates if candidate in found), None)
-            if rows is not None and not self._unlabelled(rows):
-                splits[name] = self._columns(rows)
-        return splits
+        named = {name: next((part for part in parts if part in found), None) for name, parts in _NAMES.items()}
+        rows = {
+            name: found[part] for name, part in named.items() if part is not None and not self._unlabelled(found[part])
+        }
+        if self.label is not None and "train" in rows:
+            self._classes = self._find_classes(rows)
+        return {name: self._columns(split) for name, split in rows.items()}
 
     def facts(self) -> harness.Facts:
         """Return the class names."""
@@ -70,25 +71,47 @@ class Hub(harness.Dataset):
         """Return whether a split hides its labels, as the test splits of competitions do."""
         return self.label is not None and self.label in rows.column_names and set(rows[self.label][:]) == {-1}
 
+    def _find_classes(self, splits: "dict[harness.Split, datasets.Dataset]") -> tuple[str, ...]:
+        """Return the names the hub gives the labels, or those that occur in train."""
+        import datasets
+
+        self._check_column(splits["train"], str(self.label))
+        feature = splits["train"].features[str(self.label)]
+        if isinstance(feature, datasets.ClassLabel):
+            return tuple(feature.names)
+        values = {name: set(split[self.label][:]) for name, split in splits.items()}
+        for name, seen in values.items():
+            if strange := sorted(map(str, seen - values["train"])):
+                message = (
+                    f"dataset 'hub:{self.id}': the {name} split has labels that train lacks: {', '.join(strange[:3])}"
+                )
+                raise harness.HarnessError(message)
+        return tuple(str(label) for label in sorted(values["train"]))
+
     def _columns(self, rows: "datasets.Dataset") -> "datasets.Dataset":
         import datasets
 
-        wanted = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
-        used = {ours: theirs for ours, theirs in wanted.items() if theirs is not None}
-        for theirs in used.values():
-            if theirs not in rows.column_names:
-                message = f"dataset 'hub:{self.id}': {harness.unknown('column', theirs, rows.column_names)}"
-                raise harness.HarnessError(message)
+        columns: dict[str, list[Any]] = {}
+        for ours, theirs in (("text", self.text), ("text_pair", self.text_pair)):
+            if theirs is not None:
+                self._check_column(rows, theirs)
+                columns[ours] = rows[theirs][:]
+                if blank := sum(not isinstance(text, str) or not text.strip() for text in columns[ours]):
+                    message = f"dataset 'hub:{self.id}': {blank} rows have no text in the column {theirs!r}"
+                    raise harness.HarnessError(message)
         if self.label is not None:
-            feature = rows.features[self.label]
-            if not isinstance(feature, datasets.ClassLabel):
-                rows = rows.class_encode_column(self.label)
-                feature = rows.features[self.label]
-            if self._classes not in (None, tuple(feature.names)):
-                message = f"dataset 'hub:{self.id}': the splits have different labels"
+            numbers = {name: number for number, name in enumerate(self._classes or ())}
+            coded = isinstance(rows.features[self.label], datasets.ClassLabel)
+            columns["label"] = [label if coded else numbers[str(label)] for label in rows[self.label][:]]
+            if min(columns["label"], default=0) < 0:
+                message = f"dataset 'hub:{self.id}': some rows have no label (-1): leave them out"
                 raise harness.HarnessError(message)
-            self._classes = tuple(feature.names)
-        return datasets.Dataset.from_dict({ours: rows[theirs][:] for ours, theirs in used.items()})
+        return datasets.Dataset.from_dict(columns)
+
+    def _check_column(self, rows: "datasets.Dataset", column: str) -> None:
+        if column not in rows.column_names:
+            message = f"dataset 'hub:{self.id}': {harness.unknown('column', column, rows.column_names)}"
+            raise harness.HarnessError(message)
 
 
 @harness.hookimpl

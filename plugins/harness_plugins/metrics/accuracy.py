@@ -15,7 +15,14 @@ class Accuracy(harness.Metric):
     title = "accuracy"
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the accuracy of class scores `[n, classes]` against class numbers `[n]`, from 0 to 1."""
+        """Return the accuracy of class scores `[n, classes]` against class numbers `[n]`, from 0 to 1.
+
+        Raises:
+            UndefinedError: There are no items.
+        """
+        if not len(targets):
+            message = "there are no items"
+            raise harness.UndefinedError(message)
         return float(np.mean(outputs.argmax(1) == targets))
 
 

@@ -21,8 +21,11 @@ class CKA(harness.Metric):
         """Return the alignment of features `[n, width]` with features `[n, other width]`, from 0 to 1.
 
         Raises:
-            UndefinedError: All texts have the same features on one side.
+            UndefinedError: There are no items, or all have the same features on one side.
         """
+        if not len(outputs):
+            message = "there are no items"
+            raise harness.UndefinedError(message)
         if np.array_equal(outputs, targets):
             return 1.0  # and not 1 within rounding: what has not moved has lost exactly nothing
         first, second = (

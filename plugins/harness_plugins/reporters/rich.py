@@ -3,6 +3,7 @@
 import io
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import harness
@@ -14,7 +15,7 @@ _UNBOUNDED = 10_000
 
 
 class Rich(harness.Reporter):
-    """For a terminal: one table, or one for each group of columns where the terminal is narrow."""
+    """For a terminal: one table, or several where the terminal is narrow; no number is ever cut."""
 
     name = "rich"
     suffix = ".txt"
@@ -30,16 +31,18 @@ class Rich(harness.Reporter):
         width = self.width or shutil.get_terminal_size((160, 40)).columns
         output = io.StringIO()
         console = Console(file=output, width=width, force_terminal=sys.stdout.isatty(), highlight=False)
-        groups = list(dict.fromkeys(column.group for column in table.columns))
-        whole = _table(table, groups)
         console.print(
             Text(table.title, style="bold"), Text(table.question, style="italic"), sep="\n" if table.question else ""
         )
-        if Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum <= width:
-            console.print(whole)
-        else:
-            for group in groups:
-                console.print(_table(table, [group]))
+
+        def fits(shown: Sequence[int]) -> bool:
+            return (
+                Measurement.get(console, console.options.update(max_width=_UNBOUNDED), _table(table, shown)).maximum
+                <= width
+            )
+
+        for shown in _parts(table, fits):
+            console.print(_table(table, shown))
         for number, note in enumerate(table.footnotes, 1):
             console.print(Text(f"[{number}] {note}", style="yellow"))
         for line in table.about:
@@ -47,17 +50,38 @@ class Rich(harness.Reporter):
         return output.getvalue()
 
 
-def _table(table: harness.Table, groups: list[str]) -> "RichTable":
+def _parts(table: harness.Table, fits: Callable[[Sequence[int]], bool]) -> list[list[int]]:
+    """Return the columns of each table to print: all in one if it fits, else by group, else as many as fit."""
+    everything = list(range(len(table.columns)))
+    if fits(everything):
+        return [everything]
+    parts: list[list[int]] = []
+    for position, column in enumerate(table.columns):
+        begun = parts and table.columns[parts[-1][0]].group == column.group
+        if begun and fits([*parts[-1], position]):
+            parts[-1].append(position)
+        else:
+            parts.append([position])
+    return parts
+
+
+def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     grid.add_column("\nstrategy", no_wrap=True)
-    shown = [position for position, column in enumerate(table.columns) if column.group in groups]
+    previous = None
     for position in shown:
-        first = position == 0 or table.columns[position - 1].group != table.columns[position].group
-        grid.add_column(_heading(table.columns[position], with_group=first), justify="right", no_wrap=True)
+        column = table.columns[position]
+        grid.add_column(
+            _heading(column, with_group=column.group != previous),
+            justify="right",
+            no_wrap=len(shown) > 1,
+            overflow="fold",
+        )
+        previous = column.group
     for row in table.rows:
         mark = {"floor": " (floor)", "reference": " (reference)"}.get(row.role, "")
         cells = []

@@ -133,17 +133,17 @@ BAD = {
     "blank label": (
         "reviews.csv",
         "text,label\na,x\nb,\nc, \n",
-        "2 rows lack a text or label (the first: row 2): fill or remove them",
+        "2 rows without a text or label (the first: row 2): fill or remove them",
     ),
     "blank text": (
         "reviews.tsv",
         "text\tlabel\n  \tx\n",
-        "1 rows lack a text or label (the first: row 1): fill or remove them",
+        "1 rows without a text or label (the first: row 1): fill or remove them",
     ),
     "null label in JSON": (
         "reviews.jsonl",
         '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
-        "1 rows lack a text or label (the first: row 2): fill or remove them",
+        "1 rows without a text or label (the first: row 2): fill or remove them",
     ),
     "unknown suffix": (
         "reviews.xlsx",
@@ -185,6 +185,12 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_mend(tmp_path,
     assert refusal(path=str(path)) == f"{path}: not UTF-8 (line {line}): save it as UTF-8"
 
 
+def test_rows_with_more_values_than_there_are_columns_are_refused_and_not_shifted(tmp_path):
+    # A comma in every text, and no quotes: the text's second half must not pass for the label.
+    path = written(tmp_path / "reviews.csv", "text,label\nfine, really,good\ndull, sadly,bad\n")
+    assert refusal(path=path).startswith(f"{path}: ")
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("reviews.jsonl", "JSONL"), ("reviews.parquet", "PARQUET"), ("ragged.csv", "CSV")]
 )
@@ -204,6 +210,14 @@ def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
 def test_an_unknown_word_in_the_split_column_is_named(tmp_path):
     path = written(tmp_path / "all.csv", "text,label,part\na,x,train\nb,y,dev\n")
     assert refusal(path=path, split="part") == f"{path}: column 'part' says 'dev'; it may say train, validation, test"
+
+
+def test_a_split_column_and_a_file_for_testing_contradict_each_other(tmp_path):
+    path = written(tmp_path / "all.csv", "text,label,part\na,x,train\nb,y,train\nc,x,test\n")
+    test = written(tmp_path / "test.csv", "text,label,part\nd,y,test\n")
+    message = refusal(path=path, split="part", test=test)
+    assert "'part'" in message
+    assert message.startswith(path)
 
 
 def test_a_label_outside_the_given_classes_is_named(tmp_path):

@@ -86,6 +86,23 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
     assert str(error.value) == f"dataset 'hub:{hub.id}': unknown column 'text': did you mean 'texts'?"
 
 
+def test_a_test_split_may_lack_a_class_that_train_has(tmp_path):
+    hub = published(
+        tmp_path / "reviews",
+        train={"text": ["a", "b", "c"], "label": ["x", "y", "z"]},
+        test={"text": ["d", "e"], "label": ["x", "z"]},
+    )
+    assert hub.read()["test"]["label"][:] == [0, 2]
+    assert hub.facts().classes == ("x", "y", "z")
+
+
+def test_a_row_without_a_text_is_refused(tmp_path):
+    hub = published(tmp_path / "reviews", NAMED, train={"text": ["a", None, "c"], "label": [0, 1, 0]})
+    with pytest.raises(HarnessError) as error:
+        hub.read()
+    assert str(error.value).startswith(f"dataset 'hub:{hub.id}': ")
+
+
 def test_a_dataset_that_is_not_there_is_said_in_one_line(tmp_path):
     with pytest.raises(HarnessError) as error:
         Hub(id=str(tmp_path / "none"), revision="0123abc").read()

@@ -46,7 +46,7 @@ def test_nats_per_token_weighs_texts_by_their_tokens():
 
 
 def test_nats_per_token_is_undefined_where_no_token_was_predicted():
-    with pytest.raises(UndefinedError, match="^no token was predicted$"):
+    with pytest.raises(UndefinedError, match=r"^no token was predicted$"):
         NatsPerToken().score(np.zeros((3, 2)), np.zeros(3))
 
 
@@ -74,5 +74,5 @@ def test_cka_compares_features_of_different_widths():
 
 
 def test_cka_is_undefined_where_all_texts_have_the_same_features():
-    with pytest.raises(UndefinedError, match="^all texts have the same features$"):
+    with pytest.raises(UndefinedError, match=r"^all texts have the same features$"):
         CKA().score(np.ones((40, 6), dtype=np.float32), FEATURES)

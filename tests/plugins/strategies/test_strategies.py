@@ -1,10 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import accelerate
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from harness import HarnessError
@@ -20,6 +23,8 @@ from harness.testing import check_strategy, toy_catalog, toy_run, write_tiny_mod
 
 # The kit's model has two blocks; the default of last-layers is to train two, which would be all.
 PARAMS = {"last-layers": {"layers": 1}}
+
+S = TypeVar("S", bound=RunStage)
 
 
 class Listing(RunStage):
@@ -42,7 +47,7 @@ class Tasting(RunStage):
         super().ship(model)
 
 
-def staged[S: RunStage](
+def staged(
     kind: Callable[..., S],
     catalog: Catalog,
     model: Path,
@@ -128,9 +133,6 @@ def test_frozen_leaves_the_body_as_it_was_bit_by_bit(toys, tiny_model, tmp_path)
 
 
 def test_frozen_answers_as_the_regression_it_was_fitted_by(toys, tiny_model, tmp_path):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     strategy = toys.make(Strategy, "frozen", {"strengths": (0.1,)})
     data = toys.make(Dataset, "toy", {"classes": 3})
     stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data)

@@ -120,7 +120,7 @@ def test_only_tokens_of_the_text_are_hidden_and_in_every_text_one(bert):
 
 def test_the_asked_share_of_tokens_is_hidden(bert):
     tokenizer = AutoTokenizer.from_pretrained(bert)
-    texts = [f"{'the film was very good and ' * 4}{'it ' * number}" for number in range(1, 7)] * 1
+    texts = [f"{'the film was very good and ' * 4}{'it ' * number}" for number in range(1, 7)]
     half = LanguageModelling(masked_share=0.5).encode({"text": texts}, tokenizer, 64)["hidden"]
     flags = [flag for hidden in half for flag in hidden[1:-1]]
     # Six texts of 165 tokens in all: a fair coin is within 0.15 of one half but once in ten thousand.

@@ -82,7 +82,7 @@ def test_data_without_two_classes_is_refused_with_another_way_to_watch_it(classe
 
 
 def test_nothing_can_be_tuned_on_a_probe():
-    with pytest.raises(UndefinedError, match="^task 'probe' is only for watching: nothing can be tuned on it$"):
+    with pytest.raises(UndefinedError, match=r"^task 'probe' is only for watching: nothing can be tuned on it$"):
         Probe().loss(None, {})
 
 

@@ -17,7 +17,6 @@ class Given:
 
     array: NDArray[np.float32]
     before: Predictions | None
-    facts: Facts = Facts()
 
     def features(self, split: str, pooling: str = "mean") -> NDArray[np.float32]:
         assert (split, pooling) == ("test", "mean")

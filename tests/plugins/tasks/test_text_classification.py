@@ -53,7 +53,14 @@ def test_texts_and_pairs_become_tokens_and_a_cut_one_is_marked(tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     rows = {"text": ["good film", "the plot"], "text_pair": ["bad", "is very very very dull"], "label": [1, 0]}
     encoded = TASK.encode(rows, tokenizer, max_length=8)
-    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"][0]) == ["[CLS]", "good", "film", "[SEP]", "bad", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(encoded["input_ids"][0]) == [
+        "[CLS]",
+        "good",
+        "film",
+        "[SEP]",
+        "bad",
+        "[SEP]",
+    ]
     assert len(encoded["input_ids"][1]) == 8
     assert encoded["truncated"] == [False, True]
     assert encoded["labels"] == [1, 0]
