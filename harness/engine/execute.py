@@ -129,7 +129,7 @@ def _open(
             tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache, clock))
     with meter.phase("load"):
         accelerate.utils.set_seed(run.seed)
-        loader = RunLoader(model, run.train)
+        loader = RunLoader(model, run.train, tokenizer.pad_token_id)
         facts = [item.prepared.facts for item in tokens]
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
         published = body_digest(heads.body)

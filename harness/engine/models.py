@@ -28,8 +28,9 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn
 class RunLoader:
     """Loads a base model with a run's settings."""
 
-    def __init__(self, model: Model, train: TrainConfig) -> None:
-        """Remember what to load, and how."""
+    def __init__(self, model: Model, train: TrainConfig, pad_token_id: int | None = None) -> None:
+        """Remember what to load, and how; `pad_token_id` is for models that were published without one."""
+        self._pad_token_id = pad_token_id
         self.config: PretrainedConfig = model.config()
         self._model = model
         names = [name for name in _ATTENTION_DROPOUT if hasattr(self.config, name)]
@@ -38,7 +39,11 @@ class RunLoader:
 
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`."""
-        return self._model.load(auto_class, **{**self._settings, **settings})
+        loaded = self._model.load(auto_class, **{**self._settings, **settings})
+        if loaded.config.pad_token_id is None:
+            # A decoder's classification head looks for it to find each text's last token.
+            loaded.config.pad_token_id = self._pad_token_id
+        return loaded
 
 
 @dataclass

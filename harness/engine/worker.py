@@ -121,6 +121,8 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
         threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // job.processes)))
         torch.set_num_threads(int(threads))
     precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
+    # Where runs follow one another in one process, none must inherit another's precision.
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
     accelerator = accelerate.Accelerator(
         cpu=cpu,
         mixed_precision=precision,
