@@ -35,17 +35,18 @@ class LoRA(harness.Strategy):
 
         model = stage.model
         inside = {id(module) for module in stage.body.modules()}
-        targets = [
-            name
+        targets = {
+            name: module
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear | Conv1D) and id(module) in inside
-        ]
+        }
         head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=targets,
+            target_modules=list(targets),
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in targets.values()),
             modules_to_save=[name for name in head if any(True for _ in model.get_submodule(name).parameters())],
         )
         adapted = peft.get_peft_model(model, config)
