@@ -194,6 +194,12 @@ def explain(error: ValidationError, cls: type[Any], where: str) -> str:
 
 def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
     distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    if catalog.plugins.has_plugin(point.name):
+        other = next(state.distribution for state in catalog.states if state.name == point.name)
+        message = (
+            f"two distributions have a plugin named {point.name!r}: {other} and {distribution}; uninstall one of them"
+        )
+        raise HarnessError(message)
     try:
         plugin = point.load()
         catalog.plugins.register(plugin, name=point.name)

@@ -8,6 +8,7 @@ transformers, peft, pandas and their like are imported inside methods.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -120,9 +121,12 @@ class Model(Component):
             auto_class: For example `"AutoModelForSequenceClassification"`.
             settings: What `from_pretrained` takes, such as `num_labels`.
         """
+        import torch
         import transformers
 
         source = self.locate()
+        # Published in whatever precision, trained in float32 unless asked for otherwise: AdamW's small steps would be lost.
+        settings.setdefault("dtype", torch.float32)
         loader = getattr(transformers, auto_class)
         model: PreTrainedModel = loader.from_pretrained(
             source.path, revision=source.revision or "main", use_safetensors=True, trust_remote_code=False, **settings
@@ -367,8 +371,13 @@ class Reporter(Component):
 
 def hash_files(paths: Sequence[Path]) -> str:
     """Return one sha256 over the contents of files: of one file, its own; of several, of their hashes in order."""
-    hashes = []
-    for path in paths:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    hashes = [_hash_file(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+
+
+@functools.cache
+def _hash_file(path: Path, size: int, changed: int) -> str:
+    """Return a file's sha256, read once as long as its size and time of change stay."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -136,24 +136,32 @@ class Asked:
         if self.target is None and not self.datasets:
             message = "nothing to compare on: give an experiment file, a data file, or --dataset"
             raise HarnessError(message)
-        defaults: dict[str, Any] = {"watch": list(default_names(catalog, Dataset, "default_watch"))}
+        tuned_on = {name.partition(":")[0] for name in _split(self.datasets or ())}
+        watch = [name for name in default_names(catalog, Dataset, "default_watch") if name not in tuned_on]
+        defaults: dict[str, Any] = {"watch": watch}
         if self.target is not None:
-            self._check_data_file(catalog)
             columns = {"text": self.text, "label": self.label}
             defaults["stages"] = [
-                {"dataset": self.target, **{key: value for key, value in columns.items() if value is not None}}
+                {
+                    "dataset": f"{self._opener(catalog)}:{self.target}",
+                    **{key: value for key, value in columns.items() if value is not None},
+                }
             ]
         elif self.text or self.label:
             message = "--text and --label go with a data file: give its path first"
             raise HarnessError(message)
         return defaults
 
-    def _check_data_file(self, catalog: Catalog) -> None:
-        target = Path(str(self.target))
-        suffixes = sorted({suffix for cls in catalog.every(Dataset) for suffix in cls.suffixes})
-        if target.suffix.lower() not in suffixes:
-            message = f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(suffixes)})"
+    def _opener(self, catalog: Catalog) -> str:
+        """Return the name of the dataset that opens the data file."""
+        suffix = Path(str(self.target)).suffix.lower()
+        opened = {known: cls.name for cls in catalog.every(Dataset) for known in cls.suffixes}
+        if suffix not in opened:
+            message = (
+                f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(sorted(opened))})"
+            )
             raise HarnessError(message)
+        return opened[suffix]
 
     def _name(self) -> str:
         if self.target is not None:

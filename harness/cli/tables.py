@@ -8,24 +8,22 @@ import sys
 from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.experiment.plan import Plan
-from harness.records import Table
 from harness.results.table import tabulate
 from harness.store import Store, write_atomically
 
 _KEPT = "markdown"
 
 
-def show_table(plan: Plan, store: Store, catalog: Catalog, reporter: str) -> Table:
-    """Print the table of what is stored of a plan, and keep it in the results folder for people to read."""
+def show_table(plan: Plan, store: Store, catalog: Catalog, reporter: str) -> None:
+    """Print the table of what is stored of a plan, and keep it for people to read once every run is finished."""
     table = tabulate(plan, store, catalog)
     # Written as UTF-8 wherever it goes: an arrow must not end a command whose locale cannot show it.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(catalog.make(Reporter, reporter, {}).render(table))
-    if any(row.runs for row in table.rows):
+    if all(len(row.runs) == len(arm.runs) for row, arm in zip(table.rows, plan.arms, strict=True)):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.title).strip(".-") or "table"
         cls = catalog.offers["reporter"].get(_KEPT)
         if cls is not None:
             keeper = catalog.make(Reporter, _KEPT, {})
             write_atomically(store.root / "tables" / f"{name}{keeper.suffix}", keeper.render(table))
-    return table

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
-import platform
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,9 +23,9 @@ from harness.engine.evaluate import DataView
 from harness.engine.features import Features
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
-from harness.engine.session import Session
+from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
-from harness.errors import UndefinedError
+from harness.errors import HarnessError, UndefinedError
 from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
 from harness.store import replacing
 
@@ -74,14 +72,16 @@ def execute(
     scorer.score(moment=0)
     for index, problem in enumerate(run.stages):
         metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
-        stage = RunStage(session, scorer.features, index, metric, model_folder)
+        # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
+        folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
+        stage = RunStage(session, scorer.features, index, metric, folder)
         # Dropout must not be the same in every process, and every stage draws its own.
         torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
         with meter.phase("tune"):
             tuned = strategy.tune(stage)
         scorer.learned(tuned)
         scorer.score(moment=index + 1)
-    if stage.ship_bytes is None:
+    if not stage.shipped:
         stage.ship(tuned)
     model = session.heads.models[len(run.stages) - 1] or session.heads.body
     outcome = Outcome(
@@ -92,14 +92,14 @@ def execute(
         shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
         parameters_trained=stage.trained(tuned),
-        ship_bytes=stage.ship_bytes or 0,
+        ship_bytes=sum(file.stat().st_size for file in model_folder.rglob("*.safetensors")),
         steps=session.steps,
         examples=session.examples,
         evaluations=scorer.evaluations(),
         data=tuple(
             _data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)
         ),
-        device=_describe(accelerator.device),
+        device=describe_device(accelerator.device),
         processes=session.processes,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         plugins=_plugins(run, catalog),
@@ -119,6 +119,7 @@ def _open(
     with meter.phase("tokenise"):
         model = catalog.restore(Model, run.model)
         tokenizer = model.tokenizer()
+        _check_length(run, model, tokenizer)
         tokenizer_key = digest(run.model.model_dump(mode="json", exclude={"location"}))
         tokens = []
         for problem in run.problems:
@@ -134,6 +135,21 @@ def _open(
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
         published = body_digest(heads.body)
     return Session(run, accelerator, meter, cache, log, heads, tokens, published)
+
+
+def _check_length(run: Run, model: Model, tokenizer: Any) -> None:
+    """Make sure that the model has a position for every token a text may have.
+
+    Raises:
+        HarnessError: It has not.
+    """
+    positions = getattr(model.config(), "max_position_embeddings", None)
+    most = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+    if run.train.max_length > most:
+        message = (
+            f"train.max_length is {run.train.max_length}, but model {run.model.name!r} takes at most {most} tokens"
+        )
+        raise HarnessError(message)
 
 
 class _Scorer:
@@ -182,8 +198,7 @@ class _Scorer:
         if moment > 0:
             return tokens.task.evaluate(DataView(self._session, self.features, problem, model, before))
         # Before tuning, every run of this model sees the same: measured once, and shared by all arms and seeds.
-        precision = self._session.run.train.precision
-        key = digest([self._session.published, tokens.key("test"), precision])[:16]
+        key = digest([self._session.published, tokens.key("test"), self._session.arithmetic])[:16]
         path = self._session.cache / "base" / f"{key}.npz"
         if self._session.agree(path.exists()):
             with np.load(path, allow_pickle=False) as kept:
@@ -214,18 +229,3 @@ def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
     return {
         reference.name: catalog.offer(catalog.restore(kind, reference)).distribution for kind, reference in references
     }
-
-
-def _describe(device: torch.device) -> str:
-    """Return the device in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return "Apple GPU"
-    try:
-        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
-            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU {name} ({cores} cores)"

@@ -6,12 +6,12 @@ published are kept on disk, memory-mapped, for every run, seed and head; those o
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Raised when features change, so that what an older version kept is not used.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Extracted(NamedTuple):
@@ -50,13 +50,17 @@ class Features:
 
     def look(self) -> None:
         """Notice whether the body has changed; to be called after anything that may have changed it."""
-        self._digest = body_digest(self._session.heads.body)
+        # A phase of its own: reading every weight is the harness's doing, not a strategy's cost.
+        with self._session.meter.phase("digest"):
+            self._digest = body_digest(self._session.heads.body)
+            self._marks = self._versions()
 
     def get(self, problem: int, split: Split, pooling: Pooling) -> Extracted:
         """Return the pooled features of a problem's split."""
         session = self._session
-        precision = session.run.train.precision
-        key = digest([_FORMAT, self._digest, session.tokens[problem].key(split), pooling, precision])[:16]
+        if self._versions() != self._marks:
+            self.look()
+        key = digest([_FORMAT, self._digest, session.tokens[problem].key(split), pooling, session.arithmetic])[:16]
         if key in self._kept:
             return Extracted(self._kept[key], Shared())
         path = session.cache / "features" / f"{key}.npy"
@@ -70,13 +74,19 @@ class Features:
             self._kept[key] = self._extract(problem, split, pooling, path if published else None)
         return Extracted(self._kept[key], shared)
 
+    def _versions(self) -> list[tuple[int, int]]:
+        """Return what changes with every step of an optimizer, without reading the weights."""
+        return [(id(parameter), parameter._version) for parameter in self._session.heads.body.parameters()]  # noqa: SLF001
+
     def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
         session, body = self._session, self._session.heads.body
-        start, flops = time.perf_counter(), session.meter.flops
+        before = session.meter.now()
         array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
+        spent = session.meter.now()
+        flops = sum(gather_object([spent.flops - before.flops]))
         if path is not None and session.rank == 0:
             # The array last: its presence means that its note is there.
-            shared = Shared(seconds=time.perf_counter() - start, flops=session.meter.flops - flops)
+            shared = Shared(seconds=spent.wall_seconds - before.wall_seconds, flops=flops)
             write_atomically(_beside(path), dump(shared.model_dump()))
             keep_array(path, array)
         return array

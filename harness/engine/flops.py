@@ -40,7 +40,8 @@ class FlopCount:
         lengths = np.array(sorted(counts), dtype=np.float64)
         degree = min(_DEGREE, len(lengths) - 1)
         self._polynomial = np.polynomial.Polynomial.fit(lengths, [counts[int(length)] for length in lengths], degree)
-        self.holds = all(
+        # Fewer points than a polynomial can miss prove nothing.
+        self.holds = len(lengths) > _DEGREE + 1 and all(
             abs(self._polynomial(length) - count) <= 1e-6 * max(count, 1) for length, count in counts.items()
         )
         """Whether the polynomial gives what was counted; if not, only counted lengths are known."""

@@ -20,8 +20,6 @@ class Job:
     rank: int = 0
     port: int = 0
     """Where the processes of a run meet; 0 if there is one."""
-    device: int | None = None
-    """Which accelerator to use; None for accelerate's choice."""
     cpu: bool = False
     keep_model: bool = False
 

@@ -63,7 +63,7 @@ class Launcher:
         return perform(self._job(run), self.in_process, lambda event: log(run, event))
 
     def _job(self, run: Run, rank: int = 0, port: int = 0) -> Job:
-        return Job(run, self.results, self.without, self.processes, rank, port, None, self.cpu, self.keep_models)
+        return Job(run, self.results, self.without, self.processes, rank, port, self.cpu, self.keep_models)
 
     def _launch(self, run: Run, log: Log) -> Outcome | Failure:
         context = self._context()
@@ -78,11 +78,11 @@ class Launcher:
             child.close()
         try:
             result = _follow(run, workers, [parent for parent, _ in pairs], log)
-        except BaseException:
-            _stop(workers)
+        except KeyboardInterrupt:
             Store(self.results).fail(run, Failure(run_id=run.id, status="cancelled", reason="interrupted"))
             raise
-        _stop(workers)
+        finally:
+            _stop(workers)
         if isinstance(result, Failure):
             Store(self.results).fail(run, result)
         return result

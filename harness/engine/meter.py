@@ -31,8 +31,6 @@ class Meter:
             lambda: {"wall": 0.0, "cpu": 0.0, "memory": None, "device": None, "flops": 0}
         )
         self._stack: list[str] = []
-        self.flops = 0
-        """Operations charged so far, to any phase."""
         self._mark = (0.0, 0.0)
         self._tells_memory = False
 
@@ -50,9 +48,13 @@ class Meter:
             if self._stack:
                 self._on_phase(self._stack[-1])
 
+    def now(self) -> Phase:
+        """Return what the present phase has cost until now."""
+        self._switch()
+        return self.phases()[self._stack[-1]]
+
     def add_flops(self, count: int) -> None:
         """Charge floating point operations to the present phase."""
-        self.flops += count
         if self._stack:
             self._totals[self._stack[-1]]["flops"] += count
 

@@ -29,7 +29,7 @@ class RunLoader:
     """Loads a base model with a run's settings."""
 
     def __init__(self, model: Model, train: TrainConfig, pad_token_id: int | None = None) -> None:
-        """Remember what to load, and how; `pad_token_id` is for models that were published without one."""
+        """Remember what to load, and how; `pad_token_id` is what the tokenizer pads with."""
         self._pad_token_id = pad_token_id
         self.config: PretrainedConfig = model.config()
         self._model = model
@@ -40,8 +40,8 @@ class RunLoader:
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`."""
         loaded = self._model.load(auto_class, **{**self._settings, **settings})
-        if loaded.config.pad_token_id is None:
-            # A decoder's classification head looks for it to find each text's last token.
+        if self._pad_token_id is not None:
+            # A decoder's classification head looks for it to find each text's last token: it must be what texts are padded by.
             loaded.config.pad_token_id = self._pad_token_id
         return loaded
 

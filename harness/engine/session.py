@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import NDArray
+from torch import nn
 
 from harness.engine.data import Tokens
 from harness.engine.meter import Meter
 from harness.engine.models import Heads
 from harness.records import Run, Shared
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass
@@ -42,6 +43,11 @@ class Session:
     """The parameters the present stage has trained, by identity; held, so that no identity is used again."""
     steps: int = 0
     examples: int = 0
+
+    @property
+    def arithmetic(self) -> list[str]:
+        """What decides the last digits of a forward pass, and its cost."""
+        return [self.run.train.precision, describe_device(self.accelerator.device), str(self.processes)]
 
     @property
     def rank(self) -> int:
@@ -78,3 +84,16 @@ class Session:
         result = np.empty_like(values)
         result[rows] = values
         return result
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU {name} ({cores} cores)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,8 @@ class RunStage:
         self.config: TrainConfig = session.run.train
         self._session, self._features, self._metric, self._folder = session, features, metric, folder
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
-        self.ship_bytes: int | None = None
+        self.shipped = False
+        """Whether the strategy has said what would be delivered."""
         session.trained.clear()
 
     @property
@@ -87,9 +87,11 @@ class RunStage:
 
     def ship(self, model: nn.Module) -> None:
         """Write `model` as what would be delivered."""
+        self.shipped = True
+        if self._session.rank != 0:
+            return
         with self._session.meter.phase("save"):
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir(parents=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             save = getattr(model, "save_pretrained", None)
             if callable(save):
                 save(self._folder)
@@ -97,7 +99,6 @@ class RunStage:
                 from safetensors.torch import save_file
 
                 save_file(model.state_dict(), self._folder / "model.safetensors")
-            self.ship_bytes = sum(file.stat().st_size for file in self._folder.rglob("*.safetensors"))
 
     def trained(self, tuned: nn.Module) -> int:
         """Return how many parameters tuning has trained or made."""

@@ -104,9 +104,10 @@ class _Loop:
 
     def close(self) -> nn.Module:
         """Return the trained model as it was before accelerate wrapped it."""
-        accelerator = self._session.accelerator
-        accelerator.unwrap_model(self._prepared, keep_fp32_wrapper=False)
-        accelerator.free_memory()
+        # What accelerate put over `forward` for mixed precision; its own unwrapping takes off the library's decorators, too.
+        for name in ("forward", "_original_forward"):
+            self._model.__dict__.pop(name, None)
+        self._session.accelerator.free_memory()
         return self._model
 
     def _count_flops(self) -> FlopCount:

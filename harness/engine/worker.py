@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 # Tokenising happens once and is kept; its threads would only warn about the processes that follow.
@@ -62,7 +63,8 @@ def perform(job: Job, catalog: Catalog, log: Callable[[dict[str, Any]], None]) -
         outcome = store.outcome(job.run)
         if outcome is not None and (not job.keep_model or (folder / "model").exists()):
             return outcome
-        with (folder / "log.jsonl").open("w", encoding="utf-8") as curve:
+        # A finished run that is computed again for its model alone leaves what is stored as it is.
+        with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", encoding="utf-8") as curve:
 
             def write(event: dict[str, Any]) -> None:
                 if "loss" in event or "validation" in event:
@@ -86,13 +88,15 @@ def _perform_share(
             if job.keep_model:
                 shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)
                 temporary.rename(store.folder(job.run) / "model")
-            store.finish(job.run, finished.outcome, finished.predictions)
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        return Failure(run_id=job.run.id, status="out of memory", reason=_one_line(error), trace=traceback.format_exc())
+            if store.outcome(job.run) is None:
+                store.finish(job.run, finished.outcome, finished.predictions)
     except HarnessError as error:
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
     except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
-        return Failure(run_id=job.run.id, status="failed", reason=_one_line(error), trace=traceback.format_exc())
+        # On a CPU, torch says so in a plain RuntimeError.
+        memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "t allocate memory" in str(error)
+        status = "out of memory" if memory else "failed"
+        return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return finished.outcome
@@ -113,8 +117,6 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(job.port),
         )
-    if job.device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(job.device)
     cpu = job.cpu or not torch.cuda.is_available()
     if cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

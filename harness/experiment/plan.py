@@ -12,7 +12,7 @@ from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.errors import HarnessError, unknown
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.records import ComponentRef, Problem, Record, Run, TrainConfig
+from harness.records import Problem, Record, Run, TrainConfig
 
 C = TypeVar("C", bound=Component)
 
@@ -56,7 +56,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     model = _resolve(catalog, Model, spec.model or _default_model(catalog))
     stages = tuple(_problem(catalog, entry, watched=False) for entry in spec.stages)
     watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
-    _check_distinct([problem.dataset for problem in stages], "stage")
+    _check_distinct(stages, watch)
     model_reference = model.reference()
     arms = tuple(
         Arm(
@@ -183,8 +183,19 @@ def _reference(spec: ExperimentSpec, arms: Iterable[Arm]) -> str | None:
     return spec.reference
 
 
-def _check_distinct(datasets: list[ComponentRef], what: str) -> None:
-    for position, dataset in enumerate(datasets):
-        if dataset in datasets[:position]:
-            message = f"dataset {dataset.name!r} is asked for as a {what} twice"
+def _check_distinct(stages: tuple[Problem, ...], watch: tuple[Problem, ...]) -> None:
+    tuned_on = [problem.dataset for problem in stages]
+    for position, dataset in enumerate(tuned_on):
+        if dataset in tuned_on[:position]:
+            message = f"dataset {dataset.name!r} is asked for as a stage twice"
+            raise HarnessError(message)
+    for position, problem in enumerate(watch):
+        known = {(dataset.name, dataset.fingerprint) for dataset in tuned_on}
+        if (problem.dataset.name, problem.dataset.fingerprint) in known:
+            message = (
+                f"dataset {problem.dataset.name!r} is tuned on, so it cannot be watched: only what nobody tunes on can"
+            )
+            raise HarnessError(message)
+        if problem in watch[:position]:
+            message = f"dataset {problem.dataset.name!r} is watched by {problem.task.name!r} twice"
             raise HarnessError(message)

@@ -88,7 +88,7 @@ def _score_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
     for position, (problem, metrics) in enumerate(zip(stages, plan.stage_metrics, strict=True)):
         for name in metrics if len(stages) == 1 else metrics[:1]:
             metric = catalog.find(Metric, name)
-            prefix = "" if len(stages) == 1 else f"{problem.dataset.name} "
+            prefix = "" if len(stages) == 1 else f"{_called(problem.dataset)} "
 
             def read(item: _Finished, name: str = name, position: int = position) -> _Value:
                 score = item.scores.get(name, position + 1, position)
@@ -126,7 +126,7 @@ def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
         column = Column(
             key=f"forgetting.{problem.dataset.name}.{problem.task.name}",
             group="forgetting",
-            title=f"{problem.dataset.name} {metric.title}",
+            title=f"{_called(problem.dataset)} {metric.title}",
             unit=metric.unit,
             better="lower",
         )
@@ -293,7 +293,7 @@ def _training(plan: Plan) -> str:
     configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
     first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
     shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
-    shown = ", ".join(f"{key} {value}" for key, value in shared.items() if value not in (None, False))
+    shown = ", ".join(f"{key} {value}" for key, value in shared.items() if value is not None and value is not False)
     differing = [key for key in first if key not in shared]
     parts = [
         f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items())
@@ -332,7 +332,7 @@ def _seconds(value: float) -> str:
 def _count(value: float) -> str:
     """Return a number with three significant digits and an SI prefix."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
+        if round(abs(value) / factor, 3) >= 1:
             return f"{value / factor:.3g} {prefix}"
     return f"{value:.3g}"
 

@@ -39,7 +39,9 @@ class Folder(harness.Model):
         folder = Path(self.path)
         self.locate()
         return harness.hash_files(
-            sorted([*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt")])
+            sorted(
+                [*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]
+            )
         )
 
 

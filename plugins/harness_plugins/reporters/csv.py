@@ -17,11 +17,17 @@ class CSV(harness.Reporter):
         output = io.StringIO()
         writer = csv.writer(output, lineterminator="\n")
         keys = [key for column in table.columns for key in (column.key, f"{column.key}.half_width")]
-        writer.writerow(["strategy", "role", "runs", *keys])
+        writer.writerow(["strategy", "role", "seeds", "runs", *keys])
         for row in table.rows:
             numbers = [number for cell in row.cells for number in (cell.value, cell.half_width)]
             writer.writerow(
-                [row.label, row.role, " ".join(row.runs), *("" if number is None else number for number in numbers)]
+                [
+                    row.label,
+                    row.role,
+                    len(row.runs),
+                    " ".join(row.runs),
+                    *("" if number is None else number for number in numbers),
+                ]
             )
         return output.getvalue()
 

@@ -11,12 +11,17 @@ class Markdown(harness.Reporter):
 
     def render(self, table: harness.Table) -> str:
         """Return the table as GitHub-flavoured Markdown."""
-        header = ["strategy", *(_heading(column) for column in table.columns)]
-        rows = [[_label(row), *(_cell(cell) for cell in row.cells)] for row in table.rows]
+        header = ["strategy", "seeds", *(_heading(column) for column in table.columns)]
+        rows = [[_label(row), str(len(row.runs)), *(_cell(cell) for cell in row.cells)] for row in table.rows]
         lines = [f"# {table.title}", ""]
         if table.question:
             lines += [table.question, ""]
-        lines += [_line(header), _line(["---", *("---:" for _ in table.columns)]), *(_line(row) for row in rows), ""]
+        lines += [
+            _line(header),
+            _line(["---", "---:", *("---:" for _ in table.columns)]),
+            *(_line(row) for row in rows),
+            "",
+        ]
         lines += [f"[{number}] {note}  " for number, note in enumerate(table.footnotes, 1)]
         lines += [""] if table.footnotes else []
         lines += [f"- {line}" for line in table.about]

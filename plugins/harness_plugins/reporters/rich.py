@@ -72,6 +72,7 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
 
     grid = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     grid.add_column("\nstrategy", no_wrap=True)
+    grid.add_column("\nseeds", justify="right", no_wrap=True)
     previous = None
     for position in shown:
         column = table.columns[position]
@@ -93,7 +94,7 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
             if cell.detail:
                 text.append(f"\n{cell.detail}", style="dim")
             cells.append(text)
-        grid.add_row(Text(row.label).append(mark, style="dim"), *cells)
+        grid.add_row(Text(row.label).append(mark, style="dim"), str(len(row.runs)), *cells)
     return grid
 
 
