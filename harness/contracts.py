@@ -121,12 +121,11 @@ class Model(Component):
             auto_class: For example `"AutoModelForSequenceClassification"`.
             settings: What `from_pretrained` takes, such as `num_labels`.
         """
-        import torch
         import transformers
 
         source = self.locate()
         # Published in whatever precision, trained in float32 unless asked for otherwise: AdamW's small steps would be lost.
-        settings.setdefault("dtype", torch.float32)
+        settings.setdefault("dtype", "float32")
         loader = getattr(transformers, auto_class)
         model: PreTrainedModel = loader.from_pretrained(
             source.path, revision=source.revision or "main", use_safetensors=True, trust_remote_code=False, **settings

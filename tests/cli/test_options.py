@@ -1,0 +1,56 @@
+import pytest
+
+from harness.cli.options import Asked
+from harness.errors import HarnessError
+
+
+@pytest.fixture
+def reviews(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.csv").write_text("text,label\na,x\nb,y\n")
+    (tmp_path / "mine.toml").write_text('stages = ["imdb"]\nstrategies = ["full"]\n')
+    return "reviews.csv"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (Asked(), "nothing to compare on: give an experiment file, a data file, or --dataset"),
+        (Asked(target="reviews.csv", datasets=["imdb"]), "both a data file ('reviews.csv') and --dataset are given: name the data once"),
+        (Asked(target="mine.toml", text="review"), "--text and --label go with a data file, not with an experiment file"),
+        (Asked(datasets=["imdb"], label="x"), "--text and --label go with a data file: give its path first"),
+        (Asked(target="reviews.xlsx"), "'reviews.xlsx' is neither an experiment file (.toml) nor a data file (.csv, .jsonl, .parquet, .tsv)"),
+        (Asked(target="reviews.csv", seeds="one"), "--seeds 'one' is not a list of whole numbers, such as 0,1,2"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together_are_one_line(catalog, reviews, asked, message):
+    with pytest.raises(HarnessError) as error:
+        asked.spec(catalog)
+    assert str(error.value) == message
+
+
+def test_an_experiment_keeps_its_name_until_an_option_changes_the_question(catalog, reviews):
+    plain = Asked(target="mine.toml").spec(catalog)
+    other = Asked(target="mine.toml", options=["train.epochs=1"]).spec(catalog)
+    assert plain.name == "mine"
+    assert other.name.startswith("mine-")
+
+
+def test_two_questions_on_one_data_file_have_two_names(catalog, reviews):
+    names = {
+        Asked(target=reviews, options=options).spec(catalog).name
+        for options in ([], ["train.epochs=1"], ["file.text_pair=label"])
+    }
+    assert len(names) == 3
+
+
+def test_flags_take_the_place_of_what_an_experiment_says(catalog, reviews):
+    spec = Asked(target="mine.toml", strategies=["lora,frozen"], seeds="7", limit=["train=5"]).spec(catalog)
+    assert [entry.name for entry in spec.strategies] == ["lora", "frozen"]
+    assert spec.seeds == (7,)
+    assert spec.stages[0].params == {"limit": {"train": 5}}
+
+
+def test_what_is_tuned_on_is_not_watched_by_default(catalog):
+    assert [entry.name for entry in Asked(datasets=["sotu-era"]).spec(catalog).watch] == ["sotu"]
+    assert Asked(datasets=["sotu-era"], watch=["none"]).spec(catalog).watch == ()

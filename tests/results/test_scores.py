@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+import harness
+from harness.catalog import with_plugin
+from harness.contracts import Metric, Strategy
+from harness.results.scores import Scores
+from harness.store import Store
+from harness.testing import compute, toy_catalog, toy_run
+
+
+class Counted(Metric):
+    """Counts how often it is asked."""
+
+    name = "counted"
+    title = "counted"
+    asked: list[int] = []
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> float:
+        self.asked.append(len(targets))
+        return float(np.mean(outputs))
+
+
+class Never(Metric):
+    """Has no value."""
+
+    name = "never"
+    title = "never"
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> float:
+        del outputs, targets
+        message = "there is nothing to see"
+        raise harness.UndefinedError(message)
+
+
+class Plugin:
+    @harness.hookimpl
+    def harness_metrics(self):
+        return [Counted, Never]
+
+
+@pytest.fixture(scope="module")
+def stored(catalog, tiny_model, tmp_path_factory):
+    toys = with_plugin(toy_catalog(catalog), Plugin(), "made-up")
+    results = tmp_path_factory.mktemp("scores")
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "untuned", {}))
+    outcome = compute(run, toys, results)
+    return lambda: Scores(Store(results), toys, run, outcome)
+
+
+def test_a_metric_is_computed_once_for_good(stored):
+    seen = Counted().asked
+    seen.clear()
+    first, second = stored(), None
+    value = first.get("counted", 1, 0)
+    first.save()
+    second = stored()
+    assert second.get("counted", 1, 0) == value
+    assert len(seen) <= 1
+
+
+def test_a_metric_whose_version_is_raised_is_computed_anew(stored, monkeypatch):
+    first = stored()
+    first.get("counted", 2, 0)
+    first.save()
+    monkeypatch.setattr(Counted, "version", 2)
+    monkeypatch.setattr(Counted, "score", lambda *_: 42.0)
+    assert stored().get("counted", 2, 0).value == 42.0
+
+
+def test_what_is_undefined_stays_so_with_its_reason(stored):
+    score = stored().get("never", 1, 0)
+    assert (score.value, score.undefined) == (None, "there is nothing to see")
+
+
+def test_a_stage_has_no_score_before_it_is_tuned_on(stored):
+    assert stored().get("accuracy", 1, 1).undefined == "not tuned on yet"
+
+
+def test_the_matrix_has_a_row_for_every_moment_and_blanks_for_what_is_undefined(stored):
+    matrix = stored().matrix(["accuracy", "accuracy", "accuracy", "cka"])
+    assert matrix.shape == (3, 4)
+    assert np.isnan(matrix).tolist() == [[True, True, False, False], [False, True, False, False], [False] * 4]

@@ -1,0 +1,229 @@
+"""Tables of invented outcomes: what is stored is all a table knows."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.catalog import Catalog
+from harness.contracts import Strategy
+from harness.experiment.plan import Arm, Plan
+from harness.records import (
+    Cell,
+    DataNote,
+    Evaluation,
+    Failure,
+    Outcome,
+    Phase,
+    Predictions,
+    Run,
+    Shared,
+    SplitNote,
+    Table,
+)  # fmt: skip
+from harness.results.table import tabulate
+from harness.store import Store
+from harness.testing import toy_catalog, toy_run
+
+N = 10
+
+
+@pytest.fixture(scope="module")
+def toys(catalog: Catalog) -> Catalog:
+    return toy_catalog(catalog)
+
+
+@pytest.fixture
+def plan(toys, tiny_model) -> Plan:
+    """Three arms and three seeds of one toy stage, watching by probe."""
+
+    def arm(name: str, role: str) -> Arm:
+        runs = [toy_run(toys, tiny_model, toys.make(Strategy, name, {}), seed=seed) for seed in range(3)]
+        return Arm(
+            label=name,
+            role=role,
+            runs=tuple(run.model_copy(update={"stages": run.stages[:1], "watch": run.watch[:1]}) for run in runs),
+        )
+
+    return Plan(
+        name="invented", question="What if?", reference="full", stage_metrics=(("accuracy",),), watch_metrics=("accuracy",),
+        arms=(arm("untuned", "floor"), arm("full", "reference"), arm("frozen", "contender")),
+    )  # fmt: skip
+
+
+def right(count: int) -> Predictions:
+    """Return predictions of ten items, so many of which are right."""
+    targets = np.zeros(N, dtype=np.int64)
+    outputs = np.tile([1.0, 0.0], (N, 1))
+    outputs[count:] = [0.0, 1.0]
+    return Predictions(outputs, targets, np.arange(N))
+
+
+def store_run(store: Store, run: Run, test: int, before: int = 8, after: int | None = 8, **more: object) -> None:
+    """Store a finished run by how many items it had right: on its test, and on what is watched before and after."""
+    predictions = {(1, 0): right(test), (0, 1): right(before)}
+    if after is not None:
+        predictions[1, 1] = right(after)
+    cells = [Evaluation(moment=m, problem=p, items=N) for m, p in predictions]
+    if after is None:
+        cells.append(Evaluation(moment=1, problem=1, undefined="no head"))
+    note = DataNote(
+        dataset="toy", splits={"train": SplitNote(items=40, truncated=3), "test": SplitNote(items=N)}, classes=2
+    )
+    outcome = {
+        "run_id": run.id, "started": datetime(2026, 1, 1, tzinfo=UTC), "wall_seconds": 9,
+        "phases": {"tune": Phase(wall_seconds=2.0, peak_memory_bytes=500_000_000, flops=3_000_000_000)},
+        "parameters_total": 1000, "parameters_trained": 250, "ship_bytes": 4000, "steps": 5, "examples": 40,
+        "evaluations": tuple(cells), "data": (note, note), "device": "CPU made up", "processes": 1,
+        "versions": {"torch": "2.13.0"}, "plugins": {}, **more,
+    }  # fmt: skip
+    with store.attempt(run):
+        store.finish(run, Outcome(**outcome), predictions)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def fill(store: Store, plan: Plan, right_by_arm: Mapping[str, tuple[int, int, int]], after: Mapping[str, int]) -> None:
+    for arm in plan.arms:
+        for run, count in zip(arm.runs, right_by_arm[arm.label], strict=True):
+            store_run(store, run, count, after=after[arm.label])
+
+
+def cell(table: Table, label: str, key: str) -> Cell:
+    position = next(number for number, column in enumerate(table.columns) if column.key == key)
+    return next(row.cells[position] for row in table.rows if row.label == label)
+
+
+WATCHED = "forgetting.toy.probe"
+
+
+@pytest.fixture
+def full(store, plan, toys) -> Table:
+    fill(
+        store,
+        plan,
+        {"untuned": (5, 5, 5), "full": (8, 9, 7), "frozen": (7, 7, 7)},
+        {"untuned": 8, "full": 5, "frozen": 8},
+    )
+    return tabulate(plan, store, toys)
+
+
+def test_arms_are_rows_with_their_roles_and_runs(full, plan):
+    assert [(row.label, row.role) for row in full.rows] == [
+        ("untuned", "floor"),
+        ("full", "reference"),
+        ("frozen", "contender"),
+    ]
+    assert [row.runs for row in full.rows] == [tuple(run.id for run in arm.runs) for arm in plan.arms]
+
+
+def test_a_score_is_the_mean_over_seeds_with_its_interval(full):
+    found = cell(full, "full", "accuracy")
+    assert found.value == pytest.approx(0.8)
+    # Student's t with 2 degrees of freedom, 4.303, times 0.1 / sqrt(3).
+    assert found.half_width == pytest.approx(0.2484, abs=1e-4)
+    assert found.text == "0.800 ± 0.248"
+    assert cell(full, "frozen", "accuracy").text == "0.700"
+
+
+def test_what_was_lost_is_positive_with_the_scores_before_and_after(full):
+    found = cell(full, "full", WATCHED)
+    assert found.value == pytest.approx(0.3)
+    assert (found.text, found.detail) == ("+0.300", "0.800 → 0.500")
+
+
+def test_what_did_not_move_has_lost_exactly_nothing(full):
+    assert cell(full, "frozen", WATCHED).value == 0.0
+    assert (cell(full, "frozen", WATCHED).text, cell(full, "frozen", WATCHED).detail) == ("0", "0.800 → 0.800")
+
+
+def test_the_best_is_marked_and_the_floor_is_never_the_best_for_costing_nothing(full):
+    assert [row.label for row in full.rows if row.cells[0].best] == ["full"]
+    assert [row.label for row in full.rows if cell(full, row.label, "flops").best] == ["full", "frozen"]
+
+
+def test_costs_have_units_and_a_share(full):
+    texts = {
+        key: cell(full, "full", key).text
+        for key in ("parameters_trained", "flops", "ship_bytes", "tune_seconds", "peak_memory_bytes")
+    }
+    assert texts == {
+        "parameters_trained": "250",
+        "flops": "3 GFLOP",
+        "ship_bytes": "4 kB",
+        "tune_seconds": "2.0 s",
+        "peak_memory_bytes": "500 MB",
+    }
+    assert cell(full, "full", "parameters_trained").detail == "25.00%"
+
+
+def test_shared_features_count_as_if_extracted_anew_and_the_warm_time_is_told(store, plan, toys):
+    for run in plan.arms[2].runs:
+        store_run(store, run, 7, shared=Shared(seconds=3.0, flops=1_000_000_000))
+    table = tabulate(plan, store, toys)
+    assert (cell(table, "frozen", "tune_seconds").text, cell(table, "frozen", "tune_seconds").detail) == (
+        "5.0 s",
+        "2.0 s warm",
+    )
+    assert cell(table, "frozen", "flops").text == "4 GFLOP"
+
+
+def test_nothing_stored_is_a_blank_and_says_so(store, plan, toys):
+    table = tabulate(plan, store, toys)
+    assert all(found.text == "" and found.value is None for row in table.rows for found in row.cells)
+    assert table.footnotes[0] == "untuned: 3 of 3 seeds not run yet"
+
+
+def test_a_failed_run_is_a_footnote_with_its_reason_and_the_mean_is_of_the_rest(store, plan, toys):
+    for run in plan.arms[1].runs[:2]:
+        store_run(store, run, 8)
+    failed = plan.arms[1].runs[2]
+    store.fail(failed, Failure(run_id=failed.id, status="out of memory", reason="too large"))
+    table = tabulate(plan, store, toys)
+    found = cell(table, "full", "accuracy")
+    assert found.value == pytest.approx(0.8)
+    assert table.footnotes[found.note - 1] == "full: seed 2 out of memory: too large"
+
+
+def test_what_is_undefined_is_blank_with_its_reason(store, plan, toys):
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, after=None)
+    table = tabulate(plan, store, toys)
+    found = cell(table, "full", WATCHED)
+    assert (found.text, found.value) == ("", None)
+    assert table.footnotes[found.note - 1] == "no head"
+
+
+def test_the_note_says_what_a_reader_must_know(full):
+    assert "± is the 95 % interval of the mean over 3 seeds (0, 1, 2), by Student's t" in full.about
+    assert any("40 train (3 cut to 24 tokens), 10 test, 2 classes" in line for line in full.about)
+    assert "device: CPU made up, 1 process" in full.about
+    assert "versions: torch 2.13.0" in full.about
+
+
+def test_runs_of_several_versions_are_flagged(store, plan, toys):
+    for number, run in enumerate(plan.arms[1].runs):
+        store_run(store, run, 8, versions={"torch": f"2.{number}"})
+    line = next(line for line in tabulate(plan, store, toys).about if line.startswith("versions"))
+    assert line.endswith("(runs differ in this: compare with care)")
+
+
+def test_one_seed_has_no_interval_and_the_table_says_so(store, plan, toys):
+    short = plan.model_copy(update={"arms": tuple(arm.model_copy(update={"runs": arm.runs[:1]}) for arm in plan.arms)})
+    store_run(store, short.arms[1].runs[0], 8)
+    table = tabulate(short, store, toys)
+    assert cell(table, "full", "accuracy").half_width is None
+    assert table.about[0] == "1 seed (0): no interval; a difference may be noise"
+
+
+def test_scores_are_kept_and_a_damaged_cache_is_made_again(full, store, plan, toys):
+    kept = list((store.cache / "scores").iterdir())
+    assert len(kept) == 9
+    kept[0].write_text("{ damaged")
+    assert tabulate(plan, store, toys) == full
+    assert kept[0].read_text() != "{ damaged"

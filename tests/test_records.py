@@ -1,0 +1,62 @@
+import pytest
+
+from harness.records import ComponentRef, Problem, Run, TrainConfig
+
+
+def ref(name: str, **more: object) -> ComponentRef:
+    return ComponentRef(name=name, version=1, **more)
+
+
+def a_run(**more: object) -> Run:
+    problem = Problem(dataset=ref("data", fingerprint="f"), task=ref("task"))
+    return Run(
+        **{
+            "model": ref("model"),
+            "stages": (problem,),
+            "strategy": ref("full"),
+            "train": TrainConfig(),
+            "seed": 0,
+            **more,
+        }
+    )
+
+
+def test_equal_runs_have_one_id():
+    assert a_run().id == a_run().id
+    assert len(a_run().id) == 12
+
+
+def test_a_copy_with_another_seed_has_another_id():
+    run = a_run()
+    assert run.id != run.model_copy(update={"seed": 1}).id
+
+
+WATCHED = Problem(dataset=ref("seen", fingerprint="f"), task=ref("task"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"strategy": ref("full", params={"rank": 8})},
+        {"strategy": ComponentRef(name="full", version=2)},
+        {"model": ref("model", fingerprint="other weights")},
+        {"train": TrainConfig(epochs=4)},
+        {"train": TrainConfig(attention_dropout=None)},
+        {"watch": (WATCHED,)},
+        {"stages": (WATCHED,)},
+    ],
+    ids=["parameter", "version", "weights", "epochs", "dropout", "watch", "data"],
+)
+def test_whatever_can_change_the_numbers_changes_the_id(change):
+    assert a_run(**change).id != a_run().id
+
+
+def test_where_a_component_was_found_is_no_part_of_the_id():
+    assert (
+        a_run(model=ref("model", location={"path": "here"})).id
+        == a_run(model=ref("model", location={"path": "there"})).id
+    )
+
+
+def test_a_run_comes_back_from_json_with_its_id():
+    assert Run.model_validate_json(a_run().model_dump_json()).id == a_run().id
