@@ -242,7 +242,7 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     run = plan.arms[0].runs[0]
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
     if len(plan.arms[0].runs) > 1:
-        yield f"± is the 95 % interval of the mean over {len(plan.arms[0].runs)} seeds ({seeds}), by Student's t"
+        yield f"± is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}), by Student's t"
     else:
         yield f"1 seed ({seeds}): no interval; a difference may be noise"
     if len(run.problems) > 1:

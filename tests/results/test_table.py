@@ -200,7 +200,7 @@ def test_what_is_undefined_is_blank_with_its_reason(store, plan, toys):
 
 
 def test_the_note_says_what_a_reader_must_know(full):
-    assert "± is the 95 % interval of the mean over 3 seeds (0, 1, 2), by Student's t" in full.about
+    assert "± is the 95 % interval of the mean over n = 3 seeds (0, 1, 2), by Student's t" in full.about
     assert any("40 train (3 cut to 24 tokens), 10 test, 2 classes" in line for line in full.about)
     assert "device: CPU made up, 1 process" in full.about
     assert "versions: torch 2.13.0" in full.about

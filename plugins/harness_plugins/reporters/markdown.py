@@ -11,7 +11,7 @@ class Markdown(harness.Reporter):
 
     def render(self, table: harness.Table) -> str:
         """Return the table as GitHub-flavoured Markdown."""
-        header = ["strategy", "seeds", *(_heading(column) for column in table.columns)]
+        header = ["strategy", "n", *(_heading(column) for column in table.columns)]
         rows = [[_label(row), str(len(row.runs)), *(_cell(cell) for cell in row.cells)] for row in table.rows]
         lines = [f"# {table.title}", ""]
         if table.question:

@@ -72,7 +72,7 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
 
     grid = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     grid.add_column("\nstrategy", no_wrap=True)
-    grid.add_column("\nseeds", justify="right", no_wrap=True)
+    grid.add_column("\nn", justify="right", no_wrap=True)
     previous = None
     for position in shown:
         column = table.columns[position]

@@ -47,11 +47,11 @@ MARKDOWN = """\
 
 Does lora forget less?
 
-| strategy | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |
-| --- | ---: | ---: | ---: |
-| untuned (floor) | 50.0 | [1] | 0 |
-| full (reference) | **91.2 ± 0.3** | 120 | 22.7 M (100 %) |
-| lora\\|r=16, all | [2] | **100** | 0.3 M (1 %) |
+| strategy | n | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |
+| --- | ---: | ---: | ---: | ---: |
+| untuned (floor) | 1 | 50.0 | [1] | 0 |
+| full (reference) | 2 | **91.2 ± 0.3** | 120 | 22.7 M (100 %) |
+| lora\\|r=16, all | 0 | [2] | **100** | 0.3 M (1 %) |
 
 [1] a floor takes no time{end}
 [2] all runs failed{end}
@@ -67,24 +67,24 @@ Runs:
 """.replace("{end}", "  ")  # two spaces end a line in Markdown
 
 COMMAS = """\
-strategy,role,runs,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
-untuned,floor,aaa,0.5,,,,0.0,
-full,reference,bbb ccc,0.912,0.003,120.0,1.5,22700000.0,
-"lora|r=16, all",contender,,,,100.0,,300000.0,
+strategy,role,seeds,runs,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
+untuned,floor,1,aaa,0.5,,,,0.0,
+full,reference,2,bbb ccc,0.912,0.003,120.0,1.5,22700000.0,
+"lora|r=16, all",contender,0,,,,100.0,,300000.0,
 """
 
 WIDE = """\
 reviews
 Does lora forget less?
 
-                       REVIEWS         COST
- strategy           accuracy ↑   time [s] ↓   trained
- ────────────────────────────────────────────────────
- untuned (floor)          50.0          [1]         0
- full (reference)   91.2 ± 0.3          120    22.7 M
-                                                100 %
- lora|r=16, all            [2]          100     0.3 M
-                                                  1 %
+                           REVIEWS         COST
+ strategy           n   accuracy ↑   time [s] ↓   trained
+ ────────────────────────────────────────────────────────
+ untuned (floor)    1         50.0          [1]         0
+ full (reference)   2   91.2 ± 0.3          120    22.7 M
+                                                    100 %
+ lora|r=16, all     0          [2]          100     0.3 M
+                                                      1 %
 
 [1] a floor takes no time
 [2] all runs failed
@@ -96,22 +96,22 @@ NARROW = """\
 reviews
 Does lora forget less?
 
-                       REVIEWS
- strategy           accuracy ↑
- ─────────────────────────────
- untuned (floor)          50.0
- full (reference)   91.2 ± 0.3
- lora|r=16, all            [2]
+                           REVIEWS
+ strategy           n   accuracy ↑
+ ─────────────────────────────────
+ untuned (floor)    1         50.0
+ full (reference)   2   91.2 ± 0.3
+ lora|r=16, all     0          [2]
 
 
-                          COST
- strategy           time [s] ↓   trained
- ───────────────────────────────────────
- untuned (floor)           [1]         0
- full (reference)          120    22.7 M
-                                   100 %
- lora|r=16, all            100     0.3 M
-                                     1 %
+                              COST
+ strategy           n   time [s] ↓   trained
+ ───────────────────────────────────────────
+ untuned (floor)    1          [1]         0
+ full (reference)   2          120    22.7 M
+                                       100 %
+ lora|r=16, all     0          100     0.3 M
+                                         1 %
 
 [1] a floor takes no time
 [2] all runs failed
@@ -138,8 +138,8 @@ def test_markdown_without_question_or_notes_has_no_empty_parts():
     bare = TABLE.model_copy(update={"question": "", "footnotes": (), "rows": TABLE.rows[:0]})
     assert Markdown().render(bare) == (
         "# reviews\n\n"
-        "| strategy | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |\n"
-        "| --- | ---: | ---: | ---: |\n\n"
+        "| strategy | n | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |\n"
+        "| --- | ---: | ---: | ---: | ---: |\n\n"
         "- model: minilm\n- device: CPU\n\nRuns:\n\n"
     )
 
@@ -163,7 +163,7 @@ def test_json_holds_everything_and_null_where_there_is_no_number():
     assert blank == {"text": "", "detail": "", "value": None, "half_width": None, "best": False, "note": 1}
 
 
-@pytest.mark.parametrize(("width", "expected"), [(54, WIDE), (200, WIDE), (53, NARROW), (45, NARROW)])
+@pytest.mark.parametrize(("width", "expected"), [(58, WIDE), (200, WIDE), (57, NARROW), (45, NARROW)])
 def test_a_terminal_shows_one_table_or_one_for_each_group_where_it_is_narrow(width, expected):
     assert unpadded(Rich(width=width).render(TABLE)) == expected
 
