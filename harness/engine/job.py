@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from harness.records import Run
@@ -22,10 +21,3 @@ class Job:
     """Where the processes of a run meet; 0 if there is one."""
     cpu: bool = False
     keep_model: bool = False
-
-
-def start(job: Job, connection: Connection) -> None:
-    """Begin, in the new process."""
-    from harness.engine.worker import work
-
-    work(job, connection)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.catalog import Catalog
-from harness.engine.job import Job, start
+from harness.engine.job import Job
 from harness.records import Failure, Outcome, Run
 from harness.store import Store
 
@@ -71,7 +71,7 @@ class Launcher:
         jobs = [self._job(run, rank, port) for rank in range(self.processes)]
         pairs = [context.Pipe() for _ in jobs]
         workers = [
-            context.Process(target=start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)
+            context.Process(target=_start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)
         ]
         for worker, (_, child) in zip(workers, pairs, strict=True):
             worker.start()
@@ -132,3 +132,10 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _start(job: Job, connection: Connection) -> None:
+    """Begin, in the new process."""
+    from harness.engine.worker import work
+
+    work(job, connection)

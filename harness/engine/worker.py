@@ -81,6 +81,7 @@ def _perform_share(
     job: Job, catalog: Catalog, store: Store, log: Callable[[dict[str, Any]], None]
 ) -> Outcome | Failure:
     temporary = store.folder(job.run) / f".model-{job.rank}"
+    shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
     try:
         accelerator = _accelerator(job)
         finished = execute(job.run, catalog, accelerator, store.cache, temporary, log)
