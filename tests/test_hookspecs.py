@@ -47,13 +47,7 @@ def test_the_guides_examples_are_programs_that_offer_what_they_say():
     assert offered == set(HOOKS)
 
 
-class _Component:
-    """What the made-up components share."""
-
-    name = "made-up"
-
-
-class MadeUpModel(_Component, Model):
+class MadeUpModel(Model):
     """A model."""
 
     name = "made-up"
