@@ -217,8 +217,8 @@ def check_strategy(strategy: Strategy) -> None:
         _check(cells == wanted, f"{strategy.name}: predictions are missing or too many: {sorted(cells ^ wanted)}")
         for cell in sorted(cells):
             a, b = (store.predictions(run, *cell) for store in stores)
-            _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
             _check(bool(np.isfinite(a.outputs).all()), f"{strategy.name}: predicts what is not a number (cell {cell})")
+            _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
 
 
 def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], expected: float) -> None:

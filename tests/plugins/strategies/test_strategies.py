@@ -40,10 +40,10 @@ class Listing(RunStage):
 class Tasting(RunStage):
     """A stage that tries what is shipped on a batch before it is merged."""
 
-    shipped: torch.Tensor
+    adapted: torch.Tensor
 
     def ship(self, model: nn.Module) -> None:
-        self.shipped = scores(model)
+        self.adapted = scores(model)
         super().ship(model)
 
 
@@ -101,7 +101,7 @@ def test_the_merged_model_answers_as_the_adapted_one(toys, tiny_model, tmp_path)
     stage = staged(Tasting, toys, tiny_model, strategy, tmp_path)
     before = scores(stage.model)
     tuned = strategy.tune(stage)
-    assert torch.allclose(scores(tuned), stage.shipped, rtol=0, atol=1e-5)  # within single precision
+    assert torch.allclose(scores(tuned), stage.adapted, rtol=0, atol=1e-5)  # within single precision
     assert not torch.allclose(scores(tuned), before, rtol=0, atol=1e-2)
 
 
