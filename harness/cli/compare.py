@@ -15,6 +15,7 @@ from harness.cli import options
 from harness.cli.progress import Progress
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
+from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.engine.launch import Launcher
 from harness.errors import HarnessError
@@ -134,5 +135,5 @@ def _check_data(plan: Plan, store: Store, catalog: Catalog) -> None:
     """Read all data before the first run, so that a mistake in the last dataset does not cost an hour."""
     for problem in plan.arms[0].runs[0].problems:
         sys.stderr.write(f"preparing {problem.dataset.name}\n")
-        prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, store.cache)
+        prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache))
         check_problem(problem, catalog.restore(Task, problem.task), prepared)

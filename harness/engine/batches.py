@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _POOL = 50
 """Batches that are sorted together: enough to waste little padding, few enough to stay shuffled."""
 
 
-def training_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int]) -> list[NDArray[np.int64]]:
+def training_batches(lengths: ArrayLike, batch_size: int, seed: Sequence[int]) -> list[NDArray[np.int64]]:
     """Return one epoch's batches of row numbers: shuffled by the seed, of like length, each row once.
 
     Args:
@@ -20,8 +20,8 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int
         seed: What the shuffle depends on, and nothing else.
     """
     random = np.random.default_rng(list(seed))
-    order = random.permutation(len(lengths))
     sizes = np.asarray(lengths)
+    order = random.permutation(len(sizes))
     batches: list[NDArray[np.int64]] = []
     for start in range(0, len(order), _POOL * batch_size):
         pool = order[start : start + _POOL * batch_size]
@@ -30,7 +30,7 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: Sequence[int
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def evaluation_batches(lengths: Sequence[int], batch_size: int) -> list[NDArray[np.int64]]:
+def evaluation_batches(lengths: ArrayLike, batch_size: int) -> list[NDArray[np.int64]]:
     """Return batches of row numbers by descending length, each row once: the longest first, so that memory runs out early."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]

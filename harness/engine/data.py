@@ -6,9 +6,8 @@ train. A split that is missing is carved from train, class by class, all rows of
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,16 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import Dataset, Facts, Task
+from harness.engine.cache import Cache
 from harness.errors import HarnessError, UndefinedError
-from harness.records import SPLITS, ComponentRef, Problem, Split, SplitNote, digest
-from harness.store import dump, replacing
+from harness.records import SPLITS, ComponentRef, Problem, Split, SplitNote
+from harness.store import dump
 
 if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-# Raised when splitting or limiting changes, so that what an older version kept is not used.
-_FORMAT = 1
+# Raised when splitting, limiting or encoding changes, so that what an older version kept is not used.
+_FORMAT = 2
+_ROWS = 1000
+"""Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
 """For a split, those whose texts must not stand in it."""
 
@@ -37,14 +39,14 @@ _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train":
 class Prepared:
     """A dataset's splits as a run uses them; memory-mapped."""
 
-    key: str
+    key: list[Any]
     splits: Mapping[Split, datasets.Dataset]
     facts: Facts
     moved: int
     """Rows left out because their text is in another split."""
 
 
-def prepare(dataset: Dataset, reference: ComponentRef, cache: Path) -> Prepared:
+def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared:
     """Return the dataset's splits: read, separated, carved and limited, or as an earlier call kept them.
 
     Raises:
@@ -53,8 +55,7 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Path) -> Prepared:
     import datasets
 
     datasets.disable_progress_bars()  # our own progress says what is going on
-    key = digest([_FORMAT, reference.model_dump(mode="json", exclude={"location"})])[:16]
-    folder = cache / "data" / key
+    key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
 
     def build(target: Path) -> None:
         splits, moved = _split(dataset, dict(dataset.read()))
@@ -66,7 +67,7 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Path) -> Prepared:
             encoding="utf-8",
         )
 
-    build_once(folder, build)
+    folder = cache.make("data", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     classes = None if facts["classes"] is None else tuple(facts["classes"])
     return Prepared(
@@ -99,7 +100,7 @@ class Tokens:
         tokenizer: PreTrainedTokenizerBase,
         tokenizer_key: str,
         max_length: int,
-        cache: Path,
+        cache: Cache,
         clock: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Remember what to encode, and how; `clock` is held while it is done."""
@@ -118,21 +119,28 @@ class Tokens:
         import datasets
 
         if split not in self._splits:
-            folder = self._cache / "tokens" / digest(self.key(split))[:16]
 
             def build(target: Path) -> None:
                 rows = self.prepared.splits[split]
                 columns = [name for name in rows.column_names if name != "id"]
-                rows.map(self._encode, batched=True, remove_columns=columns, keep_in_memory=True).save_to_disk(target)
+                # Through a file, so that memory does not grow with the data.
+                passing = target.with_suffix(".arrow")
+                try:
+                    encoded = rows.map(self._encode, batched=True, remove_columns=columns, cache_file_name=str(passing))
+                    encoded.save_to_disk(target)
+                finally:
+                    passing.unlink(missing_ok=True)
 
             with self._clock():
-                build_once(folder, build)
-                self._splits[split] = datasets.load_from_disk(folder)
+                self._splits[split] = datasets.load_from_disk(self._cache.make("tokens", self.key(split), build))
         return self._splits[split]
 
-    def lengths(self, split: Split) -> list[int]:
+    def lengths(self, split: Split) -> NDArray[np.int64]:
         """Return how many tokens each item has, `[n]`."""
-        return [len(tokens) for tokens in self.split(split)["input_ids"][:]]
+        import pyarrow.compute as pc
+
+        column = self.split(split).data.column("input_ids")
+        return np.asarray(pc.list_value_length(column).to_numpy(), dtype=np.int64)
 
     def ids(self, split: Split) -> NDArray[Any]:
         """Return the items' ids, `[n]`."""
@@ -153,31 +161,13 @@ class Tokens:
     def notes(self) -> dict[str, SplitNote]:
         """Return what the splits held that were used."""
         return {
-            split: SplitNote(items=len(rows), truncated=sum(rows["truncated"][:]))
+            split: SplitNote(items=len(rows), truncated=int(np.sum(rows.with_format("numpy")["truncated"][:])))
             for split in SPLITS
             if (rows := self._splits.get(split)) is not None
         }
 
     def _encode(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         return self.task.encode(rows, self.tokenizer, self._max_length)
-
-
-def build_once(folder: Path, build: Callable[[Path], None]) -> None:
-    """Make a cached folder if it is not there: beside its place, then renamed, so that it is whole or absent."""
-    if folder.exists():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        build(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            # Another process was faster; what it made is the same.
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int]:
@@ -201,35 +191,39 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
             kept = rows[name][~np.isin(keys[rows[name]], np.concatenate(shielded))]
             moved += len(rows[name]) - len(kept)
             rows[name] = kept
-    random = np.random.default_rng(dataset.split_seed)
+    # A generator for each draw, so that no setting of one split changes another.
+    random = {name: np.random.default_rng([dataset.split_seed, at]) for at, name in enumerate(SPLITS)}
     shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
     for name, share in shares.items():
         if name not in rows:
-            rows[name] = _carve(rows["train"], keys, labels, share, random)
+            rows[name] = _carve(rows["train"], keys, labels, share, random[name])
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
     for name in SPLITS:
         if not len(rows[name]):
             message = f"dataset {dataset.name!r} is too small: its {name} split would be empty"
             raise HarnessError(message)
         if name in dataset.limit:
-            rows[name] = _limit(rows[name], labels, dataset.limit[name], random)
+            rows[name] = _limit(rows[name], labels, dataset.limit[name], random[name])
     return {name: table.select(rows[name]) for name in SPLITS}, moved
 
 
-def _text_keys(table: Any) -> NDArray[np.int64]:
+def _text_keys(table: Any) -> NDArray[np.uint64]:
     """Return one number per row, `[n]`, equal where the texts are equal but for case and white space."""
-    texts = [" ".join(text.lower().split()) for text in table["text"]]
-    if "text_pair" in table.column_names:
-        texts = [
-            f"{text}\0{' '.join(pair.lower().split())}" for text, pair in zip(texts, table["text_pair"], strict=True)
-        ]
-    codes: dict[str, int] = {}
-    return np.array([codes.setdefault(text, len(codes)) for text in texts])
+    columns = [name for name in ("text", "text_pair") if name in table.column_names]
+    keys = np.empty(len(table), dtype=np.uint64)
+    at = 0
+    for rows in table.select_columns(columns).iter(batch_size=_ROWS):
+        for texts in zip(*rows.values(), strict=True):
+            plain = "\0".join(" ".join(text.lower().split()) for text in texts)
+            # 64 bits: two of a million different texts are taken for one with a chance of 1 in 37 million.
+            keys[at] = int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest())
+            at += 1
+    return keys
 
 
 def _carve(
     rows: NDArray[np.int64],
-    keys: NDArray[np.int64],
+    keys: NDArray[np.uint64],
     labels: NDArray[np.int64],
     share: float,
     random: np.random.Generator,
@@ -259,9 +253,3 @@ def _limit(
         random.permutation(rows[labels[rows] == label])[:count] for label, count in zip(classes, quota, strict=True)
     ]
     return np.sort(np.concatenate(taken))
-
-
-def keep_array(path: Path, array: NDArray[Any]) -> None:
-    """Write an array to a cache, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

@@ -18,6 +18,7 @@ from torch import nn
 
 from harness.catalog import Catalog
 from harness.contracts import Dataset, Metric, Model, Strategy, Task
+from harness.engine.cache import Cache
 from harness.engine.data import Tokens, check_problem, prepare
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
@@ -27,7 +28,6 @@ from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import HarnessError, UndefinedError
 from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
-from harness.store import replacing
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
 
@@ -44,7 +44,7 @@ def execute(
     run: Run,
     catalog: Catalog,
     accelerator: accelerate.Accelerator,
-    cache: Path,
+    cache: Cache,
     model_folder: Path,
     log: Callable[[dict[str, Any]], None],
 ) -> Finished:
@@ -111,7 +111,7 @@ def _open(
     run: Run,
     catalog: Catalog,
     accelerator: accelerate.Accelerator,
-    cache: Path,
+    cache: Cache,
     meter: Meter,
     log: Callable[[dict[str, Any]], None],
 ) -> Session:
@@ -198,15 +198,18 @@ class _Scorer:
         if moment > 0:
             return tokens.task.evaluate(DataView(self._session, self.features, problem, model, before))
         # Before tuning, every run of this model sees the same: measured once, and shared by all arms and seeds.
-        key = digest([self._session.published, tokens.key("test"), self._session.arithmetic])[:16]
-        path = self._session.cache / "base" / f"{key}.npz"
-        if self._session.agree(path.exists()):
-            with np.load(path, allow_pickle=False) as kept:
+        cache = self._session.cache
+        key = [self._session.published, tokens.key("test"), self._session.arithmetic]
+        if self._session.agree(cache.find("base", key) is not None):
+            with np.load(cache.place("base", key) / "predictions.npz", allow_pickle=False) as kept:
                 return Predictions(kept["outputs"], kept["targets"], kept["ids"])
         made = tokens.task.evaluate(DataView(self._session, self.features, problem, model, None))
+
+        def build(folder: Path) -> None:
+            np.savez(folder / "predictions.npz", outputs=made.outputs, targets=made.targets, ids=made.ids)
+
         if self._session.rank == 0:
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, outputs=made.outputs, targets=made.targets, ids=made.ids)
+            cache.make("base", key, build)
         return made
 
 

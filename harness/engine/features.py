@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.contracts import Pooling
-from harness.engine.data import keep_array
 from harness.engine.forward import forward
 from harness.engine.models import body_digest
 from harness.engine.session import Session
@@ -26,8 +25,7 @@ from harness.store import dump, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Raised when features change, so that what an older version kept is not used.
-_FORMAT = 2
+_ARRAY, _COST = "features.npy", "cost.json"
 
 
 class Extracted(NamedTuple):
@@ -60,35 +58,42 @@ class Features:
         session = self._session
         if self._versions() != self._marks:
             self.look()
-        key = digest([_FORMAT, self._digest, session.tokens[problem].key(split), pooling, session.arithmetic])[:16]
-        if key in self._kept:
-            return Extracted(self._kept[key], Shared())
-        path = session.cache / "features" / f"{key}.npy"
+        key = [self._digest, session.tokens[problem].key(split), pooling, session.arithmetic]
+        name = digest(key)
+        if name in self._kept:
+            return Extracted(self._kept[name], Shared())
         published = self._digest == session.published
         shared = Shared()
         # One process decides for all, or some would extract together while others read.
-        if session.agree(published and path.exists()):
-            shared = Shared.model_validate_json(_beside(path).read_text(encoding="utf-8"))
-            self._kept[key] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if session.agree(published and session.cache.find("features", key) is not None):
+            folder = session.cache.place("features", key)
+            shared = Shared.model_validate_json((folder / _COST).read_text(encoding="utf-8"))
+            self._kept[name] = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
         else:
-            self._kept[key] = self._extract(problem, split, pooling, path if published else None)
-        return Extracted(self._kept[key], shared)
+            self._kept[name] = self._extract(problem, split, pooling, key if published else None)
+        return Extracted(self._kept[name], shared)
 
     def _versions(self) -> list[tuple[int, int]]:
         """Return what changes with every step of an optimizer, without reading the weights."""
         return [(id(parameter), parameter._version) for parameter in self._session.heads.body.parameters()]  # noqa: SLF001
 
-    def _extract(self, problem: int, split: Split, pooling: Pooling, path: Path | None) -> NDArray[Any]:
+    def _extract(self, problem: int, split: Split, pooling: Pooling, key: list[Any] | None) -> NDArray[Any]:
+        """Return the features of the body as it is; kept for other runs if there is a key to know them by."""
         session, body = self._session, self._session.heads.body
         before = session.meter.now()
         array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
         spent = session.meter.now()
-        flops = sum(gather_object([spent.flops - before.flops]))
-        if path is not None and session.rank == 0:
-            # The array last: its presence means that its note is there.
-            shared = Shared(seconds=spent.wall_seconds - before.wall_seconds, flops=flops)
-            write_atomically(_beside(path), dump(shared.model_dump()))
-            keep_array(path, array)
+        cost = Shared(
+            seconds=spent.wall_seconds - before.wall_seconds,
+            flops=sum(gather_object([spent.flops - before.flops])),
+        )
+
+        def build(folder: Path) -> None:
+            np.save(folder / _ARRAY, array, allow_pickle=False)
+            (folder / _COST).write_text(dump(cost.model_dump()), encoding="utf-8")
+
+        if key is not None and session.rank == 0:
+            session.cache.make("features", key, build)
         return array
 
 
@@ -132,7 +137,3 @@ def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling)
         return hidden[torch.arange(len(hidden)), mask.argmax(1)]
     last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
     return hidden[torch.arange(len(hidden)), last]
-
-
-def _beside(path: Path) -> Path:
-    return path.with_suffix(".json")

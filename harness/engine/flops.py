@@ -10,15 +10,16 @@ runs of the same structure.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from harness.records import digest
 from harness.store import dump, write_atomically
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def count_flops(
     problem: int,
     model: nn.Module,
     compute: Compute,
-    lengths: Sequence[int],
+    lengths: ArrayLike,
     batch_of: Any,
     *,
     training: bool,
@@ -76,12 +77,9 @@ def count_flops(
     task = session.tokens[problem].task.reference().model_dump(mode="json")
     train = session.run.train
     settings = [train.attention_dropout, train.gradient_checkpointing, training, torch.__version__]
-    key = digest([type(model).__name__, structure, task, settings])[:16]
-    path = session.cache / "flops" / f"{key}.json"
+    path = session.cache.place("flops", [type(model).__name__, structure, task, settings]).with_suffix(".json")
     distinct, first = np.unique(np.asarray(lengths), return_index=True)
-    known: dict[int, int] = {}
-    if session.agree(path.exists()):
-        known = {int(length): count for length, count in json.loads(path.read_text(encoding="utf-8")).items()}
+    known = _read(path) if session.agree(path.exists()) else {}
     count = FlopCount(known) if known else None
     wanted = list(range(len(distinct)))
     if count is None or not count.holds:
@@ -96,6 +94,13 @@ def count_flops(
         if not count.holds and len(known) < len(distinct):
             return count_flops(session, problem, model, compute, lengths, batch_of, training=training)
     return count
+
+
+def _read(path: Path) -> dict[int, int]:
+    try:
+        return {int(length): int(count) for length, count in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}  # damaged: counted again
 
 
 def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor], *, training: bool) -> int:

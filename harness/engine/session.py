@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.engine.cache import Cache
 from harness.engine.data import Tokens
 from harness.engine.meter import Meter
 from harness.engine.models import Heads
@@ -29,7 +30,7 @@ class Session:
     run: Run
     accelerator: Accelerator
     meter: Meter
-    cache: Path
+    cache: Cache
     log: Callable[[dict[str, Any]], None]
     """Told where the run is."""
     heads: Heads

@@ -27,6 +27,7 @@ import torch
 import transformers
 
 from harness.catalog import Catalog, load_catalog
+from harness.engine.cache import Cache
 from harness.engine.execute import execute
 from harness.engine.job import Job
 from harness.errors import HarnessError
@@ -84,7 +85,7 @@ def _perform_share(
     shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
     try:
         accelerator = _accelerator(job)
-        finished = execute(job.run, catalog, accelerator, store.cache, temporary, log)
+        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log)
         if job.rank == 0:
             if job.keep_model:
                 shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)

@@ -7,7 +7,8 @@ import datasets
 import pytest
 
 from harness.contracts import Dataset, Facts
-from harness.engine.data import Prepared, build_once, prepare
+from harness.engine.cache import Cache
+from harness.engine.data import Prepared, prepare
 from harness.errors import HarnessError
 from harness.records import SPLITS, Split
 
@@ -36,7 +37,7 @@ class Given(Dataset):
 
 def prepared(tmp_path: Path, rows: Mapping[Split, Sequence[tuple[str, int]]], **params: object) -> Prepared:
     dataset = Given(rows=rows, **params)
-    return prepare(dataset, dataset.reference(), tmp_path)
+    return prepare(dataset, dataset.reference(), Cache(tmp_path))
 
 
 def many(count: int, yes_share: float = 0.5, prefix: str = "text") -> list[tuple[str, int]]:
@@ -117,13 +118,3 @@ def test_too_little_data_is_said_in_one_line(tmp_path, rows, message):
     with pytest.raises(HarnessError) as error:
         prepared(tmp_path, rows)
     assert str(error.value) == message
-
-
-def test_a_build_that_fails_leaves_nothing_behind(tmp_path):
-    def build(folder: Path) -> None:
-        (folder / "half").write_text("half")
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        build_once(tmp_path / "cached", build)
-    assert list(tmp_path.iterdir()) == []

@@ -50,9 +50,9 @@ def test_a_trained_adapter_is_on_when_what_is_watched_is_measured_afterwards(cat
 
 def test_base_scores_are_measured_once_and_shared_by_all_arms(catalog, masked_model, tmp_path):
     watched(catalog, masked_model, tmp_path, "untuned")
-    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").iterdir()}
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").glob("[!.]*")}
     watched(catalog, masked_model, tmp_path, "full")
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").iterdir()} == kept
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "base").glob("[!.]*")} == kept
     assert len(kept) == 3
 
 

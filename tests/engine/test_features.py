@@ -34,7 +34,7 @@ def test_features_of_the_published_body_are_extracted_once_for_all_seeds(catalog
     toys = toy_catalog(catalog)
     runs = [toy_run(toys, tiny_model, toys.make(Strategy, "frozen", {}), seed=seed) for seed in (0, 1)]
     cold, warm = (compute(run, toys, tmp_path) for run in runs)
-    kept = sorted((tmp_path / "cache" / "features").glob("*.npy"))
+    kept = sorted((tmp_path / "cache" / "features").rglob("*.npy"))
     # Train, validation and test of two stages; train and test of what is watched by probe (whose test features serve the
     # representation as well only if the two tasks encode alike, which is not assumed): 6 + 2 + 1.
     assert len(kept) == 9
@@ -42,7 +42,7 @@ def test_features_of_the_published_body_are_extracted_once_for_all_seeds(catalog
     assert cold.phases["features"].flops > 0
     assert warm.phases["features"].flops == 0
     assert warm.shared.flops == cold.phases["features"].flops
-    assert sorted((tmp_path / "cache" / "features").glob("*.npy")) == kept
+    assert sorted((tmp_path / "cache" / "features").rglob("*.npy")) == kept
 
 
 def test_predictions_from_kept_features_are_those_of_the_first_time(catalog, tiny_model, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from harness import Facts, HarnessError
 from harness.contracts import Dataset, Task
+from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.records import Problem, digest
 from harness_plugins.datasets.file import File
@@ -231,7 +232,7 @@ def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
     task = catalog.make(Task, "text-classification", {})
     problem = Problem(dataset=dataset.reference(), task=task.reference())
     with pytest.raises(HarnessError) as error:
-        check_problem(problem, task, prepare(dataset, problem.dataset, tmp_path / "cache"))
+        check_problem(problem, task, prepare(dataset, problem.dataset, Cache(tmp_path / "cache")))
     assert str(error.value) == (
         "dataset 'file' does not suit task 'text-classification': "
         "needs at least two classes, but the data has only 'same'"

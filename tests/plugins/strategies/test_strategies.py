@@ -13,6 +13,7 @@ from torch import nn
 from harness import HarnessError
 from harness.catalog import Catalog, load_catalog
 from harness.contracts import Dataset, Metric, Strategy, Task
+from harness.engine.cache import Cache
 from harness.engine.execute import _open
 from harness.engine.features import Features
 from harness.engine.meter import Meter
@@ -62,7 +63,7 @@ def staged(
         task = catalog.make(Task, "text-classification", {}).reference()
         run = run.model_copy(update={"stages": (Problem(dataset=data.reference(), task=task),)})
     accelerator = accelerate.Accelerator(cpu=True)
-    session = _open(run, catalog, accelerator, cache, Meter(accelerator.device), lambda _: None)
+    session = _open(run, catalog, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
     return kind(session, Features(session), 0, catalog.make(Metric, "accuracy", {}), cache / "model")
 
 
