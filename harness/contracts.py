@@ -308,6 +308,13 @@ class Stage(Protocol):
     def head(self) -> nn.ModuleList:
         """The modules of `model` outside the body: what a stage always trains."""
 
+    def last_blocks(self, count: int) -> Sequence[nn.Module]:
+        """Return the body's last blocks, from input to output, `[count]`.
+
+        Raises:
+            HarnessError: The body has no blocks, or not so many.
+        """
+
     def fit(self, model: nn.Module) -> nn.Module:
         """Train what requires a gradient with the run's settings, and return the same model."""
 

@@ -22,6 +22,10 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
+ENGINE = 1
+"""Version of what computes a run; raised when it computes other numbers from the same settings."""
+
+
 class Record(BaseModel):
     """A frozen value that knows all its fields."""
 
@@ -53,8 +57,13 @@ class TrainConfig(Record):
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's own")
     epochs: PositiveInt = Field(3, description="passes over the training split")
     batch_size: PositiveInt = Field(16, description="examples per optimizer step, over all processes")
-    accumulation: PositiveInt = Field(1, description="micro-batches a batch is cut into; the result does not change")
-    eval_batch_size: PositiveInt = Field(64, description="examples per forward pass where nothing is trained")
+    accumulation: PositiveInt = Field(
+        1, description="micro-batches a batch is cut into; more where memory runs out; the result does not change"
+    )
+    batch_tokens: PositiveInt | None = Field(
+        None, description="tokens per optimizer step, padding included, in place of batch_size; blank: count examples"
+    )
+    eval_batch_tokens: PositiveInt = Field(2048, description="tokens per forward pass where nothing is trained")
     max_length: PositiveInt = Field(128, description="tokens a text may have; a longer one is cut and counted")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
     warmup: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps that warm up")
@@ -80,6 +89,7 @@ class Run(Record):
     strategy: ComponentRef
     train: TrainConfig
     seed: NonNegativeInt
+    engine: PositiveInt = ENGINE
 
     @property
     def id(self) -> str:

@@ -11,26 +11,48 @@ _POOL = 50
 """Batches that are sorted together: enough to waste little padding, few enough to stay shuffled."""
 
 
-def training_batches(lengths: ArrayLike, batch_size: int, seed: Sequence[int]) -> list[NDArray[np.int64]]:
+def training_batches(
+    lengths: ArrayLike, batch_size: int, seed: Sequence[int], batch_tokens: int | None = None
+) -> list[NDArray[np.int64]]:
     """Return one epoch's batches of row numbers: shuffled by the seed, of like length, each row once.
 
     Args:
         lengths: Tokens of each row, `[n]`.
         batch_size: Rows per batch, over all processes; the last batch may have fewer.
         seed: What the shuffle depends on, and nothing else.
+        batch_tokens: If given, tokens per batch, padding included, in place of `batch_size`; a longer row is a batch.
     """
     random = np.random.default_rng(list(seed))
     sizes = np.asarray(lengths)
     order = random.permutation(len(sizes))
     batches: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), _POOL * batch_size):
-        pool = order[start : start + _POOL * batch_size]
+    rows = batch_size if batch_tokens is None else max(1, round(batch_tokens / max(sizes.mean(), 1)))
+    for start in range(0, len(order), _POOL * rows):
+        pool = order[start : start + _POOL * rows]
         pool = pool[np.argsort(sizes[pool], kind="stable")]
-        batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        if batch_tokens is None:
+            batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
+        else:
+            batches += _within(pool[::-1], sizes, batch_tokens)
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def evaluation_batches(lengths: ArrayLike, batch_size: int) -> list[NDArray[np.int64]]:
-    """Return batches of row numbers by descending length, each row once: the longest first, so that memory runs out early."""
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+def evaluation_batches(lengths: ArrayLike, batch_tokens: int) -> list[NDArray[np.int64]]:
+    """Return batches of row numbers by descending length, each row once: the longest first, so that memory runs out early.
+
+    Args:
+        lengths: Tokens of each row, `[n]`.
+        batch_tokens: Tokens per batch, padding included; a longer row is a batch.
+    """
+    sizes = np.asarray(lengths)
+    return _within(np.argsort(-sizes, kind="stable"), sizes, batch_tokens)
+
+
+def _within(order: NDArray[np.int64], sizes: NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
+    """Cut rows that come by descending length into batches of at most so many tokens."""
+    batches, start = [], 0
+    while start < len(order):
+        count = max(1, tokens // max(int(sizes[order[start]]), 1))
+        batches.append(order[start : start + count])
+        start += count
+    return batches

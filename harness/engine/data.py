@@ -142,6 +142,13 @@ class Tokens:
         column = self.split(split).data.column("input_ids")
         return np.asarray(pc.list_value_length(column).to_numpy(), dtype=np.int64)
 
+    def vocabulary(self, split: Split) -> NDArray[np.int64]:
+        """Return the tokens that occur, `[k]`, in ascending order."""
+        import pyarrow.compute as pc
+
+        column = self.split(split).data.column("input_ids")
+        return np.sort(pc.unique(pc.list_flatten(column)).to_numpy()).astype(np.int64)
+
     def ids(self, split: Split) -> NDArray[Any]:
         """Return the items' ids, `[n]`."""
         return np.asarray(self.split(split).with_format("numpy")["id"][:])

@@ -103,6 +103,7 @@ def execute(
         processes=session.processes,
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         plugins=_plugins(run, catalog),
+        notes=tuple(dict.fromkeys(session.notes)),
     )
     return Finished(outcome, scorer.predictions)
 

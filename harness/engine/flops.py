@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from harness.store import dump, write_atomically
 
 if TYPE_CHECKING:
+    from harness.engine.forward import Batches
     from harness.engine.session import Session
 
 Compute = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
@@ -57,10 +57,10 @@ def count_flops(
     problem: int,
     model: nn.Module,
     compute: Compute,
-    lengths: ArrayLike,
-    batch_of: Any,
+    batches: Batches,
+    part: str,
     *,
-    training: bool,
+    training: bool = False,
 ) -> FlopCount:
     """Return the operations of a pass of `compute` over a problem's batches, and of its gradient if `training`.
 
@@ -69,16 +69,16 @@ def count_flops(
         problem: Which of the run's problems.
         model: What computes; its parameters and which of them are trained decide the count.
         compute: The pass; to a scalar if `training`.
-        lengths: Tokens of each row, `[n]`.
-        batch_of: Makes a batch of row numbers.
+        batches: Makes them.
+        part: How much of the model the pass is, in a word.
         training: Whether the gradient is computed, too.
     """
     structure = [(name, list(p.shape), p.requires_grad and training) for name, p in model.named_parameters()]
     task = session.tokens[problem].task.reference().model_dump(mode="json")
     train = session.run.train
-    settings = [train.attention_dropout, train.gradient_checkpointing, training, torch.__version__]
+    settings = [train.attention_dropout, train.gradient_checkpointing, training, part]
     path = session.cache.place("flops", [type(model).__name__, structure, task, settings]).with_suffix(".json")
-    distinct, first = np.unique(np.asarray(lengths), return_index=True)
+    distinct, first = np.unique(batches.lengths, return_index=True)
     known = _read(path) if session.agree(path.exists()) else {}
     count = FlopCount(known) if known else None
     wanted = list(range(len(distinct)))
@@ -87,12 +87,12 @@ def count_flops(
             wanted = sorted({round(at) for at in np.linspace(0, len(distinct) - 1, _DEGREE + 1 + _CHECKED)})
         for at in wanted:
             if int(distinct[at]) not in known:
-                known[int(distinct[at])] = _count(model, compute, batch_of(first[at : at + 1]), training=training)
+                known[int(distinct[at])] = _count(model, compute, batches(first[at : at + 1]), training=training)
         count = FlopCount(known)
         if session.rank == 0:
             write_atomically(path, dump(known))
         if not count.holds and len(known) < len(distinct):
-            return count_flops(session, problem, model, compute, lengths, batch_of, training=training)
+            return count_flops(session, problem, model, compute, batches, part, training=training)
     return count
 
 

@@ -1,61 +1,118 @@
-"""Forward passes without training."""
+"""Batches of a split, and forward passes over them without training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import evaluation_batches
 from harness.engine.flops import count_flops
-from harness.engine.session import Session
+from harness.engine.prefix import GIVEN
 from harness.records import Split
 
+if TYPE_CHECKING:
+    from harness.engine.prefix import Kept
+    from harness.engine.session import Session
 
-def forward(
-    session: Session,
-    problem: int,
-    split: Split,
-    model: nn.Module,
-    compute: Callable[[Mapping[str, torch.Tensor]], torch.Tensor],
-) -> NDArray[Any]:
+Batch = Mapping[str, torch.Tensor]
+Compute = Callable[[Batch], torch.Tensor]
+
+
+class Batches:
+    """Makes batches of a problem's split."""
+
+    def __init__(self, session: Session, problem: int, split: Split, kept: Kept | None = None) -> None:
+        """Prepare the split; with what a prefix made of it, a batch holds that, too."""
+        self._tokens, self._device, self._kept = session.tokens[problem], session.accelerator.device, kept
+        self._rows = self._tokens.split(split)
+        self.lengths = self._tokens.lengths(split)
+        """Tokens of each row, `[n]`."""
+
+    def items(self, numbers: NDArray[Any]) -> dict[str, list[Any]]:
+        """Return rows as the task encoded them."""
+        return {name: values for name, values in self._rows[numbers].items() if name not in {"id", "truncated"}}
+
+    def __call__(self, numbers: NDArray[Any], items: Mapping[str, list[Any]] | None = None) -> dict[str, torch.Tensor]:
+        """Return rows as a batch on the device; `items` are these rows if they have been read already."""
+        batch = dict(self._tokens.task.collate(items or self.items(numbers), self._tokens.tokenizer))
+        if self._kept is not None:
+            batch[GIVEN] = self._kept.give(numbers, batch["attention_mask"])
+        return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def forward(session: Session, problem: int, split: Split, model: nn.Module, compute: Compute) -> NDArray[Any]:
     """Return what `compute` gives for every row of a split, `[n, ...]`, in the order of the rows.
 
     The model is in eval mode meanwhile; each process computes a part.
     """
-    tokens = session.tokens[problem]
-    rows = tokens.split(split)
-    lengths = tokens.lengths(split)
-    batches = evaluation_batches(lengths, session.run.train.eval_batch_size)
-    parts = []
+    spliced = session.splice if session.splice is not None and session.splice.serves(model, problem) else None
+    kept = spliced.keep(split) if spliced else None
+    batches = Batches(session, problem, split, kept)
+    part = "whole"
+    if spliced and kept:
+        compute, part = spliced.prefix.wrap(compute), f"above {len(spliced.prefix.blocks)}"
+    parts: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
+    passes(
+        session,
+        problem,
+        batches,
+        model,
+        compute,
+        lambda numbers, _, result: parts.append((numbers, result.float().cpu().numpy())),
+        part,
+    )
+    return session.gather(parts, len(batches.lengths))
 
-    def batch_of(numbers: NDArray[Any]) -> dict[str, torch.Tensor]:
-        return to_device(tokens.task.collate(inputs_of(rows[numbers]), tokens.tokenizer), session.accelerator.device)
 
+def passes(
+    session: Session,
+    problem: int,
+    batches: Batches,
+    model: nn.Module,
+    compute: Compute,
+    take: Callable[[NDArray[np.int64], Batch, torch.Tensor], None],
+    part: str,
+) -> None:
+    """Compute this process's share of a split; a batch that does not fit in memory is halved until it does.
+
+    Args:
+        session: The run under way.
+        problem: Which of the run's problems.
+        batches: Of the split.
+        model: What computes; in eval mode meanwhile.
+        compute: The pass.
+        take: Handed each batch's row numbers `[b]`, the batch, and what `compute` gives for it, `[b, ...]`.
+        part: How much of the model that is, in a word: operations are counted for each by itself.
+    """
+    waiting = evaluation_batches(batches.lengths, session.run.train.eval_batch_tokens)
+    waiting = waiting[session.rank :: session.processes]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    with torch.no_grad(), session.accelerator.autocast():
-        with session.meter.phase("count"):
-            flops = count_flops(session, problem, model, compute, lengths, batch_of, training=False)
-        for step, numbers in enumerate(batches[session.rank :: session.processes]):
-            batch = batch_of(numbers)
-            result = compute(batch)
-            session.meter.add_flops(flops(*batch["input_ids"].shape[:2]))
-            parts.append((numbers, result.float().cpu().numpy()))
-            session.log({"step": step + 1, "steps": -(-len(batches) // session.processes)})
-    for module, training in modes:
-        module.training = training
-    return session.gather(parts, len(rows))
-
-
-def to_device(batch: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the batch on the device."""
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-
-
-def inputs_of(rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return the columns of encoded rows that make a batch."""
-    return {name: values for name, values in rows.items() if name not in {"id", "truncated"}}
+    steps = len(waiting)
+    try:
+        with torch.no_grad(), session.accelerator.autocast():
+            with session.meter.phase("count"):
+                flops = count_flops(session, problem, model, compute, batches, part)
+            while waiting:
+                numbers = waiting.pop(0)
+                batch = batches(numbers)
+                try:
+                    result = compute(batch)
+                except RuntimeError as error:
+                    if not should_reduce_batch_size(error) or len(numbers) == 1:
+                        raise
+                    half = len(numbers) // 2
+                    waiting[:0] = [numbers[:half], numbers[half:]]
+                    continue
+                session.meter.add_flops(flops(*batch["input_ids"].shape[:2]))
+                take(numbers, batch, result)
+                session.log({"step": max(1, steps - len(waiting)), "steps": steps})
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -70,7 +70,7 @@ def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts]
     with_head = [model for model in models if model is not None]
     # The largest, because one class may leave out a part of the body that another needs, such as BERT's pooler.
     bodies = [model.base_model for model in with_head] or [loader("AutoModel")]
-    body = max(bodies, key=lambda candidate: sum(parameter.numel() for parameter in candidate.parameters()))
+    body = max(bodies, key=_size)
     for model in with_head:
         setattr(model, model.base_model_prefix, body)
         model.tie_weights()
@@ -86,11 +86,34 @@ def head_of(model: PreTrainedModel) -> nn.ModuleList:
     return nn.ModuleList(child for name, child in model.named_children() if name != model.base_model_prefix)
 
 
+def find_blocks(body: nn.Module) -> Sequence[nn.Module]:
+    """Return a transformer's blocks, from input to output: the list of like modules that holds most of its parameters.
+
+    Empty if there is no such list.
+    """
+    lists: list[nn.ModuleList] = [
+        module
+        for module in body.modules()
+        if isinstance(module, nn.ModuleList) and len(module) and len({type(block) for block in module}) == 1
+    ]
+    return list(max(lists, key=_size, default=()))
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def body_digest(body: nn.Module) -> str:
     """Return a hash of the body's weights and of their names: equal only where the body computes the same."""
     total = hashlib.sha256()
     for name, tensor in body.state_dict().items():
-        data = tensor.detach().to("cpu").contiguous()
-        total.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
-        total.update(memoryview(data.flatten().view(torch.uint8).numpy()))
+        hash_tensor(total, name, tensor)
     return total.hexdigest()
+
+
+def hash_tensor(total: hashlib._Hash, name: str, tensor: torch.Tensor) -> None:
+    """Add a tensor's name, type, shape and bytes to a hash."""
+    data = tensor.detach().to("cpu").contiguous()
+    total.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+    data_bytes: Any = data.flatten().view(torch.uint8).numpy()
+    total.update(memoryview(data_bytes))

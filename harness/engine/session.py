@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from harness.engine.data import Tokens
 from harness.engine.meter import Meter
 from harness.engine.models import Heads
 from harness.records import Run, Shared
+
+if TYPE_CHECKING:
+    from harness.engine.splice import Splice
 
 
 @dataclass
@@ -42,6 +45,10 @@ class Session:
     """What extracting the features that tuning read from the cache took when it was done."""
     trained: dict[int, nn.Parameter] = field(default_factory=dict)
     """The parameters the present stage has trained, by identity; held, so that no identity is used again."""
+    splice: Splice | None = None
+    """What is kept below the blocks trained last."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the table must know of this run."""
     steps: int = 0
     examples: int = 0
 

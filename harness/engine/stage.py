@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,10 @@ from torch import nn
 from harness.contracts import Facts, Metric, Pooling
 from harness.engine.evaluate import DataView
 from harness.engine.features import FeatureHead, Features
-from harness.engine.models import head_of
+from harness.engine.models import find_blocks, head_of
 from harness.engine.session import Session
 from harness.engine.train import fit
-from harness.errors import UndefinedError
+from harness.errors import HarnessError, UndefinedError
 from harness.records import Split, TrainConfig
 
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ class RunStage:
     def head(self) -> nn.ModuleList:
         """The modules of `model` outside the body."""
         return head_of(self.model)
+
+    def last_blocks(self, count: int) -> Sequence[nn.Module]:
+        """Return the body's last blocks, from input to output, `[count]`."""
+        blocks = find_blocks(self.body)
+        if count > len(blocks):
+            name = self._session.run.strategy.name
+            message = f"strategy {name!r}: the model has {len(blocks)} blocks, so layers={count} is too many"
+            raise HarnessError(message)
+        return blocks[len(blocks) - count :]
 
     def fit(self, model: nn.Module) -> nn.Module:
         """Train what requires a gradient with the run's settings, and return the same model."""

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils import DistributedType
+from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import training_batches
-from harness.engine.flops import FlopCount, count_flops
-from harness.engine.forward import inputs_of, to_device
+from harness.engine.data import Tokens
+from harness.engine.flops import count_flops
+from harness.engine.forward import Batches, Compute
 from harness.engine.session import Session
+from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding
+from harness.engine.splice import splice
 from harness.records import TrainConfig
 
 _LOG_EVERY = 10
@@ -45,14 +50,17 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
         message = "nothing to train: no parameter of the model requires a gradient"
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
-    rows = session.tokens[problem].split("train")
     lengths = session.tokens[problem].lengths("train")
-    total = config.epochs * math.ceil(len(lengths) / config.batch_size)
+
+    def batches(epoch: int) -> list[NDArray[np.int64]]:
+        return training_batches(lengths, config.batch_size, (session.run.seed, problem, epoch), config.batch_tokens)
+
+    total = sum(len(batches(epoch)) for epoch in range(config.epochs))
     loop = _Loop(session, problem, model, total)
     best: tuple[float, list[torch.Tensor]] | None = None
     waited = 0
     for epoch in range(config.epochs):
-        loop.epoch(training_batches(lengths, config.batch_size, (session.run.seed, problem, epoch)), rows)
+        loop.epoch(batches(epoch))
         value = score(model)
         session.log({"epoch": epoch + 1, "validation": value, "step": loop.step, "steps": total})
         if config.patience is None or value is None:
@@ -74,33 +82,56 @@ class _Loop:
     """The state of one training: model and optimizer as accelerate prepared them, and the step count."""
 
     def __init__(self, session: Session, problem: int, model: nn.Module, total: int) -> None:
-        self._session, self._problem, self._task = session, problem, session.tokens[problem].task
+        self._session, self._task = session, session.tokens[problem].task
         self._config = config = session.run.train
-        self._model, self.step = model, 0
+        self._model, self._total, self.step = model, total, 0
+        self._losses: list[torch.Tensor] = []
+        self._pieces = config.accumulation
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()  # type: ignore[operator]
-        with session.meter.phase("count"):
-            self._flops = self._count_flops()
-        optimizer = torch.optim.AdamW(parameter_groups(model, config), fused=True)
-        compiled = torch.compile(model) if config.compile else model
-        self._prepared, self._optimizer = session.accelerator.prepare(compiled, optimizer)
-        self._total = total
-        self._losses: list[torch.Tensor] = []
 
-    def epoch(self, batches: Sequence[NDArray[Any]], rows: Any) -> None:
+        def loss(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+            return self._task.loss(model, batch)
+
+        self._prefix, session.splice = splice(session, problem, model, loss)
+        self._batches = Batches(session, problem, "train", session.splice.keep("train") if session.splice else None)
+        model.train()
+        with session.meter.phase("count"):
+            part = "whole" if session.splice is None else f"above {len(session.splice.prefix.blocks)}"
+            self._flops = count_flops(session, problem, model, self._spliced(loss), self._batches, part, training=True)
+        # The shortcuts know nothing of several processes, of graphs that are compiled, or of an accelerator's memory.
+        self._short = session.accelerator.device.type == "cpu" and session.processes == 1 and not config.compile
+        self._used = self._used_rows(session.tokens[problem], loss) if self._short else None
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if self._used is not None:
+            self._trained = [self._used.replaced(parameter) for parameter in self._trained]
+        self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config), fused=True)
+        compiled = torch.compile(model) if config.compile else model
+        self._prepared, self._optimizer = session.accelerator.prepare(compiled, self._adamw)
+
+    def epoch(self, batches: Sequence[NDArray[np.int64]]) -> None:
         """Take one optimizer step for each batch."""
         self._prepared.train()
-        for numbers in batches:
-            rate = learning_rate(self._config, self.step, self._total)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            self._losses.append(self._take_step(numbers, rows))
-            self.step += 1
-            self._session.steps += 1
-            self._session.examples += len(numbers)
-            if self.step % _LOG_EVERY == 0:
-                self._log(rate)
-        self._log(rate)
+        if self._prefix is not None:
+            self._prefix.settle()
+        with ExitStack() as stack:
+            if self._short:
+                stack.enter_context(fast_dropout(self._model))
+            if self._used is not None:
+                stack.enter_context(self._used.training(self._adamw))
+            for numbers in batches:
+                rate = learning_rate(self._config, self.step, self._total)
+                for group in self._optimizer.param_groups:
+                    group["lr"] = rate
+                self._losses.append(self._take_step(numbers))
+                if self._used is not None:
+                    self._used.decay(1 - rate * self._config.weight_decay)
+                self.step += 1
+                self._session.steps += 1
+                self._session.examples += len(numbers)
+                if self.step % _LOG_EVERY == 0:
+                    self._log(rate)
+            self._log(rate)
 
     def close(self) -> nn.Module:
         """Return the trained model as it was before accelerate wrapped it."""
@@ -110,42 +141,55 @@ class _Loop:
         self._session.accelerator.free_memory()
         return self._model
 
-    def _count_flops(self) -> FlopCount:
-        session, tokens = self._session, self._session.tokens[self._problem]
-        rows = tokens.split("train")
+    def _spliced(self, loss: Compute) -> Compute:
+        return loss if self._session.splice is None else self._session.splice.prefix.wrap(loss)
 
-        def batch_of(numbers: NDArray[Any]) -> dict[str, torch.Tensor]:
-            return to_device(self._task.collate(inputs_of(rows[numbers]), tokens.tokenizer), session.accelerator.device)
+    def _used_rows(self, tokens: Tokens, loss: Compute) -> UsedRows | None:
+        """Return the rows of the model's word embedding that the train split uses, if they can be trained by themselves."""
+        embedding = find_word_embedding(self._model, self._batches(np.array([0])), self._spliced(loss))
+        return None if embedding is None else UsedRows(embedding, tokens.vocabulary("train"))
 
-        def compute(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            return self._task.loss(self._model, batch)
+    def _take_step(self, numbers: NDArray[np.int64]) -> torch.Tensor:
+        """Make one step on the rows of a batch, in more pieces if memory runs out; returns this process's part of the loss."""
+        while True:
+            try:
+                return self._step_in_pieces(numbers)
+            except RuntimeError as error:
+                # Several processes would have to agree on it.
+                if not should_reduce_batch_size(error) or self._session.processes > 1 or self._pieces >= len(numbers):
+                    raise
+            self._optimizer.zero_grad()
+            self._pieces *= 2
+            message = f"each batch was computed in {self._pieces} pieces, because a larger part did not fit in memory"
+            self._session.notes[:] = [note for note in self._session.notes if not note.startswith("each batch was")]
+            self._session.notes.append(message)
 
-        self._model.train()
-        lengths = tokens.lengths("train")
-        return count_flops(session, self._problem, self._model, compute, lengths, batch_of, training=True)
-
-    def _take_step(self, numbers: NDArray[Any], rows: Any) -> torch.Tensor:
-        """Make one step on the rows of a whole batch; returns this process's part of their mean loss."""
+    def _step_in_pieces(self, numbers: NDArray[np.int64]) -> torch.Tensor:
         session, config = self._session, self._config
-        tokenizer = session.tokens[self._problem].tokenizer
+        items = self._batches.items(numbers)
         # What all processes do together is divided by what all of them together hold.
-        weight = self._task.weight(inputs_of(rows[numbers]))
-        mine = numbers[session.rank :: session.processes]
-        pieces = [mine[at :: config.accumulation] for at in range(config.accumulation)]
+        weight = self._task.weight(items)
+        mine = np.arange(len(numbers))[session.rank :: session.processes]
+        pieces = [mine[at :: self._pieces] for at in range(self._pieces)]
+        compute = self._spliced(lambda batch: self._task.loss(self._prepared, batch))
         total = torch.zeros((), device=session.accelerator.device)
         for position, piece in enumerate(pieces):
             last = position == len(pieces) - 1
             with nullcontext() if last else session.accelerator.no_sync(self._prepared):
                 # A process without rows takes part with one that counts nothing, so that none waits for it.
-                items = inputs_of(rows[piece if len(piece) else numbers[:1]])
-                batch = to_device(self._task.collate(items, tokenizer), session.accelerator.device)
+                taken = piece if len(piece) else np.array([0])
+                part = {name: [values[at] for at in taken] for name, values in items.items()}
+                batch = self._batches(numbers[taken], part)
                 with session.accelerator.autocast():
-                    loss = self._task.loss(self._prepared, batch) / weight * bool(len(piece))
+                    loss = compute(batch) / weight * bool(len(piece))
                 # Gradients are averaged over processes; a sum is what is wanted.
                 session.accelerator.backward(loss * session.processes)
                 session.meter.add_flops(self._flops(*batch["input_ids"].shape[:2]))
             total += loss.detach()
-        session.accelerator.clip_grad_norm_(self._prepared.parameters(), config.max_grad_norm)
+        if self._short and session.accelerator.scaler is None:
+            clip_in_step(self._adamw, self._trained, config.max_grad_norm)
+        else:
+            session.accelerator.clip_grad_norm_(self._trained, config.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         return total
@@ -165,9 +209,8 @@ class _Loop:
         self._losses.clear()
 
 
-def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(trained: Sequence[nn.Parameter], config: TrainConfig) -> list[dict[str, Any]]:
     """Return what is trained, for an optimizer: weight matrices decay; biases and scales, which have one axis, do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay, "lr": config.learning_rate},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": config.learning_rate},

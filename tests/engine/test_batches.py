@@ -32,3 +32,13 @@ def test_evaluation_begins_with_the_longest_and_covers_every_row_once():
     batches = evaluation_batches(LENGTHS, 64)
     assert LENGTHS[batches[0][0]] == max(LENGTHS)
     assert sorted(np.concatenate(batches)) == list(range(203))
+
+
+def test_a_token_budget_holds_whatever_the_lengths():
+    lengths = np.random.default_rng(0).integers(1, 60, size=500)
+    lengths[7] = 300
+    batches = training_batches(lengths, 16, (0,), batch_tokens=256)
+    assert sorted(np.concatenate(batches)) == list(range(500))
+    sizes = [len(rows) * lengths[rows].max() for rows in batches if 7 not in rows]
+    assert max(sizes) <= 256
+    assert next(list(rows) for rows in batches if 7 in rows) == [7]

@@ -1,4 +1,8 @@
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +83,21 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_says_what_may_help(catalog
     assert isinstance(result, Failure)
     assert "a lower learning rate may help" in result.reason
     assert Store(tmp_path).failure(run) == result
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited the Linux way")
+def test_a_batch_that_does_not_fit_in_memory_is_computed_in_pieces_with_the_same_result(tmp_path):
+    program = Path(__file__).with_name("memory_limit.py")
+    done = subprocess.run([sys.executable, program, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    limited, free = json.loads(done.stdout)
+    assert free["notes"] == []
+    assert len(limited["notes"]) == 1
+    assert re.fullmatch(
+        r"each batch was computed in (2|4|8|16) pieces, because a larger part did not fit in memory",
+        limited["notes"][0],
+    )
+    assert limited["steps"] == free["steps"]
+    # Sums in another order, in single precision.
+    assert limited["losses"] == pytest.approx(free["losses"], abs=1e-4)

@@ -26,6 +26,9 @@ class LoRA(harness.Strategy):
     rank: PositiveInt = Field(8, description="rank of the additions")
     alpha: float = Field(16.0, gt=0, description="the additions are scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the additions")
+    layers: PositiveInt | None = Field(
+        None, description="blocks that get additions, counted from the output; blank: the whole body"
+    )
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with the trained additions merged into its weights."""
@@ -33,8 +36,11 @@ class LoRA(harness.Strategy):
         from torch import nn
         from transformers.pytorch_utils import Conv1D
 
+        from harness_plugins.strategies._fused_lora import fused
+
         model = stage.model
-        inside = {id(module) for module in stage.body.modules()}
+        parts = [stage.body] if self.layers is None else stage.last_blocks(self.layers)
+        inside = {id(module) for part in parts for module in part.modules()}
         targets = {
             name: module
             for name, module in model.named_modules()
@@ -50,7 +56,8 @@ class LoRA(harness.Strategy):
             modules_to_save=[name for name in head if any(True for _ in model.get_submodule(name).parameters())],
         )
         adapted = peft.get_peft_model(model, config)
-        stage.fit(adapted)
+        with fused(adapted):
+            stage.fit(adapted)
         stage.ship(adapted)
         return cast("nn.Module", adapted.merge_and_unload())
 

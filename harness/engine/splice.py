@@ -1,0 +1,144 @@
+"""Decides whether what lies below the trained blocks is kept, and keeps it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.engine.forward import Batch, Batches, Compute, passes
+from harness.engine.prefix import Kept, Prefix, Writer, find_prefix
+from harness.engine.session import Session
+from harness.records import Shared, Split
+
+_SHARE_OF_DISK = 0.25
+"""Of the free space, that one split may take."""
+_TOLERANCE = 1e-4
+"""By which outputs may differ from the plain path's, relative to the largest."""
+_CHECKED = 4
+"""Rows on which the two paths are compared; the shortest and the longest are among them, so that there is padding."""
+
+
+class Splice:
+    """A model under training, the prefix it has, and what that made of the splits of one problem."""
+
+    def __init__(self, session: Session, problem: int, model: nn.Module, prefix: Prefix) -> None:
+        """Remember what is spliced; nothing is computed yet."""
+        self.prefix = prefix
+        self._session, self._problem, self._model = session, problem, model
+        self._task = session.tokens[problem].task
+        self._kept: dict[Split, Kept] = {}
+        self._marks = self._versions()
+
+    def serves(self, model: nn.Module, problem: int) -> bool:
+        """Return whether what is kept is what this model's blocks would make of the problem's texts."""
+        return model is self._model and problem == self._problem and self._versions() == self._marks
+
+    def keep(self, split: Split) -> Kept:
+        """Return what the prefix makes of a split; computed if no run has done so before."""
+        if split not in self._kept:
+            self._kept[split] = self._open(split)
+        return self._kept[split]
+
+    def compute(self, batch: Batch) -> torch.Tensor:
+        """Return the predictions for a batch through the whole model."""
+        return self._task.predict(self._model, batch)
+
+    def problem_found(self) -> str | None:
+        """Return why the plain path must be taken after all, as a clause; None if the two agree."""
+        session = self._session
+        lengths = session.tokens[self._problem].lengths("train")
+        order = np.argsort(lengths, kind="stable")
+        numbers = order[np.unique(np.linspace(0, len(order) - 1, _CHECKED).astype(int))]
+        plain, spliced = (Batches(session, self._problem, "train", kept) for kept in (None, self.keep("train")))
+        first, second = plain(numbers), plain(numbers)
+        if any(not torch.equal(first[name], second[name]) for name in first):
+            return f"task {self._task.name!r} makes other batches of the same texts each time"
+        training = [(module, module.training) for module in self._model.modules()]
+        self._model.eval()
+        with torch.no_grad(), session.accelerator.autocast():
+            expected, found = self.compute(first), self.prefix.wrap(self.compute)(spliced(numbers))
+        for module, mode in training:
+            module.training = mode
+        if not torch.allclose(expected, found, rtol=0, atol=_TOLERANCE * float(expected.abs().max().clamp(min=1))):
+            return f"{type(self._model).__name__} does not compute the same from there on"
+        return None
+
+    def _open(self, split: Split) -> Kept:
+        session = self._session
+        tokens = session.tokens[self._problem]
+        lengths = tokens.lengths(split)
+        key = [self.prefix.digest, len(self.prefix.blocks), tokens.key(split), session.arithmetic]
+        known = session.cache.find("hidden", key) is not None
+        before = session.meter.now()
+
+        def below(batch: Batch) -> torch.Tensor:
+            return self.prefix.run(self.compute, batch)
+
+        def build(folder: Path) -> None:
+            writer = Writer(folder, lengths, self.width())
+            passes(
+                session,
+                self._problem,
+                Batches(session, self._problem, split),
+                self._model,
+                below,
+                lambda numbers, batch, hidden: writer.put(numbers, batch["attention_mask"], hidden),
+                f"below {len(self.prefix.blocks)}",
+            )
+            spent = session.meter.now()
+            seconds, flops = spent.wall_seconds - before.wall_seconds, spent.flops - before.flops
+            writer.close(Shared(seconds=seconds, flops=flops))
+
+        kept = Kept(session.cache.make("hidden", key, build), lengths)
+        if known and split == "train":
+            session.shared += kept.cost
+        return kept
+
+    def width(self) -> int:
+        """Return the width of what is kept of a token."""
+        with torch.no_grad(), self._session.accelerator.autocast():
+            batch = Batches(self._session, self._problem, "train")(np.array([0]))
+            return int(self.prefix.run(self.compute, batch).shape[-1])
+
+    def _versions(self) -> list[tuple[int, int]]:
+        modules = (*self.prefix.before, *self.prefix.blocks)
+        return [(id(p), p._version) for module in modules for p in module.parameters()]  # noqa: SLF001
+
+
+def splice(session: Session, problem: int, model: nn.Module, compute: Compute) -> tuple[Prefix | None, Splice | None]:
+    """Return what of the model cannot change when `compute` is trained on, and what was kept of it.
+
+    Where there is something that could be kept and is not, the run's notes say why.
+    """
+    lengths = session.tokens[problem].lengths("train")
+    shortest = Batches(session, problem, "train")(np.array([int(np.argmin(lengths))]))
+    with session.meter.phase("count"):
+        prefix = find_prefix(session.heads.body, compute, shortest)
+    if prefix is None:
+        return None, None
+    found = Splice(session, problem, model, prefix)
+    with session.meter.phase("features"):
+        reason = _hindrance(session, found, shortest, int(lengths.sum()))
+        reason = reason or found.problem_found()
+    if reason is not None:
+        session.notes.append(f"what lies below the trained blocks is computed anew at every pass: {reason}")
+        return prefix, None
+    return prefix, found
+
+
+def _hindrance(session: Session, found: Splice, batch: dict[str, Any], tokens: int) -> str | None:
+    if session.run.train.compile:
+        return "the model is compiled"
+    if session.processes > 1:
+        return "several processes share the run"
+    if "attention_mask" not in batch:
+        return "the batches do not say where their texts end"
+    wanted = tokens * found.width() * 4
+    if wanted > _SHARE_OF_DISK * shutil.disk_usage(session.cache.root).free:
+        return f"keeping it would take {wanted / 1e9:.1f} GB, over a quarter of the free disk"
+    return None
