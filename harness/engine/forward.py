@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 from harness.engine.batches import evaluation_batches
 from harness.engine.flops import count_flops
 from harness.engine.prefix import GIVEN
+from harness.engine.shortcuts import short_attention
 from harness.records import Split
 
 if TYPE_CHECKING:
@@ -96,9 +98,10 @@ def passes(
     model.eval()
     steps = len(waiting)
     try:
-        with torch.no_grad(), session.accelerator.autocast():
+        with ExitStack() as stack, torch.no_grad(), session.accelerator.autocast():
             with session.meter.phase("count"):
                 flops = count_flops(session, problem, model, compute, batches, part)
+            stack.enter_context(short_attention())
             while waiting:
                 numbers = waiting.pop(0)
                 batch = batches(numbers)

@@ -24,7 +24,7 @@ from harness.engine.data import Tokens
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute
 from harness.engine.session import Session
-from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding
+from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding, short_attention
 from harness.engine.splice import splice
 from harness.records import TrainConfig
 
@@ -117,6 +117,7 @@ class _Loop:
         with ExitStack() as stack:
             if self._short:
                 stack.enter_context(fast_dropout(self._model))
+                stack.enter_context(short_attention())
             if self._used is not None:
                 stack.enter_context(self._used.training(self._adamw))
             for numbers in batches:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 from torch.nn import functional
 
-from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding
+from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding, short_attention
 
 RATE, DECAY = 0.05, 0.1
 
@@ -118,3 +119,26 @@ def test_clipping_in_the_step_is_clipping_before_it(max_norm):
             loss_of(model, ids).backward()
     for expected, found in zip(plain.parameters(), short.parameters(), strict=True):
         assert torch.allclose(expected, found, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [6, 65], ids=["short", "long"])
+def test_attention_over_short_texts_is_the_librarys(tiny_model, length):
+    model = transformers.AutoModel.from_pretrained(tiny_model, max_position_embeddings=80, ignore_mismatched_sizes=True)
+    model.eval()
+    tokens = torch.arange(4 * length).reshape(4, length) % 20 + 3
+    mask = torch.ones_like(tokens)
+    mask[1, 4:] = 0
+
+    def computed():
+        hidden = model(input_ids=tokens, attention_mask=mask).last_hidden_state
+        (hidden * mask.unsqueeze(-1)).square().sum().backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        model.zero_grad()
+        return hidden.detach()[mask.bool()], gradients
+
+    expected, expected_gradients = computed()
+    with short_attention():
+        found, gradients = computed()
+    assert torch.allclose(found, expected, rtol=0, atol=1e-5)
+    for one, other in zip(expected_gradients, gradients, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-4 * max(1.0, float(one.abs().max())))
