@@ -101,7 +101,8 @@ def passes(
         with ExitStack() as stack, torch.no_grad(), session.accelerator.autocast():
             with session.meter.phase("count"):
                 flops = count_flops(session, problem, model, compute, batches, part)
-            stack.enter_context(short_attention())
+            if session.accelerator.device.type == "cpu":
+                stack.enter_context(short_attention())
             while waiting:
                 numbers = waiting.pop(0)
                 batch = batches(numbers)

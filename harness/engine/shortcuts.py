@@ -111,9 +111,8 @@ def short_attention() -> Iterator[None]:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None]:
         causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
-        plain = (
-            query.shape == key.shape == value.shape and query.dtype == torch.float32 and not kwargs.get("position_bias")
-        )
+        mixed = torch.is_autocast_enabled(query.device.type) or query.dtype != torch.float32
+        plain = query.shape == key.shape == value.shape and not mixed and not kwargs.get("position_bias")
         if not plain or query.shape[2] > _SHORT or dropout or (attention_mask is None and causal):
             return original(  # type: ignore[no-any-return]
                 module, query, key, value, attention_mask, dropout, scaling, is_causal, **kwargs
