@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint bench format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
@@ -19,6 +19,9 @@ lint: $(INSTALLED)  ## set up, check style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## set up, measure against a plain Trainer script; about an hour on 2 cores
+	$(BIN)/python tests/bench/bench.py
 
 format: $(INSTALLED)  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
