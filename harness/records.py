@@ -94,8 +94,9 @@ class Run(Record):
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that change with anything that can change the numbers."""
-        # Computed anew each time: a cached id would survive `model_copy(update={"seed": ...})`.
-        return digest(_without_locations(self.model_dump(mode="json")))[:12]
+        # Made anew each time: a cached id would survive `model_copy(update={"seed": ...})`. What seeds share is read once.
+        parts = [[_key(part) for part in problems] for problems in (self.stages, self.watch)]
+        return digest([_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine])[:12]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -250,6 +251,22 @@ class Predictions:
 def digest(value: object) -> str:
     """Return the sha256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _key(part: Record) -> str:
+    """Return a hash of all a record says but where things lie."""
+    held, key = _keys.get(id(part), (None, ""))
+    if held is not part:
+        if len(_keys) >= _MOST_KEYS:
+            _keys.clear()
+        key = digest(_without_locations(part.model_dump(mode="json")))
+        # Held, so that its identity is not given to another; frozen, so that its key stays true.
+        _keys[id(part)] = (part, key)
+    return key
+
+
+_MOST_KEYS = 1000
+_keys: dict[int, tuple[Record, str]] = {}
 
 
 def _without_locations(value: Any) -> Any:

@@ -32,6 +32,7 @@ from harness.records import Failure, Outcome, Predictions, Run
 
 MARK = ".harness"
 FORMAT = "1\n"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
 
 class Store:
@@ -69,10 +70,14 @@ class Store:
 
     def folder(self, run: Run) -> Path:
         """Return the run's own folder, which need not exist yet."""
+        return Path(self._place(run, run.id))
+
+    def _place(self, run: Run, run_id: str) -> str:
+        # As text: a table of thousands of runs spends more time on path objects than on reading.
         names = [run.strategy.name, *(problem.dataset.name for problem in run.stages)]
         # Names come from plugins: nothing in them may lead out of the results folder.
-        slug = "-".join(re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") for name in names)
-        return self.root / "runs" / f"{slug[:80]}-s{run.seed}-{run.id}"
+        slug = "-".join(_UNSAFE.sub("-", name).strip("-") for name in names)
+        return f"{self.root}/runs/{slug[:80]}-s{run.seed}-{run_id}"
 
     def outcome(self, run: Run) -> Outcome | None:
         """Return what happened in a finished run; None if it has not finished.
@@ -80,22 +85,20 @@ class Store:
         Raises:
             HarnessError: The folder was edited: it answers another run.
         """
-        folder = self.folder(run)
-        text = _read(folder / "outcome.json")
+        wanted = run.id
+        folder = self._place(run, wanted)
+        text = _read(f"{folder}/outcome.json")
         if text is None:
             return None
         try:
             outcome = Outcome.model_validate_json(text)
-            asked = Run.model_validate_json(_read(folder / "run.json") or "")
+            # What was asked is written first: if it is not older, it may have been edited since.
+            asked = wanted if _is_older(f"{folder}/run.json", f"{folder}/outcome.json") else _read_id(folder)
         except ValidationError as error:
-            message = (
-                f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
-            )
+            message = f"stored run {folder!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
             raise HarnessError(message) from None
-        if outcome.run_id != run.id or asked.id != run.id:
-            message = (
-                f"stored run {str(folder)!r} was edited: its files belong to another run; move it away to compute it"
-            )
+        if outcome.run_id != wanted or asked != wanted:
+            message = f"stored run {folder!r} was edited: its files belong to another run; move it away to compute it"
             raise HarnessError(message)
         return outcome
 
@@ -169,8 +172,20 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _read(path: Path) -> str | None:
+def _is_older(first: str, second: str) -> bool:
     try:
-        return path.read_text(encoding="utf-8")
+        return os.stat(first).st_mtime_ns < os.stat(second).st_mtime_ns  # noqa: PTH116 - see Store._place
+    except FileNotFoundError:
+        return False
+
+
+def _read_id(folder: str) -> str:
+    return Run.model_validate_json(_read(f"{folder}/run.json") or "").id
+
+
+def _read(path: str | Path) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - see Store._place
+            return file.read()
     except FileNotFoundError:
         return None

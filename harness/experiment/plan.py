@@ -58,24 +58,16 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
     _check_distinct(stages, watch)
     model_reference = model.reference()
-    arms = tuple(
-        Arm(
-            label=entry.label or strategy.name,
-            role=strategy.role,
-            runs=tuple(
-                Run(
-                    model=model_reference,
-                    stages=stages,
-                    watch=watch,
-                    strategy=strategy.reference(),
-                    train=_train_config(spec, entry, strategy),
-                    seed=seed,
-                )
-                for seed in spec.seeds
-            ),
+
+    def arm(entry: StrategyEntry, strategy: Strategy) -> Arm:
+        reference, train = strategy.reference(), _train_config(spec, entry, strategy)
+        runs = tuple(
+            Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
+            for seed in spec.seeds
         )
-        for entry, strategy in _strategies(catalog, spec)
-    )
+        return Arm(label=entry.label or strategy.name, role=strategy.role, runs=runs)
+
+    arms = tuple(arm(entry, strategy) for entry, strategy in _strategies(catalog, spec))
     labels = [arm.label for arm in arms]
     if double := {label for label in labels if labels.count(label) > 1}:
         message = f"two arms are called {min(double)!r}: give one of them another label"

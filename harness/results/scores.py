@@ -6,9 +6,10 @@ are slow to import, are run again only for new ones.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,43 +17,81 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.errors import UndefinedError
-from harness.records import Outcome, Record, Run
-from harness.store import Store, dump, write_atomically
+from harness.records import Evaluation, Outcome, Run
+from harness.store import Store, write_atomically
 
 
-class Score(Record):
+class Score(NamedTuple):
     """A metric's value, or why there is none."""
 
     value: float | None = None
     undefined: str | None = None
 
 
+class ScoreBook:
+    """Every score ever computed of a store's runs: one file, because opening thousands takes longer than reading them."""
+
+    def __init__(self, store: Store) -> None:
+        """Read what is kept."""
+        self._path = store.cache / "scores" / "scores.json"
+        self._known = self._read()
+        self._fresh: dict[str, dict[str, Score]] = {}
+        self._versions: dict[str, int] = {}
+
+    def get(self, run_id: str, key: str) -> Score | None:
+        """Return a score; None if it has not been computed."""
+        return self._known.get(run_id, {}).get(key)
+
+    def version(self, metric: str, catalog: Catalog) -> int:
+        """Return the version of a metric; looked up once, because it is asked for with every score."""
+        if metric not in self._versions:
+            self._versions[metric] = catalog.find(Metric, metric).version
+        return self._versions[metric]
+
+    def put(self, run_id: str, key: str, score: Score) -> None:
+        """Take a score that was computed."""
+        self._known.setdefault(run_id, {})[key] = score
+        self._fresh.setdefault(run_id, {})[key] = score
+
+    def save(self) -> None:
+        """Keep what was computed for the next time, beside what others have kept meanwhile."""
+        if self._fresh:
+            known = self._read()
+            for run_id, scores in self._fresh.items():
+                known.setdefault(run_id, {}).update(scores)
+            write_atomically(self._path, json.dumps(known))
+            self._fresh = {}
+
+    def _read(self) -> dict[str, dict[str, Score]]:
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            return {run_id: {key: Score(*score) for key, score in of.items()} for run_id, of in kept.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # A cache that is missing or damaged is made again.
+            return {}
+
+
 class Scores:
     """The scores of one finished run, by moment and problem."""
 
-    def __init__(self, store: Store, catalog: Catalog, run: Run, outcome: Outcome) -> None:
+    def __init__(self, store: Store, catalog: Catalog, book: ScoreBook, run: Run, outcome: Outcome) -> None:
         """Prepare to score a finished run; nothing is read yet."""
-        self._store, self._catalog, self._run, self._outcome = store, catalog, run, outcome
-        self._path: Path = store.cache / "scores" / f"{run.id}.json"
-        self._known = _read_scores(self._path)
-        self._fresh = False
+        self._store, self._catalog, self._book, self._run, self._outcome = store, catalog, book, run, outcome
+        self._started = outcome.started.isoformat()
 
     def get(self, metric: str, moment: int, problem: int) -> Score:
         """Return the metric's score on the problem at the moment (0: before tuning, i: after stage i)."""
-        evaluation = next(
-            (e for e in self._outcome.evaluations if (e.moment, e.problem) == (moment, problem)),
-            None,
-        )
+        evaluation = self._evaluations.get((moment, problem))
         if evaluation is None:
             return Score(undefined="not tuned on yet")
         if evaluation.undefined is not None:
             return Score(undefined=evaluation.undefined)
-        component = self._catalog.make(Metric, metric, {})
-        key = f"{metric}@{component.version}:{self._outcome.started.isoformat()}:{moment}:{problem}"
-        if key not in self._known:
-            self._known[key] = self._compute(component, moment, problem)
-            self._fresh = True
-        return self._known[key]
+        key = f"{metric}@{self._book.version(metric, self._catalog)}:{self._started}:{moment}:{problem}"
+        score = self._book.get(self._outcome.run_id, key)
+        if score is None:
+            score = self._compute(self._catalog.make(Metric, metric, {}), moment, problem)
+            self._book.put(self._outcome.run_id, key, score)
+        return score
 
     def matrix(self, metrics: Sequence[str]) -> NDArray[np.float64]:
         """Return the scores `[stages + 1, problems]` by each problem's own metric; nan where undefined."""
@@ -62,12 +101,9 @@ class Scores:
         ]
         return np.array(rows)
 
-    def save(self) -> None:
-        """Keep what was computed for the next time."""
-        if self._fresh:
-            write_atomically(
-                self._path, dump({key: score.model_dump(mode="json") for key, score in self._known.items()})
-            )
+    @functools.cached_property
+    def _evaluations(self) -> dict[tuple[int, int], Evaluation]:
+        return {(evaluation.moment, evaluation.problem): evaluation for evaluation in self._outcome.evaluations}
 
     def _compute(self, metric: Metric, moment: int, problem: int) -> Score:
         predictions = self._store.predictions(self._run, moment, problem)
@@ -75,14 +111,6 @@ class Scores:
             return Score(value=float(metric.score(predictions.outputs, predictions.targets)))
         except UndefinedError as error:
             return Score(undefined=str(error))
-
-
-def _read_scores(path: Path) -> dict[str, Score]:
-    try:
-        return {key: Score(**value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError):
-        # A cache that is missing or damaged is made again.
-        return {}
 
 
 def _or_nan(score: Score) -> float:

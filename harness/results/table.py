@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.contracts import Metric
 from harness.experiment.plan import Arm, Plan
 from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, Table
 from harness.results.forgetting import forgetting
-from harness.results.scores import Scores
+from harness.results.scores import ScoreBook, Scores
 from harness.results.statistics import Estimate, estimate
 from harness.store import Store
 
@@ -51,21 +52,33 @@ class _Measure:
 
 def tabulate(plan: Plan, store: Store, catalog: Catalog) -> Table:
     """Return the table of what is stored of a plan; what is missing is blank and says so."""
-    finished = {arm.label: list(_finished(arm, store, catalog)) for arm in plan.arms}
+    book = ScoreBook(store)
+    # Thousands of records that all stay: looking for garbage among them again and again would take a quarter of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _tabulate(plan, store, catalog, book)
+    finally:
+        book.save()
+        if collecting:
+            gc.enable()
+
+
+def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook) -> Table:
+    finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
     measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *_cost_measures()]
     footnotes: list[str] = []
     rows = [
         Row(
             label=arm.label,
             role="reference" if arm.label == plan.reference else ("floor" if arm.role == "floor" else "contender"),
-            cells=tuple(_cell(measure, arm, finished[arm.label], store, footnotes) for measure in measures),
-            runs=tuple(item.run.id for item in finished[arm.label]),
+            cells=tuple(_cell(measure, finished[arm.label], absences[arm.label], footnotes) for measure in measures),
+            runs=tuple(item.outcome.run_id for item in finished[arm.label]),
         )
         for arm in plan.arms
     ]
     everything = [item for items in finished.values() for item in items]
-    for item in everything:
-        item.scores.save()
     return Table(
         title=plan.name,
         question=plan.question,
@@ -76,11 +89,11 @@ def tabulate(plan: Plan, store: Store, catalog: Catalog) -> Table:
     )
 
 
-def _finished(arm: Arm, store: Store, catalog: Catalog) -> Iterable[_Finished]:
+def _finished(arm: Arm, store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[_Finished]:
     for run in arm.runs:
         outcome = store.outcome(run)
         if outcome is not None:
-            yield _Finished(run, outcome, Scores(store, catalog, run, outcome))
+            yield _Finished(run, outcome, Scores(store, catalog, book, run, outcome))
 
 
 def _score_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
@@ -175,10 +188,10 @@ def _tuning(outcome: Outcome, quantity: str) -> float:
     )
 
 
-def _cell(measure: _Measure, arm: Arm, finished: Sequence[_Finished], store: Store, footnotes: list[str]) -> Cell:
+def _cell(measure: _Measure, finished: Sequence[_Finished], absences: Sequence[str], footnotes: list[str]) -> Cell:
     values = [measure.read(item) for item in finished]
     defined = [value for value in values if value.value is not None]
-    reasons = [value.undefined for value in values if value.undefined] or _absences(arm, store)
+    reasons = [value.undefined for value in values if value.undefined] or absences
     note = _footnote(footnotes, "; ".join(dict.fromkeys(reasons))) if reasons else None
     if not defined:
         return Cell(text="", note=note)
@@ -192,10 +205,11 @@ def _cell(measure: _Measure, arm: Arm, finished: Sequence[_Finished], store: Sto
     )
 
 
-def _absences(arm: Arm, store: Store) -> list[str]:
+def _absences(arm: Arm, finished: Sequence[_Finished], store: Store) -> list[str]:
     """Return why an arm has fewer runs than seeds, if it has."""
     reasons = []
-    absent = [run for run in arm.runs if store.outcome(run) is None]
+    there = {item.run.seed for item in finished}
+    absent = [run for run in arm.runs if run.seed not in there]
     failures = [(run, store.failure(run)) for run in absent]
     waiting = sum(failure is None for _, failure in failures)
     if waiting:

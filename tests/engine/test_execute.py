@@ -3,7 +3,7 @@ import pytest
 
 from harness.contracts import Strategy, Task
 from harness.records import Problem
-from harness.results.scores import Scores
+from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
 
@@ -20,7 +20,8 @@ def watched(catalog, model, results, strategy, params=None, **train):
     prose = Problem(dataset=ToyDataset(seed=3).reference(), task=toys.make(Task, "language-modelling", {}).reference())
     run = run.model_copy(update={"watch": (*run.watch, prose)})
     outcome = compute(run, toys, results)
-    scores = Scores(Store(results), toys, run, outcome)
+    store = Store(results)
+    scores = Scores(store, toys, ScoreBook(store), run, outcome)
     metrics = ("accuracy", "cka", "nats-per-token")
     return [[scores.get(metric, moment, 2 + at).value for at, metric in enumerate(metrics)] for moment in (0, 2)]
 

@@ -92,6 +92,6 @@ def test_paths_are_opened_by_the_component_for_them(catalog, tiny_model, tmp_pat
 
 def test_every_default_is_resolved_in_the_runs_record(catalog, tiny_model):
     run = plan(catalog, tiny_model, strategies=["lora"]).arms[1].runs[0]
-    assert run.strategy.params == {"rank": 8, "alpha": 16.0, "dropout": 0.0}
+    assert run.strategy.params == {"rank": 8, "alpha": 16.0, "dropout": 0.0, "layers": None}
     assert run.train.learning_rate == 5e-4
     assert run.stages[0].task.name == "text-classification"

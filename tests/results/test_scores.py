@@ -4,7 +4,7 @@ import pytest
 import harness
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy
-from harness.results.scores import Scores
+from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 
@@ -45,39 +45,45 @@ def stored(catalog, tiny_model, tmp_path_factory):
     results = tmp_path_factory.mktemp("scores")
     run = toy_run(toys, tiny_model, toys.make(Strategy, "untuned", {}))
     outcome = compute(run, toys, results)
-    return lambda: Scores(Store(results), toys, run, outcome)
+    store = Store(results)
+
+    def opened() -> tuple[Scores, ScoreBook]:
+        book = ScoreBook(store)
+        return Scores(store, toys, book, run, outcome), book
+
+    return opened
 
 
 def test_a_metric_is_computed_once_for_good(stored):
     seen = Counted().asked
     seen.clear()
-    first, second = stored(), None
+    first, book = stored()
     value = first.get("counted", 1, 0)
-    first.save()
-    second = stored()
+    book.save()
+    second, _ = stored()
     assert second.get("counted", 1, 0) == value
     assert len(seen) <= 1
 
 
 def test_a_metric_whose_version_is_raised_is_computed_anew(stored, monkeypatch):
-    first = stored()
+    first, book = stored()
     first.get("counted", 2, 0)
-    first.save()
+    book.save()
     monkeypatch.setattr(Counted, "version", 2)
     monkeypatch.setattr(Counted, "score", lambda *_: 42.0)
-    assert stored().get("counted", 2, 0).value == 42.0
+    assert stored()[0].get("counted", 2, 0).value == 42.0
 
 
 def test_what_is_undefined_stays_so_with_its_reason(stored):
-    score = stored().get("never", 1, 0)
+    score = stored()[0].get("never", 1, 0)
     assert (score.value, score.undefined) == (None, "there is nothing to see")
 
 
 def test_a_stage_has_no_score_before_it_is_tuned_on(stored):
-    assert stored().get("accuracy", 1, 1).undefined == "not tuned on yet"
+    assert stored()[0].get("accuracy", 1, 1).undefined == "not tuned on yet"
 
 
 def test_the_matrix_has_a_row_for_every_moment_and_blanks_for_what_is_undefined(stored):
-    matrix = stored().matrix(["accuracy", "accuracy", "accuracy", "cka"])
+    matrix = stored()[0].matrix(["accuracy", "accuracy", "accuracy", "cka"])
     assert matrix.shape == (3, 4)
     assert np.isnan(matrix).tolist() == [[True, True, False, False], [False, True, False, False], [False] * 4]

@@ -1,5 +1,6 @@
 """Tables of invented outcomes: what is stored is all a table knows."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,8 +223,15 @@ def test_one_seed_has_no_interval_and_the_table_says_so(store, plan, toys):
 
 
 def test_scores_are_kept_and_a_damaged_cache_is_made_again(full, store, plan, toys):
-    kept = list((store.cache / "scores").iterdir())
-    assert len(kept) == 9
-    kept[0].write_text("{ damaged")
+    (kept,) = (store.cache / "scores").iterdir()
+    assert len(json.loads(kept.read_text())) == 9
+    kept.write_text("{ damaged")
     assert tabulate(plan, store, toys) == full
-    assert kept[0].read_text() != "{ damaged"
+    assert len(json.loads(kept.read_text())) == 9
+
+
+def test_every_stored_run_is_read_once_however_many_columns_there_are(full, store, plan, toys, monkeypatch):
+    read, outcome = [], Store.outcome
+    monkeypatch.setattr(Store, "outcome", lambda self, run: read.append(run.id) or outcome(self, run))
+    tabulate(plan, store, toys)
+    assert sorted(read) == sorted(run.id for arm in plan.arms for run in arm.runs)
