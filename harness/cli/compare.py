@@ -45,6 +45,14 @@ def compare(
     processes_per_run: Annotated[
         int, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
     ] = 1,
+    side_by_side: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Runs at a time, each on its share of the cores or on an accelerator of its own.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = 1,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.", rich_help_panel=options.HOW)] = False,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Keep what each run would deliver.", rich_help_panel=options.HOW)
@@ -67,13 +75,15 @@ def compare(
     missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
     failed = False
     if missing:
-        if in_process and processes_per_run > 1:
-            message = "--in-process and --processes-per-run exclude each other"
-            raise HarnessError(message)
+        for flag, number in (("--processes-per-run", processes_per_run), ("--side-by-side", side_by_side)):
+            if in_process and number > 1:
+                message = f"--in-process and {flag} exclude each other"
+                raise HarnessError(message)
         launcher = Launcher(
             results=results,
             without=tuple(without or ()),
             processes=processes_per_run,
+            side_by_side=side_by_side,
             cpu=cpu,
             keep_models=keep_models,
             imports=("harness.cli.app", *_imports(asked, catalog)),

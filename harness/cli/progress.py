@@ -16,14 +16,15 @@ from harness.records import Failure, Outcome, Run
 
 
 class Progress:
-    """Shows the whole grid and the run in hand, on standard error."""
+    """Shows the whole grid and the runs under way, on standard error."""
 
     def __init__(self, total: int, stored: int) -> None:
         """Prepare to show `total` runs, besides those that are stored already."""
-        self._total, self._count, self._label, self._start = total, 0, "", 0.0
+        self._total, self._count = total, 0
+        self._under_way: dict[str, tuple[str, float, TaskID]] = {}
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
-        self._grid, self._run = TaskID(0), TaskID(0)
+        self._grid = TaskID(0)
         more = f"; {stored} are stored already" if stored else ""
         self._console.print(f"{total} runs to compute{more}", highlight=False)
 
@@ -41,7 +42,6 @@ class Progress:
             )
             self._bars.start()
             self._grid = self._bars.add_task("all runs", total=self._total, note="")
-            self._run = self._bars.add_task("starting", total=None, note="")
         return self
 
     def __exit__(
@@ -53,36 +53,39 @@ class Progress:
 
     @hookimpl
     def harness_run_started(self, run: Run, label: str) -> None:
-        """Name the run in hand."""
-        self._label, self._start = f"{label} seed {run.seed}", time.perf_counter()
+        """Name a run that begins."""
+        name, task = f"{label} seed {run.seed}", TaskID(0)
         if self._bars is not None:
-            self._bars.reset(self._run, total=None, description=self._label, note="starting")
+            task = self._bars.add_task(name, total=None, note="starting")
+        self._under_way[run.id] = (name, time.perf_counter(), task)
 
     @hookimpl
-    def harness_run_logged(self, event: dict[str, object]) -> None:
-        """Say where the run is."""
+    def harness_run_logged(self, run: Run, event: dict[str, object]) -> None:
+        """Say where a run is."""
         if self._bars is None:
             return
         loss = f"  loss {event['loss']:.3f}" if isinstance(event.get("loss"), float) else ""
         step, steps = event.get("step"), event.get("steps")
         self._bars.update(
-            self._run,
+            self._under_way[run.id][2],
             completed=step if isinstance(step, int) else 0,
             total=steps if isinstance(steps, int) else None,
             note=f"{event.get('phase', '')}{loss}",
         )
 
     @hookimpl
-    def harness_run_finished(self, result: Outcome | Failure) -> None:
-        """Print what came of the run."""
+    def harness_run_finished(self, run: Run, result: Outcome | Failure) -> None:
+        """Print what came of a run."""
         self._count += 1
+        name, start, task = self._under_way.pop(run.id)
         if self._bars is not None:
             self._bars.advance(self._grid)
+            self._bars.remove_task(task)
         if isinstance(result, Failure):
             end = f"{result.status}: {result.reason}"
         else:
-            end = f"done in {time.perf_counter() - self._start:.1f} s"
+            end = f"done in {time.perf_counter() - start:.1f} s"
         self._console.print(
-            f"[{self._count}/{self._total}] {self._label}: {end}", highlight=False, markup=False, soft_wrap=True
+            f"[{self._count}/{self._total}] {name}: {end}", highlight=False, markup=False, soft_wrap=True
         )
         sys.stderr.flush()

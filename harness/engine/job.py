@@ -19,5 +19,9 @@ class Job:
     rank: int = 0
     port: int = 0
     """Where the processes of a run meet; 0 if there is one."""
+    side_by_side: int = 1
+    """Runs at a time, of which this is one."""
+    place: int = 0
+    """Which of them, from 0."""
     cpu: bool = False
     keep_model: bool = False

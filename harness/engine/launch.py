@@ -6,6 +6,7 @@ it, made in a moment, whose memory peaks start at zero.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import signal
 import socket
@@ -15,6 +16,8 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
 from typing import Any
 
 from harness.catalog import Catalog
@@ -23,7 +26,11 @@ from harness.records import Failure, Outcome, Run
 from harness.store import Store
 
 Log = Callable[[Run, dict[str, Any]], None]
+Say = Callable[[Run, dict[str, Any] | None, Outcome | Failure | BaseException | None], None]
+"""Told an event of a run, or what came of it."""
 _GRACE_SECONDS = 5.0
+_LISTEN_SECONDS = 0.2
+"""Between looks at whether the command was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Launcher:
     without: tuple[str, ...] = ()
     processes: int = 1
     """Processes that share one run."""
+    side_by_side: int = 1
+    """Runs at a time: each has its share of the cores, or an accelerator of its own."""
     cpu: bool = False
     keep_models: bool = False
     imports: tuple[str, ...] = ()
@@ -48,10 +57,13 @@ class Launcher:
             forkserver.ensure_running()
 
     def launch(self, runs: Iterable[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
-        """Compute runs one after another; yields each with what came of it."""
+        """Compute runs; yields each with what came of it, as they end."""
         self.warm()
-        for run in runs:
-            yield run, self._perform(run, log) if self.in_process else self._launch(run, log)
+        if self.in_process:
+            for run in runs:
+                yield run, self._perform(run, log)
+        else:
+            yield from self._launch_all(runs, log)
 
     def _context(self) -> ForkServerContext:
         return multiprocessing.get_context("forkserver")
@@ -62,13 +74,62 @@ class Launcher:
         assert self.in_process is not None
         return perform(self._job(run), self.in_process, lambda event: log(run, event))
 
-    def _job(self, run: Run, rank: int = 0, port: int = 0) -> Job:
-        return Job(run, self.results, self.without, self.processes, rank, port, self.cpu, self.keep_models)
+    def _job(self, run: Run, rank: int = 0, port: int = 0, place: int = 0) -> Job:
+        return Job(
+            run,
+            self.results,
+            self.without,
+            self.processes,
+            rank,
+            port,
+            self.side_by_side,
+            place,
+            self.cpu,
+            self.keep_models,
+        )
 
-    def _launch(self, run: Run, log: Log) -> Outcome | Failure:
+    def _launch_all(self, runs: Iterable[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
+        """Watch over each run in a thread of its own; everything is told from this one."""
+        said: SimpleQueue[tuple[Run, Any, Any, int]] = SimpleQueue()
+        stop, threads, waiting = Event(), list[Thread](), iter(runs)
+
+        def start(place: int) -> int:
+            for run in itertools.islice(waiting, 1):
+
+                def say(run: Run, event: Any, result: Any) -> None:
+                    said.put((run, event, result, place))
+
+                threads.append(Thread(target=self._watch, args=(run, place, say, stop)))
+                threads[-1].start()
+                return 1
+            return 0
+
+        try:
+            going = sum(start(place) for place in range(self.side_by_side))
+            while going:
+                run, event, result, place = said.get()
+                if event is not None:
+                    log(run, event)
+                    continue
+                if isinstance(result, BaseException):
+                    raise result
+                yield run, result
+                going += start(place) - 1
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _watch(self, run: Run, place: int, say: Say, stop: Event) -> None:
+        try:
+            say(run, None, self._launch(run, place, lambda run, event: say(run, event, None), stop))
+        except BaseException as error:  # noqa: BLE001 - raised again where the command can hear it
+            say(run, None, error)
+
+    def _launch(self, run: Run, place: int, log: Log, stop: Event) -> Outcome | Failure:
         context = self._context()
         port = _free_port() if self.processes > 1 else 0
-        jobs = [self._job(run, rank, port) for rank in range(self.processes)]
+        jobs = [self._job(run, rank, port, place) for rank in range(self.processes)]
         pairs = [context.Pipe() for _ in jobs]
         workers = [
             context.Process(target=_start, args=(job, child)) for job, (_, child) in zip(jobs, pairs, strict=True)
@@ -77,10 +138,7 @@ class Launcher:
             worker.start()
             child.close()
         try:
-            result = _follow(run, workers, [parent for parent, _ in pairs], log)
-        except KeyboardInterrupt:
-            Store(self.results).fail(run, Failure(run_id=run.id, status="cancelled", reason="interrupted"))
-            raise
+            result = _follow(run, workers, [parent for parent, _ in pairs], log, stop)
         finally:
             _stop(workers)
         if isinstance(result, Failure):
@@ -89,19 +147,23 @@ class Launcher:
 
 
 def _follow(
-    run: Run, workers: Sequence[ForkServerProcess], connections: Sequence[Connection], log: Log
+    run: Run, workers: Sequence[ForkServerProcess], connections: Sequence[Connection], log: Log, stop: Event
 ) -> Outcome | Failure:
-    """Pass on what the processes of a run say until the first has a result or any has failed."""
+    """Pass on what the processes of a run say until the first has a result, any has failed or the command must stop."""
+    cancelled = Failure(run_id=run.id, status="cancelled", reason="interrupted")
     leader = connections[0]
     listening = dict(zip(connections, workers, strict=True))
-    while True:
-        for ready in wait(list(listening)):
+    while not stop.is_set():
+        for ready in wait(list(listening), timeout=_LISTEN_SECONDS):
             assert isinstance(ready, Connection)
             try:
                 event, result = ready.recv()
             except (EOFError, OSError):
                 worker = listening.pop(ready)
                 worker.join()
+                # An interrupt reaches the run's process too, and may end it before this one has heard of it.
+                if stop.wait(_LISTEN_SECONDS):
+                    return cancelled
                 if ready is leader or worker.exitcode:
                     return _death(run, worker.exitcode)
                 continue
@@ -109,6 +171,7 @@ def _follow(
                 log(run, event)
             elif ready is leader or isinstance(result, Failure):
                 return result  # type: ignore[no-any-return]
+    return cancelled
 
 
 def _death(run: Run, exit_code: int | None) -> Failure:

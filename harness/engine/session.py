@@ -104,4 +104,5 @@ def describe_device(device: torch.device) -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU {name} ({cores} cores)"
+    used = min(torch.get_num_threads(), cores or 1)
+    return f"CPU {name} ({cores} cores)" if used == cores else f"CPU {name} ({used} of {cores} cores)"

@@ -122,8 +122,10 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
     cpu = job.cpu or not torch.cuda.is_available()
     if cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // job.processes)))
-        torch.set_num_threads(int(threads))
+        share = max(1, cores // (job.processes * job.side_by_side))
+        torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", str(share))))
+    elif job.side_by_side > 1:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{job.place % torch.cuda.device_count()}"
     precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
     # Where runs follow one another in one process, none must inherit another's precision.
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001

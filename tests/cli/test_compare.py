@@ -124,6 +124,56 @@ def test_two_processes_see_the_same_batches_and_take_the_same_steps_as_one(place
 
 
 @pytest.mark.slow
+def test_runs_side_by_side_are_the_runs_one_after_another(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen", *QUICK]
+    scores = []
+    for number in ("1", "3"):
+        done = harness(
+            "compare",
+            *arguments,
+            "--side-by-side",
+            number,
+            "--results",
+            f"beside-{number}",
+            "--format",
+            "json",
+            cwd=place,
+        )
+        assert done.returncode == 0, done.stderr
+        assert computed(done) == 6
+        rows = json.loads(done.stdout)["rows"]
+        scores.append({row["label"]: (row["cells"][0]["value"], sorted(row["runs"])) for row in rows})
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=40"]
+    command = [
+        sys.executable,
+        "-m",
+        "harness.cli",
+        "compare",
+        *arguments,
+        "--side-by-side",
+        "2",
+        "--results",
+        "stopped",
+    ]
+    with subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if line.startswith("[2/4]"))
+        os.kill(process.pid, signal.SIGINT)
+        process.stderr.read()
+    assert process.returncode not in {0, 1, 2}
+    folders = list((place / "stopped" / "runs").iterdir())
+    finished = [folder for folder in folders if (folder / "outcome.json").exists()]
+    failures = [json.loads((folder / "failure.json").read_text()) for folder in folders if folder not in finished]
+    assert len(finished) >= 2
+    assert failures
+    assert {failure["status"] for failure in failures} == {"cancelled"}
+
+
+@pytest.mark.slow
 def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uninterrupted_one(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen,lora", *QUICK]
     whole = harness("compare", *arguments, "--results", "whole", cwd=place)
