@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,19 @@ HARNESS = [sys.executable, "-m", "harness.cli"]
 EPOCHS = 3
 TIMED_SEEDS = 3
 """Of the whole comparison; further seeds only add to the accuracies."""
+SIDE_BY_SIDE = 2
 
 CASES = {
     # dataset, tokens, rows of train, validation and test, strategies
     "sentences": ("rotten-tomatoes", 64, (1000, 50, 1000), ("full", "frozen", "lora")),
     "reviews": ("imdb", 256, (192, 32, 192), ("full", "lora")),
 }
+RUN_AIMS = (
+    ("sentences", "full", "0.60"),
+    ("sentences", "lora", "0.50"),
+    ("reviews", "full", "0.50"),
+    ("reviews", "lora", "0.40"),
+)
 SCALES = (1_000, 10_000, 100_000)
 
 say = Console(stderr=True).print
@@ -57,7 +64,9 @@ def main() -> None:
         if asked.only in (None, case):
             for seed in seeds if case == "sentences" else seeds[:1]:
                 compare(case, seed, asked.precision)
-            also_last_layers(case, asked.precision)
+    if asked.only in (None, "sentences"):
+        compare_at_once(asked.precision)
+        also_last_layers(asked.precision)
     if asked.only in (None, "scale"):
         for rows in SCALES:
             once(f"scale-{rows}", lambda rows=rows: scale(rows))
@@ -68,17 +77,30 @@ def main() -> None:
 
 def compare(case: str, seed: int, precision: str) -> None:
     """Measure one seed both ways, the one that goes first alternating."""
-    sides = [("trainer", by_trainer), ("harness", by_harness)]
+    sides = [
+        ("trainer", lambda: by_trainer(case, seed, precision)),
+        ("harness", lambda: by_harness(case, [seed], precision)),
+    ]
     for side, measure in sides if seed % 2 == 0 else sides[::-1]:
-        name = f"{case}-{precision}-{side}-s{seed}"
-        once(name, lambda measure=measure: with_rate(lambda: measure(case, seed, precision)))
+        once(f"{case}-{precision}-{side}-s{seed}", lambda measure=measure: with_rate(measure))
 
 
-def also_last_layers(case: str, precision: str) -> None:
+def compare_at_once(precision: str) -> None:
+    """Measure the whole comparison as one command, two runs at a time, with nothing in its cache."""
+    options = ["--side-by-side", SIDE_BY_SIDE]
+    seeds = range(TIMED_SEEDS)
+    once(
+        f"sentences-{precision}-at-once",
+        lambda: with_rate(lambda: by_harness("sentences", seeds, precision, store="at-once", options=options)),
+    )
+
+
+def also_last_layers(precision: str) -> None:
     """Measure two trained blocks of six, in the harness alone."""
-    if case == "sentences":
-        name = f"{case}-{precision}-last-layers"
-        once(name, lambda: with_rate(lambda: by_harness(case, 0, precision, strategies=("last-layers",))))
+    once(
+        f"sentences-{precision}-last-layers",
+        lambda: with_rate(lambda: by_harness("sentences", [0], precision, strategies=["last-layers"])),
+    )
 
 
 def once(name: str, measure: Callable[[], Any]) -> None:
@@ -134,23 +156,30 @@ def by_trainer(case: str, seed: int, precision: str) -> dict[str, Any]:
     return {"seconds": seconds, "runs": [json.loads(line) for line in lines if line.startswith('{"strategy"')]}
 
 
-def by_harness(case: str, seed: int, precision: str, strategies: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run `harness compare` on one seed; what earlier seeds have cached serves it, as it does within one command."""
+def by_harness(
+    case: str,
+    seeds: Iterable[int],
+    precision: str,
+    strategies: Sequence[str] | None = None,
+    store: str = "store",
+    options: Sequence[object] = (),
+) -> dict[str, Any]:
+    """Run `harness compare`; what earlier seeds have cached serves it, as it does within one command."""
     dataset, length, sizes, all_strategies = CASES[case]
     files = data_files(case, dataset, sizes)
-    store = FOLDER / f"store-{case}-{precision}"
-    command = [*HARNESS, "compare", files["train"], "--seeds", seed, "-w", "none", "--results", store]
-    command += [f"--strategy={name}" for name in strategies or all_strategies]
+    folder = FOLDER / f"{store}-{case}-{precision}"
+    wanted, seeds = list(strategies or all_strategies), list(seeds)
+    command = [*HARNESS, "compare", files["train"], "--seeds", ",".join(map(str, seeds)), "-w", "none", *options]
+    command += [f"--strategy={name}" for name in wanted]
     settings = {"train.max_length": length, "train.epochs": EPOCHS, "train.precision": precision}
     settings |= {"file.validation": files["validation"], "file.test": files["test"]}
     command += [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
     start = time.perf_counter()
-    run([*command, "--format", "json"])
+    run([*command, "--results", folder, "--format", "json"])
     seconds = time.perf_counter() - start
-    wanted = {*(strategies or all_strategies)}
     return {
         "seconds": seconds,
-        "runs": [r for r in stored_runs(store) if r["seed"] == seed and r["strategy"] in wanted],
+        "runs": [r for r in stored_runs(folder) if r["seed"] in seeds and r["strategy"] in wanted],
     }
 
 
@@ -253,7 +282,6 @@ def run(command: Sequence[object]) -> subprocess.CompletedProcess[str]:
 
 def table(seeds: Sequence[int], precision: str) -> str:
     """Return what was measured as Markdown; what was not is left out."""
-    lines = ["# bench: the harness against a plain Trainer script", ""]
     pairs = {
         case: [
             (trainer, harness)
@@ -264,109 +292,127 @@ def table(seeds: Sequence[int], precision: str) -> str:
         for case in CASES
     }
     machine = next((pair[1]["runs"][0]["device"] for found in pairs.values() for pair in found), "unknown")
+    lines = ["# bench: the harness against a plain Trainer script", ""]
     lines += [f"`make bench` on: {machine}; {precision}; batch 16, {EPOCHS} epochs.", ""]
-    lines += ["## Time, as a share of the Trainer script's", ""]
-    lines += ["| case | trainer | harness | ratio | aim |", "|---|--:|--:|--:|--:|"]
-    lines += list(ratio_rows(pairs, precision))
-    lines += [
-        "",
-        "Wall time of a run, from loading the model to the last test prediction; medians over the seeds, pair by pair.",
+    sections = [
+        (
+            "Time, as a share of the Trainer script's",
+            "| case | trainer | harness | ratio | aim |\n|---|--:|--:|--:|--:|",
+            ratio_rows(pairs, precision),
+            (
+                "Wall time of a run, from loading the model to the last test prediction; medians over the seeds, pair by pair. "
+                "The whole comparison is the commands from end to end, start-up included, and the harness's floor, validation "
+                "and tables too; the script would also gain by two at a time."
+            ),
+        ),
+        (
+            "Use of the machine",
+            "| case | strategy | counted operations ÷ time ÷ matrix-product rate |\n|---|---|--:|",
+            use_rows(pairs),
+            rate_note(pairs),
+        ),
+        (
+            "Accuracy",
+            "| strategy | trainer | harness | difference, paired by seed |\n|---|--:|--:|--:|",
+            accuracy_rows(pairs["sentences"]),
+            "On 1,000 sentences of test; intervals of 95 %.",
+        ),
+        (
+            "Growth with the data",
+            (
+                "| training rows | read and split | tokenise | one epoch | peak memory, tokenising | peak memory, training |\n"
+                "|--:|--:|--:|--:|--:|--:|"
+            ),
+            scale_rows(),
+            "Sentences of 27 tokens through a BERT of one block, 32 wide; reading includes the start of the command.",
+        ),
     ]
-    lines += ["The comparison is the whole commands, start-up and the harness's floor, validation and tables included."]
-    lines += [
-        "",
-        "## Use of the machine",
-        "",
-        "| case | strategy | counted operations ÷ time ÷ matrix-product rate |",
-        "|---|---|--:|",
-    ]
+    for title, head, rows, note in sections:
+        if found := list(rows):
+            lines += [f"## {title}", "", head, *found, "", note, ""]
+    return "\n".join(lines)
+
+
+def ratio_rows(pairs: dict[str, list[tuple[Any, Any]]], precision: str) -> Iterator[str]:
+    """Yield the rows of times."""
+    timed = pairs["sentences"][:TIMED_SEEDS]
+    if len(timed) == TIMED_SEEDS:
+        total, one_by_one = (sum(pair[side]["seconds"] for pair in timed) for side in (0, 1))
+        whole = "3 strategies x 3 seeds, sentences"
+        yield ratio_row(f"{whole}, one run at a time", [(total, one_by_one)], "0.40")
+        if at_once := kept(f"sentences-{precision}-at-once"):
+            yield ratio_row(f"{whole}, --side-by-side {SIDE_BY_SIDE}", [(total, at_once["seconds"])], "0.40")
+    for case, strategy, aim in RUN_AIMS:
+        if pairs[case]:
+            both = [seconds_of(pair, strategy) for pair in pairs[case][:TIMED_SEEDS]]
+            yield ratio_row(f"{strategy}, {case}", both, aim)
+    for name, some, aim in (("first seed", timed[:1], "0.25"), ("further seeds", timed[1:], "0.03")):
+        if some:
+            yield ratio_row(f"frozen, {name}, sentences", [seconds_of(pair, "frozen") for pair in some], aim)
+    last = kept(f"sentences-{precision}-last-layers")
+    if last and timed:
+        (cost,) = (run["tuning_seconds"] for run in last["runs"])
+        full = [run["tuning_seconds"] for _, harness in timed for run in harness["runs"] if run["strategy"] == "full"]
+        name = "last-layers (2 of 6), tuning alone; against full in the harness"
+        yield ratio_row(name, [(statistics.median(full), cost)], "0.40")
+
+
+def ratio_row(name: str, both: Sequence[tuple[float, float]], aim: str) -> str:
+    """Return a row of times for pairs of seconds."""
+    first, second = (statistics.median(values) for values in zip(*both, strict=True))
+    ratio = statistics.median(second / first for first, second in both)
+    return f"| {name} | {first:.1f} s | {second:.1f} s | {ratio:.2f} | ≤ {aim} |"
+
+
+def seconds_of(pair: tuple[Any, Any], strategy: str) -> tuple[float, float]:
+    """Return a run's wall seconds by the script and by the harness."""
+    first, second = (next(r["wall_seconds"] for r in side["runs"] if r["strategy"] == strategy) for side in pair)
+    return first, second
+
+
+def use_rows(pairs: dict[str, list[tuple[Any, Any]]]) -> Iterator[str]:
+    """Yield how much of the machine's matrix-product rate each strategy's training steps used."""
     for case, found in pairs.items():
         for strategy in CASES[case][3]:
             used = [
-                r["step_flops"] / r["step_seconds"] / h["flops_per_second"]
-                for _, h in found
-                for r in h["runs"]
+                r["step_flops"] / r["step_seconds"] / harness["flops_per_second"]
+                for _, harness in found
+                for r in harness["runs"]
                 if r["strategy"] == strategy and r["step_flops"]
             ]
             if used:
-                lines.append(f"| {case} | {strategy} | {statistics.median(used):.2f} |")
+                yield f"| {case} | {strategy} | {statistics.median(used):.2f} |"
+
+
+def rate_note(pairs: dict[str, list[tuple[Any, Any]]]) -> str:
+    """Return the machine's matrix-product rate in words."""
     rates = [side["flops_per_second"] / 1e9 for found in pairs.values() for pair in found for side in pair]
-    if rates:
-        lines += [
-            "",
-            f"The rate: {statistics.median(rates):.0f} GFLOP/s ({min(rates):.0f} to {max(rates):.0f}), 2048 x 2048 in float32.",
-        ]
-    lines += [
-        "",
-        "## Accuracy",
-        "",
-        "| strategy | trainer | harness | difference, paired by seed |",
-        "|---|--:|--:|--:|",
-    ]
-    for strategy in CASES["sentences"][3]:
-        both = [
-            [r["accuracy"] for side in pair for r in side["runs"] if r["strategy"] == strategy]
-            for pair in pairs["sentences"]
-        ]
-        if len(both) > 1:
-            first, second = np.array(both).T
-            gap = estimate(list(second - first))
-            lines.append(
-                f"| {strategy} | {first.mean():.3f} | {second.mean():.3f} | {gap.mean:+.3f} ± {gap.half_width:.3f} (n = {len(both)}) |"
-            )
-    grown = [(rows, kept(f"scale-{rows}")) for rows in SCALES]
-    if any(found for _, found in grown):
-        lines += [
-            "",
-            "## Growth with the data",
-            "",
-            "| training rows | read and split | tokenise | one epoch | peak memory, tokenising | peak memory, training |",
-            "|--:|--:|--:|--:|--:|--:|",
-        ]
-        for rows, found in grown:
-            if found:
-                lines.append(
-                    f"| {rows:,} | {found['read_seconds']:.1f} s | {found['tokenise_seconds']:.1f} s | {found['tune_seconds']:.1f} s "
-                    f"| {found['tokenise_bytes'] / 1e6:.0f} MB | {found['tune_bytes'] / 1e6:.0f} MB |"
-                )
-        lines += [
-            "",
-            "Sentences of 27 tokens through a BERT of one block, 32 wide; reading includes the start of the command.",
-        ]
-    return "\n".join(lines) + "\n"
+    if not rates:
+        return ""
+    spread = f"{statistics.median(rates):.0f} GFLOP/s ({min(rates):.0f} to {max(rates):.0f})"
+    return f"The rate: {spread}, a product of two 2048 x 2048 matrices in float32, measured before and after each."
 
 
-def ratio_rows(pairs: dict[str, list[tuple[Any, Any]]], precision: str) -> Any:
-    """Yield the rows of the first table."""
-
-    def of(side: dict[str, Any], strategy: str, key: str = "wall_seconds") -> float:
-        return next(r[key] for r in side["runs"] if r["strategy"] == strategy)
-
-    def row(name: str, both: list[tuple[float, float]], aim: str) -> str:
-        trainer, harness = (statistics.median(values) for values in zip(*both, strict=True))
-        ratio = statistics.median(second / first for first, second in both)
-        return f"| {name} | {trainer:.1f} s | {harness:.1f} s | {ratio:.2f} | ≤ {aim} |"
-
-    timed = pairs["sentences"][:TIMED_SEEDS]
-    if len(timed) == TIMED_SEEDS:
-        total = [(sum(t["seconds"] for t, _ in timed), sum(h["seconds"] for _, h in timed))]
-        yield row("3 strategies x 3 seeds, sentences", total, "0.40")
-    for case, aims in (("sentences", {"full": "0.60", "lora": "0.50"}), ("reviews", {"full": "0.50", "lora": "0.40"})):
-        for strategy, aim in aims.items():
-            if pairs[case]:
-                both = [(of(t, strategy), of(h, strategy)) for t, h in pairs[case][:TIMED_SEEDS]]
-                yield row(f"{strategy}, {case}", both, aim)
-    if timed:
-        yield row("frozen, first seed, sentences", [(of(t, "frozen"), of(h, "frozen")) for t, h in timed[:1]], "0.25")
-    if timed[1:]:
-        yield row(
-            "frozen, further seeds, sentences", [(of(t, "frozen"), of(h, "frozen")) for t, h in timed[1:]], "0.03"
+def accuracy_rows(pairs: Sequence[tuple[Any, Any]]) -> Iterator[str]:
+    """Yield each strategy's mean accuracy both ways and their difference."""
+    for strategy in CASES["sentences"][3] if len(pairs) > 1 else ():
+        first, second = (
+            np.array([r["accuracy"] for pair in pairs for r in pair[side]["runs"] if r["strategy"] == strategy])
+            for side in (0, 1)
         )
-    last = kept(f"sentences-{precision}-last-layers")
-    if last and timed:
-        cost = of(last, "last-layers", "tuning_seconds")
-        full = statistics.median(of(h, "full", "tuning_seconds") for _, h in timed)
-        yield f"| last-layers (2 of 6), tuning, against full in the harness | {full:.1f} s | {cost:.1f} s | {cost / full:.2f} | ≤ 0.40 |"
+        gap = estimate(list(second - first))
+        difference = f"{gap.mean:+.3f} ± {gap.half_width:.3f} (n = {len(pairs)})"
+        yield f"| {strategy} | {first.mean():.3f} | {second.mean():.3f} | {difference} |"
+
+
+def scale_rows() -> Iterator[str]:
+    """Yield what each size of data took."""
+    for rows in SCALES:
+        if found := kept(f"scale-{rows}"):
+            times = (found[f"{name}_seconds"] for name in ("read", "tokenise", "tune"))
+            peaks = (found[f"{name}_bytes"] / 1e6 for name in ("tokenise", "tune"))
+            cells = [f"{rows:,}", *(f"{time:.1f} s" for time in times), *(f"{peak:.0f} MB" for peak in peaks)]
+            yield f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
