@@ -6,6 +6,7 @@ The names below are all a plugin needs; importing them imports no torch.
 from harness.contracts import (
     Component,
     Dataset,
+    Earlier,
     Facts,
     Loader,
     Metric,
@@ -29,6 +30,7 @@ __all__ = [
     "Component",
     "ComponentRef",
     "Dataset",
+    "Earlier",
     "Facts",
     "HarnessError",
     "Loader",

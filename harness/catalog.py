@@ -188,7 +188,8 @@ def explain(error: ValidationError, cls: type[Any], where: str) -> str:
         return f"{where}: {unknown('setting', path, cls.model_fields)}"
     if first["type"] == "missing":
         return f"{where}: the setting {path!r} is needed: {cls.model_fields[path].description or 'see describe'}"
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{where}: {path}: {message}, but got {first['input']!r}" if path else f"{where}: {message}"
 
 

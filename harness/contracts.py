@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
-from harness.errors import UndefinedError
+from harness.errors import HarnessError, UndefinedError, unknown
 from harness.records import ComponentRef, Predictions, Split, Table, TrainConfig
 
 if TYPE_CHECKING:
     import datasets
     import torch
     from numpy.typing import NDArray
+    from pydantic.fields import FieldInfo
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -43,6 +45,8 @@ class Component(BaseModel, ABC):
     """Used where a user names none of this kind."""
     argument: ClassVar[str | None] = None
     """The parameter that stands after a colon in `name:argument`."""
+    arguments: ClassVar[Mapping[str, str]] = {}
+    """What may stand there, each with a summary for `harness list`; empty where that cannot be told."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Endings of the paths it opens when a user gives one in place of a name; "/" stands for a folder."""
     locating: ClassVar[frozenset[str]] = frozenset()
@@ -56,7 +60,21 @@ class Component(BaseModel, ABC):
         if cls.argument is None:
             message = f"{cls.name!r} takes nothing after a colon, but got {text!r}"
             raise ValueError(message)
+        if cls.arguments and text not in cls.arguments:
+            raise ValueError(str(unknown(cls.argument, text, cls.arguments)))
         return {cls.argument: text}
+
+    @classmethod
+    def about(cls, argument: str | None = None) -> str:
+        """Return what `harness describe` says of `name:argument`, or of `name`; the first line is the summary."""
+        text = inspect.cleandoc(cls.__doc__ or "")
+        return text if argument is None or argument not in cls.arguments else f"{cls.arguments[argument]}\n\n{text}"
+
+    @classmethod
+    def settings(cls, argument: str | None = None) -> Mapping[str, FieldInfo]:
+        """Return the parameters of `name:argument`, or of `name`, as `harness describe` lists them: the fields and any others."""
+        del argument
+        return cls.model_fields
 
     def missing(self) -> str | None:
         """Return what must be installed first, as a sentence; None if it can be used."""
@@ -103,6 +121,26 @@ class Model(Component):
         """Return the sha256 of the weights, or the revision where only a hub knows them."""
         source = self.locate()
         return source.sha256 or source.revision
+
+    def published(self) -> Mapping[str, Any]:
+        """Return the model's `config.json` as it was published, without importing any library of models.
+
+        Raises:
+            HarnessError: It is not to be had.
+        """
+        source = self.locate()
+        path = Path(source.path) / "config.json"
+        if not path.is_file():
+            import huggingface_hub
+            from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+            try:
+                path = Path(huggingface_hub.hf_hub_download(source.path, "config.json", revision=source.revision))
+            except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+                message = f"model {self.name!r}: the configuration of {source.path!r} cannot be fetched: {error}"
+                raise HarnessError(message) from None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def config(self) -> PretrainedConfig:
         """Return the model's configuration, without its weights."""
@@ -163,6 +201,8 @@ class Facts(NamedTuple):
     """Class names in the order of their label numbers; None where there are no classes."""
     licence: str | None = None
     citation: str | None = None
+    notes: tuple[str, ...] = ()
+    """What was done to the data as it was read, such as rows left out: for the table's note."""
 
 
 class Dataset(Component):
@@ -184,7 +224,8 @@ class Dataset(Component):
     def read(self) -> Mapping[Split, datasets.Dataset]:
         """Return the splits there are, whole and in their own order; at least `train`.
 
-        Columns: `text`, optionally `text_pair`, and what the task needs, such as `label` (a number from 0).
+        Columns: `text`, optionally `text_pair`, and what the task needs, such as `label` (a number from 0). Rows that
+        have the same value in a column `group` stay together where a split is carved.
 
         Raises:
             HarnessError: The data is missing or is not what its parameters say.
@@ -193,6 +234,10 @@ class Dataset(Component):
     def facts(self) -> Facts:
         """Return classes, licence and citation. Called after `read` on the same component."""
         return Facts()
+
+    def task_for(self, *, watched: bool) -> str:
+        """Return the task for it unless an experiment names another: `watch_task` or `task`, whatever its parameters."""
+        return self.watch_task if watched else self.task
 
 
 class View(Protocol):
@@ -206,8 +251,15 @@ class View(Protocol):
     def before(self) -> Predictions | None:
         """What the same evaluation gave before tuning; None when this is that evaluation."""
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+
+    def rows(self, split: Split) -> datasets.Dataset:
+        """Return the rows as they were read, each with its `id`."""
+
     def ids(self, split: Split) -> NDArray[Any]:
-        """Return the items' unique ids, `[n]`."""
+        """Return the id of each item, `[n]`: unique, unless the task makes several items of a row."""
 
     def targets(self, split: Split) -> NDArray[Any]:
         """Return what is right for each item, `[n, ...]`.
@@ -228,11 +280,14 @@ class Task(Component):
 
     watchable: ClassVar[bool] = False
     """Whether a model can be measured by it before any tuning."""
+    answers: ClassVar[Literal["class", "classes", "number", "text"] | None] = None
+    """What is said of a whole text, by a new head that pooled features are enough for; `text` is written by the model's own
+    head; None is anything else."""
     metrics: ClassVar[tuple[str, ...]]
     """Metrics shown unless an experiment names others; the first is the one choices are made by."""
 
     def build(self, load: Loader, facts: Facts) -> PreTrainedModel | None:
-        """Return the base model under the head this task needs; None if it needs only the body.
+        """Return the base model under the head this task needs; None if it needs only the body: `predict` is handed that.
 
         Raises:
             UndefinedError: The model has no such head; the message says why.
@@ -240,15 +295,35 @@ class Task(Component):
         del load, facts
         return None
 
+    def floor(self, targets: NDArray[Any], facts: Facts) -> nn.Module | None:
+        """Return what `predict` can ask that knows the targets `[n, ...]` of train and no text: the floor of learning.
+
+        None where that is the model as it was published.
+        """
+        del targets, facts
+        return None
+
     def check(self, facts: Facts, columns: Sequence[str]) -> str | None:
         """Return why data with these facts and columns cannot be used, as a sentence; None if it can."""
         del facts
         return None if "text" in columns else f"needs a column 'text', but the data has: {', '.join(columns)}"
 
+    def check_model(self, model: Model) -> str | None:
+        """Return why nothing can be tuned on it with this model, as a clause; None if it can.
+
+        Asked when an experiment is planned, so it must not load weights.
+        """
+        del model
+        return None
+
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, max_length: int
     ) -> dict[str, list[Any]]:
-        """Return model inputs, one list entry per row, with a column `truncated` of booleans."""
+        """Return model inputs, one list entry per row, with a column `truncated` of booleans.
+
+        A row may become several items, such as windows of a long text: a column `row` then says for each entry which of the
+        given rows it is of, from 0.
+        """
         pairs = rows.get("text_pair")
         encoded = tokenizer(rows["text"], pairs, truncation=True, max_length=max_length)
         columns = {key: list(encoded[key]) for key in encoded}
@@ -273,18 +348,29 @@ class Task(Component):
         raise UndefinedError(message)
 
     def predict(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the prediction for each item of a batch, `[b, ...]`."""
+        """Return the prediction for each item of a batch, `[b, ...]`; what is narrower than another batch's is filled up with nan."""
         del model, batch
         message = f"task {self.name!r} predicts nothing item by item"
         raise UndefinedError(message)
 
-    def evaluate(self, view: View) -> Predictions:
-        """Return predictions on the test split; what a metric will score.
+    def evaluate(self, view: View, split: Split = "test") -> Predictions:
+        """Return predictions on a split, one row for each of its rows; what a metric will score.
 
         Raises:
             UndefinedError: There is nothing to measure here; the message says why.
         """
-        return Predictions(view.outputs("test"), view.targets("test"), view.ids("test"))
+        return Predictions(view.outputs(split), view.targets(split), view.ids(split))
+
+
+class Earlier(Protocol):
+    """A stage that was tuned on before, in the model as it is now."""
+
+    @property
+    def items(self) -> int:
+        """How many rows its train split has."""
+
+    def loss(self, rows: Sequence[int] | NDArray[Any]) -> torch.Tensor:
+        """Return the mean loss of rows of its train split under its own head, a scalar with a gradient."""
 
 
 class Stage(Protocol):
@@ -294,6 +380,7 @@ class Stage(Protocol):
     """0 for the first stage of the run."""
     seed: int
     facts: Facts
+    task: Task
     config: TrainConfig
 
     @property
@@ -308,6 +395,9 @@ class Stage(Protocol):
     def head(self) -> nn.ModuleList:
         """The modules of `model` outside the body: what a stage always trains."""
 
+    def floor(self) -> nn.Module:
+        """Return what answers without having learned from any text: the task's floor, else the model as it is."""
+
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
         """Return the body's last blocks, from input to output, `[count]`.
 
@@ -315,8 +405,26 @@ class Stage(Protocol):
             HarnessError: The body has no blocks, or not so many.
         """
 
-    def fit(self, model: nn.Module) -> nn.Module:
-        """Train what requires a gradient with the run's settings, and return the same model."""
+    @property
+    def earlier(self) -> Sequence[Earlier]:
+        """The stages before this one, in order, for strategies that guard what was learned there."""
+
+    def steps(self) -> int:
+        """Return how many optimizer steps `fit` takes."""
+
+    def fit(
+        self,
+        model: nn.Module,
+        penalty: Callable[[], torch.Tensor] | None = None,
+        after_backward: Callable[[int], None] | None = None,
+    ) -> nn.Module:
+        """Train what requires a gradient with the run's settings, and return the same model.
+
+        Args:
+            model: What the stage's task can compute a loss with.
+            penalty: A scalar added to the mean loss of every step.
+            after_backward: Told the number of each step, from 0, when its gradients are there and before it is taken.
+        """
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         """Return the body's pooled features, `[n, width]`; kept and shared while the body is as published."""
@@ -341,6 +449,27 @@ class Strategy(Component):
     """`floor`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
     defaults: ClassVar[Mapping[str, JsonValue]] = {}
     """Training settings this strategy wants other values for, such as its own learning rate."""
+
+    def training(self, tasks: Sequence[Task]) -> Mapping[str, JsonValue]:
+        """Return the training settings it wants other values for on these stages: `defaults` unless overridden."""
+        del tasks
+        return self.defaults
+
+    def check(self, model: Model, tasks: Sequence[Task]) -> str | None:
+        """Return why this model cannot be tuned so through these stages, as a clause; None if it can.
+
+        Asked when an experiment is planned, so it must not load weights.
+        """
+        del model, tasks
+        return None
+
+    def loading(self, auto_class: str, config: PretrainedConfig) -> Mapping[str, Any]:
+        """Return what `from_pretrained` is given besides when the base is loaded under `transformers.<auto_class>`.
+
+        For strategies that need a base of another kind, such as a quantised one.
+        """
+        del auto_class, config
+        return {}
 
     @abstractmethod
     def tune(self, stage: Stage) -> nn.Module:

@@ -142,6 +142,8 @@ class SplitNote(Record):
 
     items: NonNegativeInt
     truncated: NonNegativeInt = 0
+    windows: NonNegativeInt | None = None
+    """How many pieces the items were read in; None where each was read in one."""
 
 
 class DataNote(Record):
@@ -153,6 +155,8 @@ class DataNote(Record):
     moved: NonNegativeInt = 0
     """Rows left out because their text also stands in a split that must stay unseen."""
     licence: str | None = None
+    notes: tuple[str, ...] = ()
+    """What the dataset says was done as it was read."""
 
 
 class Outcome(Record):

@@ -3,11 +3,12 @@
     def test_my_strategy_keeps_the_contract():
         harness.testing.check_strategy(MyStrategy())
 
-Everything is real and small: a BERT of 30 thousand random weights, two toy datasets, the harness's own engine.
+Everything is real and small: a model of 30 thousand random weights, two toy datasets, the harness's own engine.
 """
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from harness.catalog import Catalog, kind_of, load_catalog, with_plugin
-from harness.contracts import Component, Dataset, Facts, Metric, Model, ModelSource, Strategy, hash_files
-from harness.errors import UndefinedError
+from harness.contracts import Component, Dataset, Facts, Metric, Model, ModelSource, Strategy, Task, hash_files
+from harness.errors import HarnessError, UndefinedError
+from harness.experiment.plan import default_names
 from harness.hookspecs import hookimpl
 from harness.records import Failure, Outcome, Problem, Run, Split, TrainConfig
 from harness.store import Store
@@ -50,8 +52,6 @@ class ToyDataset(Dataset):
     """Sentences in which one word tells the class, for tests."""
 
     name = "toy"
-    task = "text-classification"
-    watch_task = "probe"
 
     rows: int = Field(60, description="sentences in all")
     classes: int = Field(2, ge=1, le=len(_TELLING), description="how many classes")
@@ -68,6 +68,10 @@ class ToyDataset(Dataset):
             words = [*random.choice(_NEUTRAL, size=int(random.integers(3, 9))), _TELLING[label], _NEUTRAL[number % 12]]
             texts.append(" ".join([*words, *(_NEUTRAL[int(digit)] for digit in str(number))]))
         return {"train": datasets.Dataset.from_dict({"text": texts, "label": labels})}
+
+    def task_for(self, *, watched: bool) -> str:
+        """Return the first installed task that toys go with."""
+        return (_watch_tasks() if watched else _tuned_tasks())[0]
 
     def facts(self) -> Facts:
         """Return the telling words as class names."""
@@ -102,12 +106,12 @@ def toy_catalog(catalog: Catalog | None = None) -> Catalog:
     return with_plugin(catalog or load_catalog(), _Toys(), "toys")
 
 
-def write_tiny_model(folder: Path, architecture: str = "BertModel", seed: int = 0, **settings: Any) -> Path:
+def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 0, **settings: Any) -> Path:
     """Write a tiny random model with a tokenizer of the toys' words, as `save_pretrained` does; return the folder.
 
     Args:
         folder: Where to; made if it is not there.
-        architecture: A class of transformers, such as `"BertForMaskedLM"` or `"LlamaForCausalLM"`.
+        architecture: A class of transformers; None for that of the default model.
         seed: Of the weights.
         settings: What the architecture's configuration has of its own.
     """
@@ -115,6 +119,7 @@ def write_tiny_model(folder: Path, architecture: str = "BertModel", seed: int = 
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+    architecture = architecture or _default_architecture()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_NEUTRAL, *_TELLING]
     backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -150,28 +155,50 @@ def write_tiny_model(folder: Path, architecture: str = "BertModel", seed: int = 
     return folder
 
 
-def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, **train: Any) -> Run:
-    """Return a run of two toy stages, watching a third dataset by probe and by representation."""
-    from harness.contracts import Task
+def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, stages: int = 2, **train: Any) -> Run:
+    """Return a run of two toy stages, or of the first alone, watching a third dataset by every task that a bare body can be watched by."""
 
     def problem(dataset: ToyDataset, task: str) -> Problem:
         return Problem(dataset=dataset.reference(), task=catalog.make(Task, task, {}).reference())
 
-    settings = {"epochs": 2, "batch_size": 8, "max_length": 24, **strategy.defaults, **train}
+    settings = {"epochs": 2, "batch_size": 8, "max_length": 24, **strategy.training([]), **train}
     return Run(
         model=TinyModel(path=str(model)).reference(),
         stages=(
-            problem(ToyDataset(), "text-classification"),
-            problem(ToyDataset(classes=3, seed=1), "text-classification"),
-        ),
-        watch=(
-            problem(ToyDataset(classes=2, seed=2), "probe"),
-            problem(ToyDataset(classes=2, seed=2), "representation"),
-        ),
+            problem(ToyDataset(), _tuned_tasks()[0]),
+            problem(ToyDataset(classes=3, seed=1), _tuned_tasks()[0]),
+        )[:stages],
+        watch=tuple(problem(ToyDataset(classes=2, seed=2), task) for task in _watch_tasks()),
         strategy=strategy.reference(),
         train=TrainConfig(**settings),
         seed=seed,
     )
+
+
+@functools.cache
+def _tuned_tasks() -> tuple[str, ...]:
+    """Return the installed tasks that say one class of a text."""
+    return tuple(task.name for task in load_catalog().every(Task) if task.answers == "class")
+
+
+@functools.cache
+def _watch_tasks() -> tuple[str, ...]:
+    """Return the installed tasks by which toys can be watched in any body; first those that need their labels."""
+    catalog, facts = load_catalog(), Facts(_TELLING[:2])
+    tasks = [catalog.make(Task, cls.name, {}) for cls in catalog.every(Task) if cls.watchable]
+    # One that builds a head needs a model that was published with it.
+    bare = [task for task in tasks if type(task).build is Task.build and task.check(facts, ("text", "label")) is None]
+    return tuple(task.name for task in sorted(bare, key=lambda task: task.check(Facts(), ("text",)) is None))
+
+
+@functools.cache
+def _default_architecture() -> str:
+    catalog = load_catalog()
+    for name in default_names(catalog, Model):
+        found: str = catalog.make(Model, name, {}).published()["architectures"][0]
+        return found
+    message = "no default model is installed: name an architecture, or pip install 'finetune-harness[quickstart]'"
+    raise HarnessError(message)
 
 
 def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
@@ -191,14 +218,14 @@ def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Check a strategy against its contract, by tuning a tiny model through two stages, twice.
+    """Check a strategy against its contract, by tuning a tiny model twice, through two stages if it can.
 
     Raises:
         AssertionError: What it does not keep.
     """
     check_component(strategy)
     try:
-        TrainConfig(**dict(strategy.defaults))
+        TrainConfig(**dict(strategy.training([])))
     except ValidationError as error:
         message = f"{strategy.name}: defaults are not training settings: {error}"
         raise AssertionError(message) from None
@@ -207,13 +234,16 @@ def check_strategy(strategy: Strategy) -> None:
     catalog = toy_catalog(installed if known else with_plugin(installed, _Offering(type(strategy)), strategy.name))
     with tempfile.TemporaryDirectory() as folder:
         model = write_tiny_model(Path(folder) / "model")
-        run = toy_run(catalog, model, strategy)
+        tasks = [catalog.make(Task, _tuned_tasks()[0], {})] * 2
+        stages = 1 if strategy.check(TinyModel(path=str(model)), tasks) else 2
+        run = toy_run(catalog, model, strategy, stages=stages)
         first, second = (compute(run, catalog, Path(folder) / name) for name in ("first", "second"))
         stores = [Store(Path(folder) / name) for name in ("first", "second")]
         _check(first.ship_bytes > 0, f"{strategy.name}: nothing would be delivered")
         _check(first.parameters_trained == second.parameters_trained, f"{strategy.name}: trains now this, now that")
         cells = {(e.moment, e.problem) for e in first.evaluations if e.undefined is None}
-        wanted = {(1, 0), (2, 0), (2, 1), *((moment, watched) for moment in range(3) for watched in (2, 3))}
+        wanted = {(moment, stage) for stage in range(stages) for moment in range(stage + 1, stages + 1)}
+        wanted |= {(moment, stages + at) for moment in range(stages + 1) for at in range(len(run.watch))}
         _check(cells == wanted, f"{strategy.name}: predictions are missing or too many: {sorted(cells ^ wanted)}")
         for cell in sorted(cells):
             a, b = (store.predictions(run, *cell) for store in stores)

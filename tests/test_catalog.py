@@ -121,7 +121,13 @@ def test_a_plugin_left_out_offers_nothing():
     ("name", "message"),
     [
         ("lorra", "unknown strategy 'lorra': did you mean 'lora'?"),
-        ("zzz", "unknown strategy 'zzz': choose one of: frozen, full, last-layers, lora, untuned"),
+        (
+            "zzz",
+            (
+                "unknown strategy 'zzz': choose one of: adalora, bitfit, dora, ewc, frozen, frozen-ridge, full, ia3, last-layers, "
+                "layernorm, lora, lp-ft, nearest-centroid, oft, peft, pissa, prefix, prompt, qlora, replay, rslora, untuned, vera"
+            ),
+        ),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_or_with_all(name, message, catalog):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from rich import box
@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.catalog import KINDS, PLURALS, load_catalog
+from harness.catalog import KINDS, PLURALS, explain, load_catalog
 from harness.cli import options
+from harness.contracts import Component
 from harness.errors import HarnessError, unknown
 from harness.records import TrainConfig
 
@@ -35,7 +36,7 @@ def describe(
     console = Console(highlight=False)
     if kind == _TRAIN:
         console.print(f"[bold]train[/bold]  {escape(TrainConfig.__doc__ or '')}\nset with -o train.KEY=VALUE\n")
-        console.print(_parameters(TrainConfig))
+        console.print(_parameters(TrainConfig.model_fields))
         return
     kinds = {**{word: word for word in KINDS}, **{plural: word for word, plural in PLURALS.items()}}
     if kind not in kinds:
@@ -45,25 +46,47 @@ def describe(
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     base: Any = KINDS[kinds[kind]]
-    component = catalog.find(base, name)
-    offer = catalog.offers[kinds[kind]][name]
-    console.print(f"[bold]{kinds[kind]} {name}[/bold]  version {component.version}\n")
-    console.print(escape(textwrap.dedent(inspect.cleandoc(component.__doc__ or ""))) + "\n")
-    if component.model_fields:
-        console.print(_parameters(component))
-    else:
-        console.print("no parameters")
-    for title, value in _class_facts(component):
+    called, colon, text = name.partition(":")
+    component = catalog.find(base, called)
+    offer = catalog.offers[kinds[kind]][called]
+    argument = text if colon else None
+    made = _made(component, argument, f"{kinds[kind]} {name!r}")
+    console.print(f"[bold]{kinds[kind]} {escape(name)}[/bold]  version {component.version}\n")
+    paragraphs = component.about(argument).split("\n\n")
+    console.print(escape("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)) + "\n")
+    settings = component.settings(argument)
+    console.print(_parameters(settings) if settings else "no parameters")
+    for title, value in _class_facts(component, made):
         console.print(f"{title}: {escape(value)}")
     console.print(
         f"source: {escape(str(inspect.getsourcefile(component)))}, plugin {offer.plugin} of {offer.distribution}"
     )
 
 
-def _class_facts(component: type[Any]) -> list[tuple[str, str]]:
-    """Return what the class itself says: a strategy's training defaults, a metric's direction, ..."""
+def _made(component: type[Component], argument: str | None, where: str) -> Component | None:
+    """Return the component by its defaults; None if it has parameters that must be given.
+
+    Raises:
+        HarnessError: It cannot stand for what is after the colon.
+    """
+    try:
+        given = {} if argument is None else component.parse_argument(argument)
+    except ValueError as error:
+        message = f"{where}: {error}"
+        raise HarnessError(message) from None
+    try:
+        return component(**given)
+    except ValidationError as error:
+        if all(found["type"] == "missing" for found in error.errors()):
+            return None
+        raise HarnessError(explain(error, component, where)) from None
+
+
+def _class_facts(component: type[Any], made: Component | None) -> list[tuple[str, str]]:
+    """Return what else there is to say: a strategy's training defaults, a metric's direction, ..."""
     facts = []
-    if defaults := getattr(component, "defaults", None):
+    training = getattr(made, "training", None)
+    if defaults := training([]) if training else getattr(component, "defaults", None):
         facts.append(("training defaults", ", ".join(f"{key}={value}" for key, value in defaults.items())))
     for key in ("better", "unit", "role", "task", "watch_task", "suffix"):
         value = getattr(component, key, None)
@@ -73,11 +96,11 @@ def _class_facts(component: type[Any]) -> list[tuple[str, str]]:
     return facts
 
 
-def _parameters(cls: type[BaseModel]) -> Table:
+def _parameters(settings: Mapping[str, FieldInfo]) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("parameter", "type", "default", "help"):
         grid.add_column(title, overflow="fold")
-    for name, info in cls.model_fields.items():
+    for name, info in settings.items():
         grid.add_row(name, escape(_type(info)), escape(_default(info)), escape(info.description or ""))
     return grid
 

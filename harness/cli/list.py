@@ -31,14 +31,15 @@ def list_components(
     rows = [
         {
             "kind": word,
-            "name": name,
-            "summary": summary(offer.component),
+            "name": called,
+            "summary": text,
             "plugin": offer.plugin,
             "distribution": offer.distribution,
             "missing": missing(offer.component),
         }
         for word in kinds
         for name, offer in sorted(catalog.offers[word].items())
+        for called, text in called_by(name, offer.component).items()
     ]
     if json_:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
@@ -52,6 +53,12 @@ def list_components(
 def summary(component: type[Component]) -> str:
     """Return the first line of a component's docstring."""
     return (component.__doc__ or "").strip().partition("\n")[0]
+
+
+def called_by(name: str, component: type[Component]) -> dict[str, str]:
+    """Return what users may type for a component, each with its summary."""
+    with_argument = {f"{name}:{argument}": text for argument, text in component.arguments.items()}
+    return with_argument or {name: summary(component)}
 
 
 def missing(component: type[Component]) -> str | None:

@@ -56,7 +56,12 @@ LabelColumn = Annotated[
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="Any setting: lora.rank=16, train.epochs=2; repeat.", rich_help_panel=ASK),
+    typer.Option(
+        "--option",
+        "-o",
+        help="Any setting: train.epochs=2, or NAME.KEY=VALUE of what is named; repeat.",
+        rich_help_panel=ASK,
+    ),
 ]
 Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
 Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]

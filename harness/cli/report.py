@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
@@ -25,6 +28,7 @@ def report(
     label: options.LabelColumn = None,
     option: options.Options = None,
     results: options.Results = Path("results"),
+    matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
     format_: options.Format = "rich",
     without: options.Without = None,
 ) -> None:
@@ -36,4 +40,4 @@ def report(
     asked = options.Asked(
         target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
     ).plan(catalog)
-    show_table(asked, Store(results), catalog, format_)
+    show_table(asked, Store(results), catalog, format_, "matrix" if matrix else "comparison")

@@ -8,21 +8,22 @@ import sys
 from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.experiment.plan import Plan
-from harness.results.table import tabulate
+from harness.results.table import View, tabulate
 from harness.store import Store, write_atomically
 
 _KEPT = "markdown"
 
 
-def show_table(plan: Plan, store: Store, catalog: Catalog, reporter: str) -> None:
+def show_table(plan: Plan, store: Store, catalog: Catalog, reporter: str, view: View = "comparison") -> None:
     """Print the table of what is stored of a plan, and keep it for people to read once every run is finished."""
-    table = tabulate(plan, store, catalog)
+    table = tabulate(plan, store, catalog, view)
     # Written as UTF-8 wherever it goes: an arrow must not end a command whose locale cannot show it.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(catalog.make(Reporter, reporter, {}).render(table))
     if all(len(row.runs) == len(arm.runs) for row, arm in zip(table.rows, plan.arms, strict=True)):
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", table.title).strip(".-") or "table"
+        title = table.title if view == "comparison" else f"{table.title}-{view}"
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"
         cls = catalog.offers["reporter"].get(_KEPT)
         if cls is not None:
             keeper = catalog.make(Reporter, _KEPT, {})

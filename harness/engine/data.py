@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Raised when splitting, limiting or encoding changes, so that what an older version kept is not used.
-_FORMAT = 2
+_FORMAT = 3
 _ROWS = 1000
 """Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
@@ -63,18 +63,19 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
             rows.save_to_disk(target / name)
         facts = dataset.facts()
         (target / "facts.json").write_text(
-            dump({"classes": facts.classes, "licence": facts.licence, "citation": facts.citation, "moved": moved}),
+            dump({**facts._asdict(), "moved": moved}),
             encoding="utf-8",
         )
 
     folder = cache.make("data", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    moved = facts.pop("moved")
     classes = None if facts["classes"] is None else tuple(facts["classes"])
     return Prepared(
         key=key,
         splits={name: datasets.load_from_disk(folder / name) for name in SPLITS},
-        facts=Facts(classes, facts["licence"], facts["citation"]),
-        moved=facts["moved"],
+        facts=Facts(**{**facts, "classes": classes, "notes": tuple(facts["notes"])}),
+        moved=moved,
     )
 
 
@@ -122,11 +123,12 @@ class Tokens:
 
             def build(target: Path) -> None:
                 rows = self.prepared.splits[split]
-                columns = [name for name in rows.column_names if name != "id"]
                 # Through a file, so that memory does not grow with the data.
                 passing = target.with_suffix(".arrow")
                 try:
-                    encoded = rows.map(self._encode, batched=True, remove_columns=columns, cache_file_name=str(passing))
+                    encoded = rows.map(
+                        self._encode, batched=True, remove_columns=rows.column_names, cache_file_name=str(passing)
+                    )
                     encoded.save_to_disk(target)
                 finally:
                     passing.unlink(missing_ok=True)
@@ -167,14 +169,17 @@ class Tokens:
 
     def notes(self) -> dict[str, SplitNote]:
         """Return what the splits held that were used."""
-        return {
-            split: SplitNote(items=len(rows), truncated=int(np.sum(rows.with_format("numpy")["truncated"][:])))
-            for split in SPLITS
-            if (rows := self._splits.get(split)) is not None
-        }
+        notes = {}
+        for split, rows in self._splits.items():
+            cut = int(np.sum(rows.with_format("numpy")["truncated"][:]))
+            items = len(self.prepared.splits[split])
+            notes[split] = SplitNote(items=items, truncated=cut, windows=len(rows) if len(rows) != items else None)
+        return {split: notes[split] for split in SPLITS if split in notes}
 
     def _encode(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return self.task.encode(rows, self.tokenizer, self._max_length)
+        encoded = self.task.encode(rows, self.tokenizer, self._max_length)
+        of = encoded.pop("row", range(len(rows["id"])))
+        return {**encoded, "id": [rows["id"][row] for row in of]}
 
 
 def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int]:
@@ -187,7 +192,8 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     table = datasets.concatenate_datasets([raw[name] for name in present])
     table = table.add_column("id", np.arange(len(table)))
     keys = _text_keys(table)
-    labels = np.asarray(table["label"][:]) if "label" in table.column_names else np.zeros(len(table), dtype=np.int64)
+    together = _text_keys(table, ("group",)) if "group" in table.column_names else keys
+    labels = _classes(table)
     starts = np.cumsum([0, *(len(raw[name]) for name in present)])
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
 
@@ -203,7 +209,7 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
     for name, share in shares.items():
         if name not in rows:
-            rows[name] = _carve(rows["train"], keys, labels, share, random[name])
+            rows[name] = _carve(rows["train"], together, labels, share, random[name])
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
     for name in SPLITS:
         if not len(rows[name]):
@@ -214,9 +220,18 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     return {name: table.select(rows[name]) for name in SPLITS}, moved
 
 
-def _text_keys(table: Any) -> NDArray[np.uint64]:
+def _classes(table: Any) -> NDArray[np.int64]:
+    """Return what proportions are kept of, `[n]`: the class numbers; all the same where labels are of another kind."""
+    if "label" in table.column_names:
+        labels = np.asarray(table.select([0])["label"][:])
+        if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+            return np.asarray(table["label"][:], dtype=np.int64)
+    return np.zeros(len(table), dtype=np.int64)
+
+
+def _text_keys(table: Any, names: Sequence[str] = ("text", "text_pair")) -> NDArray[np.uint64]:
     """Return one number per row, `[n]`, equal where the texts are equal but for case and white space."""
-    columns = [name for name in ("text", "text_pair") if name in table.column_names]
+    columns = [name for name in names if name in table.column_names]
     keys = np.empty(len(table), dtype=np.uint64)
     at = 0
     for rows in table.select_columns(columns).iter(batch_size=_ROWS):

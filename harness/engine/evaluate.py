@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.contracts import Facts, Pooling
-from harness.engine.features import FeatureHead, Features
+from harness.engine.features import Answered, FeatureHead, Features
 from harness.engine.forward import forward
 from harness.engine.session import Session
-from harness.errors import UndefinedError
 from harness.records import Predictions, Split
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
 
 
 class DataView:
@@ -37,6 +40,15 @@ class DataView:
         """What the same evaluation gave before tuning."""
         return self._before
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self._session.tokens[self._problem].tokenizer
+
+    def rows(self, split: Split) -> datasets.Dataset:
+        """Return the rows as they were read, each with its `id`."""
+        return self._session.tokens[self._problem].prepared.splits[split]
+
     def ids(self, split: Split) -> NDArray[Any]:
         """Return the items' ids, `[n]`."""
         return self._session.tokens[self._problem].ids(split)
@@ -51,16 +63,13 @@ class DataView:
 
     def outputs(self, split: Split) -> NDArray[Any]:
         """Return the task's prediction for each item, `[n, ...]`."""
-        model, task = self._model, self._session.tokens[self._problem].task
-        if model is None:
-            message = f"task {task.name!r} has no head on this model"
-            raise UndefinedError(message)
+        task = self._session.tokens[self._problem].task
+        model = self._session.heads.body if self._model is None else self._model
         if isinstance(model, FeatureHead):
             # The same computation as a pass through the whole model, from features that may be there already.
             features = torch.from_numpy(np.array(self.features(split, model.pooling))).to(
                 self._session.accelerator.device
             )
             with torch.no_grad():
-                scores: torch.Tensor = model.head(features)
-                return scores.float().cpu().numpy()
+                return task.predict(Answered(model.head(features)), {}).float().cpu().numpy()
         return forward(self._session, self._problem, split, model, lambda batch: task.predict(model, batch))

@@ -131,7 +131,7 @@ def _open(
             tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache, clock))
     with meter.phase("load"):
         accelerate.utils.set_seed(run.seed)
-        loader = RunLoader(model, run.train, tokenizer.pad_token_id)
+        loader = RunLoader(model, run.train, tokenizer.pad_token_id, catalog.restore(Strategy, run.strategy))
         facts = [item.prepared.facts for item in tokens]
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
         published = body_digest(heads.body)
@@ -222,6 +222,7 @@ def _data_note(tokens: Tokens, name: str) -> DataNote:
         classes=None if facts.classes is None else len(facts.classes),
         moved=tokens.prepared.moved,
         licence=facts.licence,
+        notes=facts.notes,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
+from transformers import PreTrainedModel
 
 from harness.contracts import Pooling
 from harness.engine.forward import forward
@@ -25,6 +26,8 @@ from harness.store import dump, write_atomically
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a body reads of a batch; the rest is the task's."""
 _ARRAY, _COST = "features.npy", "cost.json"
 
 
@@ -119,16 +122,34 @@ class FeatureHead(nn.Module):
         write_atomically(Path(folder) / "head.json", dump({"pooling": self.pooling}))
 
 
+class Answered(nn.Module):
+    """Gives logits that are there already: what a task makes of them is its own."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        """Take the logits, `[b, k]`."""
+        super().__init__()
+        self._logits = logits
+
+    def forward(self, **_: torch.Tensor) -> Any:
+        """Return them."""
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        return SequenceClassifierOutput(logits=self._logits)
+
+
 def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling) -> torch.Tensor:
     """Return the body's last hidden states pooled over each text's tokens, `[b, width]`.
 
     Args:
-        body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`.
+        body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`; of one with a decoder, its encoder does.
         batch: With `attention_mask`, `[b, tokens]`, 1 where there is a token.
         pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (what a decoder has read last).
     """
-    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    hidden: torch.Tensor = body(**inputs).last_hidden_state
+    inputs = {name: batch[name] for name in _INPUTS if name in batch}
+    both = isinstance(body, PreTrainedModel) and body.config.is_encoder_decoder and hasattr(body, "decoder")
+    whole: Any = body
+    reader = whole.get_encoder() if both else whole
+    hidden: torch.Tensor = reader(**inputs).last_hidden_state
     mask = inputs["attention_mask"]
     if pooling == "mean":
         weights = mask.unsqueeze(-1).to(hidden.dtype)

@@ -1,21 +1,23 @@
 """How many floating point operations a pass takes, counted and not guessed.
 
-Counting while training would slow training by a third (full, short sentences) to two thirds (LoRA): every operation passes
+Counting while training would slow training by a third (all weights, short sentences) to two thirds (an adapter): every operation passes
 through Python. So a few single items of different lengths are counted beforehand, in a phase of their own. A batch of b
 items of L tokens takes b times what one item of L tokens does, and for a transformer that is a polynomial of degree two in
-L; that it is one is checked on further items. Where it is not, every length is counted. What was counted is kept for all
-runs of the same structure.
+L, and where a head answers for some of the tokens only, so much more for each of them: for what the loss is a sum over. That
+it is so is checked on further items. Where it is not, every length is counted. What was counted is kept for all runs of the
+same structure.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -27,29 +29,50 @@ if TYPE_CHECKING:
 
 Compute = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
-_DEGREE = 2
+_UNKNOWN = 4
+"""What fixes an item's operations: a polynomial of degree two in its length, and a share of its weight."""
 _CHECKED = 2
-"""Lengths beyond those that fix the polynomial, on which it is checked."""
+"""Items beyond those that fix it, on which it is checked."""
+_ROUNDING = 1e-9
+"""What counts as nothing where it is asked which of these can be told apart."""
+
+Item = tuple[int, int]
+"""How many tokens an item has, and how many things its loss is a sum over."""
 
 
 class FlopCount:
-    """The operations of one kind of pass, by the length of its items."""
+    """The operations of one kind of pass, by the length of its items and by their weight."""
 
-    def __init__(self, counts: Mapping[int, int]) -> None:
-        """Take what was counted for single items, by their number of tokens."""
-        self._counts = dict(counts)
-        lengths = np.array(sorted(counts), dtype=np.float64)
-        degree = min(_DEGREE, len(lengths) - 1)
-        self._polynomial = np.polynomial.Polynomial.fit(lengths, [counts[int(length)] for length in lengths], degree)
-        # Fewer points than a polynomial can miss prove nothing.
-        self.holds = len(lengths) > _DEGREE + 1 and all(
-            abs(self._polynomial(length) - count) <= 1e-6 * max(count, 1) for length, count in counts.items()
-        )
-        """Whether the polynomial gives what was counted; if not, only counted lengths are known."""
+    def __init__(self, counts: Mapping[Item, int]) -> None:
+        """Take what was counted for single items."""
+        self._lengths = {length: count for (length, _), count in counts.items()}
+        self._basis = _basis(counts)
+        values = np.array(list(counts.values()), dtype=np.float64)
+        self._scale = self._basis.max(0)
+        self._shares, _, self._rank, _ = np.linalg.lstsq(self._basis / self._scale, values, rcond=_ROUNDING)
+        missed = np.abs(self._basis / self._scale @ self._shares - values)
+        # Fewer items than a polynomial can miss prove nothing.
+        self.holds = len(counts) > int(self._rank) and bool((missed <= 1e-6 * np.maximum(values, 1)).all())
+        """Whether length and weight give what was counted; if not, only counted lengths are known."""
 
-    def __call__(self, items: int, length: int) -> int:
-        """Return the operations of a batch."""
-        return round(items * float(self._counts[length] if length in self._counts else self._polynomial(length)))
+    def covers(self, items: Iterable[Item]) -> bool:
+        """Return whether what was counted tells apart what differs among these items, such as weights of equal lengths."""
+        both = np.concatenate([self._basis, _basis(items)])
+        return int(np.linalg.matrix_rank(both / both.max(0), rtol=_ROUNDING)) == int(self._rank)
+
+    def __call__(self, shape: Sequence[int], weight: int) -> int:
+        """Return the operations of a batch of tokens of this shape, `b, tokens, ...`, whose items weigh so much together."""
+        items, length = shape[:2]
+        if not self.holds and length in self._lengths:
+            return items * self._lengths[length]
+        batch = np.array([items, items * length, items * length**2, weight])
+        return round(float(batch / self._scale @ self._shares))
+
+
+def _basis(items: Iterable[Item]) -> NDArray[np.float64]:
+    """Return what each item's operations are a sum of shares of, `[n, 4]`."""
+    lengths, weights = np.array(list(items), dtype=np.float64).T
+    return np.stack([np.ones_like(lengths), lengths, lengths**2, weights], axis=1)
 
 
 def count_flops(
@@ -78,35 +101,49 @@ def count_flops(
     train = session.run.train
     settings = [train.attention_dropout, train.gradient_checkpointing, training, part]
     path = session.cache.place("flops", [type(model).__name__, structure, task, settings]).with_suffix(".json")
-    distinct, first = np.unique(batches.lengths, return_index=True)
     known = _read(path) if session.agree(path.exists()) else {}
-    count = FlopCount(known) if known else None
-    wanted = list(range(len(distinct)))
-    if count is None or not count.holds:
-        if count is None:
-            wanted = sorted({round(at) for at in np.linspace(0, len(distinct) - 1, _DEGREE + 1 + _CHECKED)})
-        for at in wanted:
-            if int(distinct[at]) not in known:
-                known[int(distinct[at])] = _count(model, compute, batches(first[at : at + 1]), training=training)
-        count = FlopCount(known)
+
+    def items(numbers: NDArray[np.int64]) -> dict[Item, NDArray[np.int64]]:
+        weigh = session.tokens[problem].task.weight
+        rows = [numbers[at : at + 1] for at in range(len(numbers))]
+        return {(int(batches.lengths[row[0]]), weigh(batches.items(row))): row for row in rows}
+
+    def counted(sample: Mapping[Item, NDArray[np.int64]]) -> FlopCount:
+        for item, row in sample.items():
+            if item not in known:
+                known[item] = _count(model, compute, batches(row), training=training)
         if session.rank == 0:
-            write_atomically(path, dump(known))
-        if not count.holds and len(known) < len(distinct):
-            return count_flops(session, problem, model, compute, batches, part, training=training)
-    return count
+            write_atomically(path, dump({f"{length} {weight}": count for (length, weight), count in known.items()}))
+        return FlopCount(known)
+
+    _, first = np.unique(batches.lengths, return_index=True)
+    spread = items(first[sorted({round(at) for at in np.linspace(0, len(first) - 1, _UNKNOWN + _CHECKED)})])
+    count = FlopCount(known) if known else counted(spread)
+    if count.holds and not count.covers(spread):
+        count = counted(spread)
+    return count if count.holds else counted(items(first))
 
 
-def _read(path: Path) -> dict[int, int]:
+def _read(path: Path) -> dict[Item, int]:
     try:
-        return {int(length): int(count) for length, count in json.loads(path.read_text(encoding="utf-8")).items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        pairs = {tuple(map(int, item.split())): int(count) for item, count in content.items()}
+        return {(length, weight): count for (length, weight), count in pairs.items()}
     except (ValueError, TypeError, AttributeError):
         return {}  # damaged: counted again
+
+
+def operation_counter() -> FlopCounterMode:
+    """Return a context that counts what is computed in it."""
+    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    return counter
 
 
 def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor], *, training: bool) -> int:
     """Count one pass, leaving no trace: neither gradients nor random numbers drawn."""
     devices = [batch["input_ids"].device] if batch["input_ids"].is_cuda else []
-    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    counter = operation_counter()
     with torch.random.fork_rng(devices), counter:
         result = compute(batch)
         if training:
@@ -114,6 +151,18 @@ def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor]
     for parameter in model.parameters():
         parameter.grad = None
     return counter.get_total_flops()
+
+
+class _NoModules:
+    """Counts nothing module by module: torch's own way of it fails where a module is handed a view made without gradients."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        """Begin to count."""
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
 
 
 def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

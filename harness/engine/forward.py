@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import evaluation_batches
-from harness.engine.flops import count_flops
+from harness.engine.flops import count_flops, operation_counter
+from harness.engine.memory import ran_out
 from harness.engine.prefix import GIVEN
 from harness.engine.shortcuts import short_attention
 from harness.records import Split
@@ -92,6 +92,7 @@ def passes(
         take: Handed each batch's row numbers `[b]`, the batch, and what `compute` gives for it, `[b, ...]`.
         part: How much of the model that is, in a word: operations are counted for each by itself.
     """
+    task = session.tokens[problem].task
     waiting = evaluation_batches(batches.lengths, session.run.train.eval_batch_tokens)
     waiting = waiting[session.rank :: session.processes]
     modes = [(module, module.training) for module in model.modules()]
@@ -100,21 +101,25 @@ def passes(
     try:
         with ExitStack() as stack, torch.no_grad(), session.accelerator.autocast():
             with session.meter.phase("count"):
-                flops = count_flops(session, problem, model, compute, batches, part)
+                # How long a text gets that is written is not known beforehand: there, what is computed is counted.
+                known = None if task.answers == "text" else count_flops(session, problem, model, compute, batches, part)
             if session.accelerator.device.type == "cpu":
                 stack.enter_context(short_attention())
             while waiting:
                 numbers = waiting.pop(0)
-                batch = batches(numbers)
+                items = batches.items(numbers)
+                batch, counter = batches(numbers, items), operation_counter()
                 try:
-                    result = compute(batch)
+                    with nullcontext() if known else counter:
+                        result = compute(batch)
                 except RuntimeError as error:
-                    if not should_reduce_batch_size(error) or len(numbers) == 1:
+                    if not ran_out(error) or len(numbers) == 1:
                         raise
                     half = len(numbers) // 2
                     waiting[:0] = [numbers[:half], numbers[half:]]
                     continue
-                session.meter.add_flops(flops(*batch["input_ids"].shape[:2]))
+                shape = batch["input_ids"].shape
+                session.meter.add_flops(known(shape, task.weight(items)) if known else counter.get_total_flops())
                 take(numbers, batch, result)
                 session.log({"step": max(1, steps - len(waiting)), "steps": steps})
     finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.contracts import Facts, Model, Task
+from harness.contracts import Facts, Model, Strategy, Task
 from harness.errors import UndefinedError
 from harness.records import TrainConfig
 
@@ -28,8 +28,11 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn
 class RunLoader:
     """Loads a base model with a run's settings."""
 
-    def __init__(self, model: Model, train: TrainConfig, pad_token_id: int | None = None) -> None:
-        """Remember what to load, and how; `pad_token_id` is what the tokenizer pads with."""
+    def __init__(
+        self, model: Model, train: TrainConfig, pad_token_id: int | None = None, strategy: Strategy | None = None
+    ) -> None:
+        """Remember what to load, how, and for what; `pad_token_id` is what the tokenizer pads with."""
+        self._strategy = strategy
         self._pad_token_id = pad_token_id
         self.config: PretrainedConfig = model.config()
         self._model = model
@@ -39,7 +42,10 @@ class RunLoader:
 
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`."""
-        loaded = self._model.load(auto_class, **{**self._settings, **settings})
+        if auto_class == "AutoModel" and any(name.endswith("EncoderModel") for name in self.config.architectures or ()):
+            auto_class = "AutoModelForTextEncoding"  # the other one would make up a decoder
+        wanted = {} if self._strategy is None else self._strategy.loading(auto_class, self.config)
+        loaded = self._model.load(auto_class, **{**self._settings, **wanted, **settings})
         if self._pad_token_id is not None:
             # A decoder's classification head looks for it to find each text's last token: it must be what texts are padded by.
             loaded.config.pad_token_id = self._pad_token_id
@@ -68,7 +74,7 @@ def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts]
             undefined[position] = str(error)
             models.append(None)
     with_head = [model for model in models if model is not None]
-    # The largest, because one class may leave out a part of the body that another needs, such as BERT's pooler.
+    # The largest, because one class may leave out a part of the body that another needs, such as a pooler.
     bodies = [model.base_model for model in with_head] or [loader("AutoModel")]
     body = max(bodies, key=_size)
     for model in with_head:

@@ -35,8 +35,12 @@ class Splice:
         self._marks = self._versions()
 
     def serves(self, model: nn.Module, problem: int) -> bool:
-        """Return whether what is kept is what this model's blocks would make of the problem's texts."""
-        return model is self._model and problem == self._problem and self._versions() == self._marks
+        """Return whether what is kept is what this model's blocks would make of the problem's texts when it predicts.
+
+        Not where it writes: token by token, it passes over other texts than those of the batch.
+        """
+        known = model is self._model and problem == self._problem and self._versions() == self._marks
+        return known and self._task.answers != "text"
 
     def keep(self, split: Split) -> Kept:
         """Return what the prefix makes of a split; computed if no run has done so before."""
@@ -45,8 +49,9 @@ class Splice:
         return self._kept[split]
 
     def compute(self, batch: Batch) -> torch.Tensor:
-        """Return the predictions for a batch through the whole model."""
-        return self._task.predict(self._model, batch)
+        """Return the predictions for a batch through the whole model; the loss where they would be written token by token."""
+        made = self._task.loss if self._task.answers == "text" else self._task.predict
+        return made(self._model, batch)
 
     def problem_found(self) -> str | None:
         """Return why the plain path must be taken after all, as a clause; None if the two agree."""
@@ -99,11 +104,14 @@ class Splice:
             session.shared += kept.cost
         return kept
 
+    def shape(self, batch: Batch) -> torch.Size:
+        """Return the shape of what the prefix makes of a batch, `[b, tokens, width]`."""
+        with torch.no_grad(), self._session.accelerator.autocast():
+            return self.prefix.run(self.compute, batch).shape
+
     def width(self) -> int:
         """Return the width of what is kept of a token."""
-        with torch.no_grad(), self._session.accelerator.autocast():
-            batch = Batches(self._session, self._problem, "train")(np.array([0]))
-            return int(self.prefix.run(self.compute, batch).shape[-1])
+        return self.shape(Batches(self._session, self._problem, "train")(np.array([0])))[-1]
 
     def _versions(self) -> list[tuple[int, int]]:
         modules = (*self.prefix.before, *self.prefix.blocks)
@@ -138,7 +146,10 @@ def _hindrance(session: Session, found: Splice, batch: dict[str, Any], tokens: i
         return "several processes share the run"
     if "attention_mask" not in batch:
         return "the batches do not say where their texts end"
-    wanted = tokens * found.width() * 4
+    shape = found.shape(batch)
+    if shape[:2] != batch["attention_mask"].shape:
+        return "answers are written to a part of what is trained on"
+    wanted = tokens * shape[-1] * 4
     if wanted > _SHARE_OF_DISK * shutil.disk_usage(session.cache.root).free:
         return f"keeping it would take {wanted / 1e9:.1f} GB, over a quarter of the free disk"
     return None

@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.contracts import Facts, Metric, Pooling
+from harness.contracts import Facts, Metric, Pooling, Task
 from harness.engine.evaluate import DataView
 from harness.engine.features import FeatureHead, Features
+from harness.engine.flops import count_flops
+from harness.engine.forward import Batches
 from harness.engine.models import find_blocks, head_of
 from harness.engine.session import Session
-from harness.engine.train import fit
+from harness.engine.shortcuts import short_attention
+from harness.engine.train import fit, planned_steps
 from harness.errors import HarnessError, UndefinedError
 from harness.records import Split, TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+class EarlierStage:
+    """A stage that was tuned on before; see `harness.contracts.Earlier`."""
+
+    def __init__(self, session: Session, index: int) -> None:
+        """Take the stage with this index, from 0."""
+        model = session.heads.models[index]
+        assert model is not None
+        self._session, self._task, self._model = session, session.tokens[index].task, model
+        self._batches = Batches(session, index, "train")
+        with session.meter.phase("count"):
+            self._flops = count_flops(
+                session,
+                index,
+                model,
+                lambda batch: self._task.loss(model, batch),
+                self._batches,
+                "whole",
+                training=True,
+            )
+
+    @property
+    def items(self) -> int:
+        """How many rows its train split has."""
+        return len(self._batches.lengths)
+
+    def loss(self, rows: Sequence[int] | NDArray[Any]) -> torch.Tensor:
+        """Return the mean loss of rows of its train split under its own head, a scalar with a gradient."""
+        numbers = np.asarray(rows)
+        items = self._batches.items(numbers)
+        batch, weight = self._batches(numbers, items), self._task.weight(items)
+        self._session.meter.add_flops(self._flops(batch["input_ids"].shape, weight))
+        # The head has dropout only where the body has: `train` and `eval` reach it through its own model alone.
+        head_of(self._model).train(self._session.heads.body.training)
+        with short_attention() if self._session.accelerator.device.type == "cpu" else nullcontext():
+            return self._task.loss(self._model, batch) / weight
 
 
 class RunStage:
@@ -38,6 +82,7 @@ class RunStage:
         self.index = index
         self.seed = session.run.seed
         self.facts: Facts = session.tokens[index].prepared.facts
+        self.task: Task = session.tokens[index].task
         self.config: TrainConfig = session.run.train
         self._session, self._features, self._metric, self._folder = session, features, metric, folder
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
@@ -65,6 +110,14 @@ class RunStage:
         """The modules of `model` outside the body."""
         return head_of(self.model)
 
+    def floor(self) -> nn.Module:
+        """Return what answers without having learned from any text: the task's floor, else the model as it is."""
+        if type(self.task).floor is Task.floor:
+            model: nn.Module = self.model
+            return model  # and its data may have no targets to look at
+        floor = self.task.floor(self.targets("train"), self.facts)
+        return self.model if floor is None else floor.to(self._session.accelerator.device)
+
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
         """Return the body's last blocks, from input to output, `[count]`."""
         blocks = find_blocks(self.body)
@@ -74,9 +127,23 @@ class RunStage:
             raise HarnessError(message)
         return blocks[len(blocks) - count :]
 
-    def fit(self, model: nn.Module) -> nn.Module:
+    @cached_property
+    def earlier(self) -> Sequence[EarlierStage]:
+        """The stages before this one, in order."""
+        return [EarlierStage(self._session, index) for index in range(self.index)]
+
+    def steps(self) -> int:
+        """Return how many optimizer steps `fit` takes."""
+        return planned_steps(self._session, self.index)
+
+    def fit(
+        self,
+        model: nn.Module,
+        penalty: Callable[[], torch.Tensor] | None = None,
+        after_backward: Callable[[int], None] | None = None,
+    ) -> nn.Module:
         """Train what requires a gradient with the run's settings, and return the same model."""
-        fitted = fit(self._session, self.index, model, self._validate)
+        fitted = fit(self._session, self.index, model, self._validate, penalty, after_backward)
         self._features.look()
         return fitted
 
@@ -123,7 +190,8 @@ class RunStage:
         with self._session.meter.phase("validate"):
             view = DataView(self._session, self._features, self.index, model, None)
             try:
-                value = self._metric.score(view.outputs("validation"), view.targets("validation"))
+                found = self._session.tokens[self.index].task.evaluate(view, "validation")
+                value = self._metric.score(found.outputs, found.targets)
             except UndefinedError:
                 return None
         return value if self._metric.better == "higher" else -value

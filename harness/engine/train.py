@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import DistributedType
-from accelerate.utils.memory import should_reduce_batch_size
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,16 +22,30 @@ from harness.engine.batches import training_batches
 from harness.engine.data import Tokens
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute
+from harness.engine.memory import ran_out
 from harness.engine.session import Session
 from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding, short_attention
 from harness.engine.splice import splice
 from harness.records import TrainConfig
 
+Penalty = Callable[[], torch.Tensor]
 _LOG_EVERY = 10
 """Steps between readings of the loss from the device."""
 
 
-def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Module], float | None]) -> nn.Module:
+def planned_steps(session: Session, problem: int) -> int:
+    """Return how many optimizer steps `fit` takes on a problem, unless it stops early."""
+    return sum(len(_batches(session, problem, epoch)) for epoch in range(session.run.train.epochs))
+
+
+def fit(
+    session: Session,
+    problem: int,
+    model: nn.Module,
+    score: Callable[[nn.Module], float | None],
+    penalty: Penalty | None = None,
+    after_backward: Callable[[int], None] | None = None,
+) -> nn.Module:
     """Train what requires a gradient in `model` on a problem's train split, in place, and return it.
 
     Args:
@@ -40,6 +53,8 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
         problem: Which of the run's problems.
         model: What the problem's task can compute a loss with.
         score: The validation score of the model, higher is better; called after every epoch. None if there is none.
+        penalty: A scalar added to the mean loss of every step.
+        after_backward: Told the number of each step, from 0, when its gradients are there and before it is taken.
 
     Raises:
         RuntimeError: Nothing in the model requires a gradient, or the loss is not a number.
@@ -50,17 +65,12 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
         message = "nothing to train: no parameter of the model requires a gradient"
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
-    lengths = session.tokens[problem].lengths("train")
-
-    def batches(epoch: int) -> list[NDArray[np.int64]]:
-        return training_batches(lengths, config.batch_size, (session.run.seed, problem, epoch), config.batch_tokens)
-
-    total = sum(len(batches(epoch)) for epoch in range(config.epochs))
-    loop = _Loop(session, problem, model, total)
+    total = planned_steps(session, problem)
+    loop = _Loop(session, problem, model, total, penalty, after_backward)
     best: tuple[float, list[torch.Tensor]] | None = None
     waited = 0
     for epoch in range(config.epochs):
-        loop.epoch(batches(epoch))
+        loop.epoch(_batches(session, problem, epoch))
         value = score(model)
         session.log({"epoch": epoch + 1, "validation": value, "step": loop.step, "steps": total})
         if config.patience is None or value is None:
@@ -78,10 +88,24 @@ def fit(session: Session, problem: int, model: nn.Module, score: Callable[[nn.Mo
     return loop.close()
 
 
+def _batches(session: Session, problem: int, epoch: int) -> list[NDArray[np.int64]]:
+    config, lengths = session.run.train, session.tokens[problem].lengths("train")
+    return training_batches(lengths, config.batch_size, (session.run.seed, problem, epoch), config.batch_tokens)
+
+
 class _Loop:
     """The state of one training: model and optimizer as accelerate prepared them, and the step count."""
 
-    def __init__(self, session: Session, problem: int, model: nn.Module, total: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        problem: int,
+        model: nn.Module,
+        total: int,
+        penalty: Penalty | None,
+        after_backward: Callable[[int], None] | None,
+    ) -> None:
+        self._penalty, self._after_backward = penalty, after_backward
         self._session, self._task = session, session.tokens[problem].task
         self._config = config = session.run.train
         self._model, self._total, self.step = model, total, 0
@@ -101,7 +125,10 @@ class _Loop:
             self._flops = count_flops(session, problem, model, self._spliced(loss), self._batches, part, training=True)
         # The shortcuts know nothing of several processes, of graphs that are compiled, or of an accelerator's memory.
         self._short = session.accelerator.device.type == "cpu" and session.processes == 1 and not config.compile
-        self._used = self._used_rows(session.tokens[problem], loss) if self._short else None
+        # A penalty may look at the embedding as it is, and use rows that this problem does not; who looks at the gradients wants
+        # that of the embedding itself.
+        plain = self._short and penalty is None and after_backward is None
+        self._used = self._used_rows(session.tokens[problem], loss) if plain else None
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if self._used is not None:
             self._trained = [self._used.replaced(parameter) for parameter in self._trained]
@@ -157,7 +184,7 @@ class _Loop:
                 return self._step_in_pieces(numbers)
             except RuntimeError as error:
                 # Several processes would have to agree on it.
-                if not should_reduce_batch_size(error) or self._session.processes > 1 or self._pieces >= len(numbers):
+                if not ran_out(error) or self._session.processes > 1 or self._pieces >= len(numbers):
                     raise
             self._optimizer.zero_grad()
             self._pieces *= 2
@@ -174,6 +201,12 @@ class _Loop:
         pieces = [mine[at :: self._pieces] for at in range(self._pieces)]
         compute = self._spliced(lambda batch: self._task.loss(self._prepared, batch))
         total = torch.zeros((), device=session.accelerator.device)
+        if self._penalty is not None:
+            # The same in every process, so averaging it over them leaves it as it is.
+            with session.accelerator.no_sync(self._prepared), session.accelerator.autocast():
+                added = self._penalty()
+                session.accelerator.backward(added)
+            total += added.detach() / session.processes
         for position, piece in enumerate(pieces):
             last = position == len(pieces) - 1
             with nullcontext() if last else session.accelerator.no_sync(self._prepared):
@@ -185,8 +218,10 @@ class _Loop:
                     loss = compute(batch) / weight * bool(len(piece))
                 # Gradients are averaged over processes; a sum is what is wanted.
                 session.accelerator.backward(loss * session.processes)
-                session.meter.add_flops(self._flops(*batch["input_ids"].shape[:2]))
+                session.meter.add_flops(self._flops(batch["input_ids"].shape, self._task.weight(part)))
             total += loss.detach()
+        if self._after_backward is not None:
+            self._after_backward(self.step)
         if self._short and session.accelerator.scaler is None:
             clip_in_step(self._adamw, self._trained, config.max_grad_norm)
         else:

@@ -30,6 +30,7 @@ from harness.catalog import Catalog, load_catalog
 from harness.engine.cache import Cache
 from harness.engine.execute import execute
 from harness.engine.job import Job
+from harness.engine.memory import ran_out
 from harness.errors import HarnessError
 from harness.records import Failure, Outcome
 from harness.store import Store
@@ -95,9 +96,7 @@ def _perform_share(
     except HarnessError as error:
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
     except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
-        # On a CPU, torch says so in a plain RuntimeError.
-        memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "t allocate memory" in str(error)
-        status = "out of memory" if memory else "failed"
+        status = "out of memory" if ran_out(error) else "failed"
         return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,16 +58,29 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
     _check_distinct(stages, watch)
     model_reference = model.reference()
+    tasks = [catalog.restore(Task, problem.task) for problem in stages]
+    for problem, task in zip(stages, tasks, strict=True):
+        if reason := task.check_model(model):
+            message = f"dataset {problem.dataset.name!r} cannot be tuned on by task {task.name!r}: {reason}"
+            raise HarnessError(message)
 
     def arm(entry: StrategyEntry, strategy: Strategy) -> Arm:
-        reference, train = strategy.reference(), _train_config(spec, entry, strategy)
+        if reason := strategy.check(model, tasks):
+            message = f"strategy {entry.name!r} cannot be used: {reason}"
+            raise HarnessError(message)
+        reference, train = strategy.reference(), _train_config(spec, entry, strategy, tasks)
         runs = tuple(
             Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
             for seed in spec.seeds
         )
-        return Arm(label=entry.label or strategy.name, role=strategy.role, runs=runs)
+        return Arm(label=entry.label or entry.name, role=strategy.role, runs=runs)
 
-    arms = tuple(arm(entry, strategy) for entry, strategy in _strategies(catalog, spec))
+    # Those that a user did not name are left out where they do not suit.
+    arms = tuple(
+        arm(entry, strategy)
+        for entry, strategy in _strategies(catalog, spec)
+        if spec.strategies or strategy.check(model, tasks) is None
+    )
     labels = [arm.label for arm in arms]
     if double := {label for label in labels if labels.count(label) > 1}:
         message = f"two arms are called {min(double)!r}: give one of them another label"
@@ -109,7 +122,7 @@ def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[StrategyEn
 
 def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> Problem:
     dataset = _resolve(catalog, Dataset, entry)
-    task = catalog.make(Task, entry.task or (dataset.watch_task if watched else dataset.task), {})
+    task = catalog.make(Task, entry.task or dataset.task_for(watched=watched), entry.task_params)
     if watched and not task.watchable:
         message = f"dataset {entry.name!r} cannot be watched by task {task.name!r}: it needs a head that tuning makes"
         raise HarnessError(message)
@@ -153,8 +166,8 @@ def _opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
     return None
 
 
-def _train_config(spec: ExperimentSpec, entry: StrategyEntry, strategy: Strategy) -> TrainConfig:
-    settings: Mapping[str, Any] = {**strategy.defaults, **spec.train, **entry.train}
+def _train_config(spec: ExperimentSpec, entry: StrategyEntry, strategy: Strategy, tasks: Sequence[Task]) -> TrainConfig:
+    settings: Mapping[str, Any] = {**strategy.training(tasks), **spec.train, **entry.train}
     try:
         return TrainConfig(**settings)
     except ValidationError as error:

@@ -1,10 +1,10 @@
 """What a user asks for: an experiment file, or the same thing from flags.
 
     question = "..."
-    model = "minilm"
-    stages = [{ dataset = "rotten-tomatoes", limit = { train = 1000 } }]
-    watch = ["sotu-era"]
-    strategies = ["full", { name = "lora", rank = 16, label = "lora-16" }]
+    model = "..."
+    stages = [{ dataset = "...", limit = { train = 1000 } }]
+    watch = ["..."]
+    strategies = ["...", { name = "...", rank = 16, label = "rank 16" }]
     seeds = [0, 1, 2]
     train = { epochs = 3 }
 
@@ -49,6 +49,9 @@ class Entry(Record):
             message = f"a table needs a name, but got {value!r}"
             raise ValueError(message)
         known = {key: table.pop(key) for key in cls.model_fields if key in table}
+        if isinstance(known.get("task"), dict):
+            known["task_params"] = dict(known["task"])
+            known["task"] = known["task_params"].pop("name", None)
         return {**known, "params": {**known.get("params", {}), **table}}
 
 
@@ -57,6 +60,8 @@ class DatasetEntry(Entry):
 
     task: str | None = None
     """None for the dataset's own."""
+    task_params: dict[str, JsonValue] = {}
+    """In TOML, the other keys of a table given as `task`."""
 
 
 class StrategyEntry(Entry):
@@ -128,7 +133,8 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
     """Return the experiment with `NAME.KEY=VALUE` options put in.
 
     NAME is `train`, the label or name of a strategy, or the name of a dataset or of the model; VALUE is read as TOML, and
-    as a plain string where it is none. `train` settings given here hold for every arm.
+    as a plain string where it is none. `train` settings given here hold for every arm; `DATASET.task=NAME` is what is made of
+    a dataset, `DATASET.task.KEY=VALUE` a setting of that.
 
     Raises:
         HarnessError: An option has another form, or names nothing in the experiment.
@@ -194,6 +200,11 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
         hit = True
         if isinstance(entry, StrategyEntry) and key.startswith("train."):
             return entry.model_copy(update={"train": {**entry.train, key.removeprefix("train."): value}})
+        if isinstance(entry, DatasetEntry) and key == "task":
+            return entry.model_copy(update={"task": value, "task_params": {}})
+        if isinstance(entry, DatasetEntry) and key.startswith("task."):
+            params = _put(entry.task_params, key.removeprefix("task."), value)
+            return entry.model_copy(update={"task_params": params})
         return entry.model_copy(update={"params": _put(entry.params, key, value)})
 
     groups: dict[str, Any] = {
@@ -211,7 +222,7 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
 def _handles(entry: Entry) -> set[str]:
     """Return the names by which an option may mean an entry."""
     label = entry.label if isinstance(entry, StrategyEntry) else None
-    return {entry.name.partition(":")[0], *([label] if label else [])}
+    return {entry.name, entry.name.partition(":")[0], *([label] if label else [])}
 
 
 def _put(params: Mapping[str, JsonValue], key: str, value: JsonValue) -> dict[str, JsonValue]:

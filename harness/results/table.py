@@ -6,15 +6,16 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.catalog import Catalog
-from harness.contracts import Metric
+from harness.contracts import Metric, Task
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, Table
-from harness.results.forgetting import forgetting
+from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, SplitNote, Table
+from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.scores import ScoreBook, Scores
 from harness.results.statistics import Estimate, estimate
 from harness.store import Store
@@ -50,24 +51,37 @@ class _Measure:
     """Whether the floor may be the best here: that it costs nothing is no merit."""
 
 
-def tabulate(plan: Plan, store: Store, catalog: Catalog) -> Table:
-    """Return the table of what is stored of a plan; what is missing is blank and says so."""
+View = Literal["comparison", "matrix"]
+
+
+def tabulate(plan: Plan, store: Store, catalog: Catalog, view: View = "comparison") -> Table:
+    """Return the table of what is stored of a plan; what is missing is blank and says so.
+
+    Args:
+        plan: What was asked.
+        store: Where the runs are.
+        catalog: Where the metrics come from.
+        view: `comparison` has what each strategy scores, forgets and costs; `matrix` has every score at every moment.
+    """
     book = ScoreBook(store)
     # Thousands of records that all stay: looking for garbage among them again and again would take a quarter of the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _tabulate(plan, store, catalog, book)
+        return _tabulate(plan, store, catalog, book, view)
     finally:
         book.save()
         if collecting:
             gc.enable()
 
 
-def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook) -> Table:
+def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View) -> Table:
     finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
     absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
-    measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *_cost_measures()]
+    if view == "matrix":
+        measures = [*_moment_measures(plan, catalog), *_transfer_measures(plan, catalog)]
+    else:
+        measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *_cost_measures()]
     footnotes: list[str] = []
     rows = [
         Row(
@@ -85,7 +99,7 @@ def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook) -> Ta
         columns=tuple(measure.column for measure in measures),
         rows=tuple(_with_best(rows, measures)),
         footnotes=tuple(footnotes),
-        about=tuple(_about(plan, everything)),
+        about=(*(_TRANSFER if view == "matrix" else ()), *_about(plan, everything)),
     )
 
 
@@ -120,9 +134,7 @@ def _score_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
 def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
     first = plan.arms[0].runs[0]
     stages, problems = len(first.stages), first.problems
-    names = [*(metrics[0] for metrics in plan.stage_metrics), *plan.watch_metrics]
-    signs = np.array([1.0 if catalog.find(Metric, name).better == "higher" else -1.0 for name in names])
-    learned_at = [*range(1, stages + 1), *(0 for _ in first.watch)]
+    names, signs, learned_at = _matrix_shape(plan, catalog)
     for position, problem in enumerate(problems):
         if position == stages - 1:
             continue  # What was learned last has had no time to be forgotten.
@@ -144,6 +156,86 @@ def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
             better="lower",
         )
         yield _Measure(column, read, _signed, _before_after, counts_floor=False)
+
+
+def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.float64], list[int]]:
+    """Return each problem's metric, the sign that makes higher better, and the stage after which it is known."""
+    first = plan.arms[0].runs[0]
+    names = [*(metrics[0] for metrics in plan.stage_metrics), *plan.watch_metrics]
+    signs = np.array([1.0 if catalog.find(Metric, name).better == "higher" else -1.0 for name in names])
+    return names, signs, [*range(1, len(first.stages) + 1), *(0 for _ in first.watch)]
+
+
+def _moment_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
+    """Yield a group of columns for each dataset: its score at every moment at which it has one."""
+    first = plan.arms[0].runs[0]
+    names, _, learned_at = _matrix_shape(plan, catalog)
+    called = ["before", *(f"after {_called(problem.dataset)}" for problem in first.stages)]
+    for position, problem in enumerate(first.problems):
+        metric = catalog.find(Metric, names[position])
+        watchable = catalog.find(Task, problem.task.name).watchable
+        for moment in range(0 if watchable else learned_at[position], len(called)):
+
+            def read(item: _Finished, position: int = position, moment: int = moment) -> _Value:
+                score = item.scores.get(names[position], moment, position)
+                return _Value(score.value, undefined=score.undefined)
+
+            column = Column(
+                key=f"{problem.dataset.name}.{problem.task.name}.{moment}",
+                group=f"{_called(problem.dataset)} {metric.title}",
+                title=called[moment],
+                unit=metric.unit,
+                better=metric.better,
+            )
+            yield _Measure(column, read, _three_decimals, _no_detail)
+
+
+_TRANSFER = (
+    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j teaches dataset j; S stages",
+    "average: mean over j of R[S, j] (this and the next two: Lopez-Paz and Ranzato 2017, equations 2 to 4)",
+    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
+    "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
+    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
+)
+
+
+def _transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
+    """Yield what the matrix comes to over the stages; datasets that are only watched do not count."""
+    names, signs, learned_at = _matrix_shape(plan, catalog)
+    stages = len(plan.stage_metrics)
+
+    def measure(key: str, title: str, better: Literal["higher", "lower"], of: Callable[[Matrix], float]) -> _Measure:
+        def read(item: _Finished) -> _Value:
+            if len(set(names[:stages])) > 1:
+                return _Value(None, undefined="the stages are scored by different metrics, which have no mean")
+            value = of((item.scores.matrix(names) * signs)[:, :stages])
+            return _Value(None, undefined=_NO_TRANSFER[key]) if np.isnan(value) else _Value(float(value))
+
+        return _Measure(
+            Column(key=key, group="transfer", title=title, better=better), read, _three_decimals, _no_detail
+        )
+
+    def earlier(values: NDArray[np.float64]) -> float:
+        return float(np.mean(values[:-1])) if len(values) > 1 else np.nan
+
+    at = learned_at[:stages]
+    yield measure("average", "average", "higher", lambda matrix: float(signs[0] * np.mean(matrix[-1])))
+    yield measure("backward_transfer", "backward transfer", "higher", lambda matrix: backward_transfer(matrix, at))
+    yield measure("forward_transfer", "forward transfer", "higher", lambda matrix: forward_transfer(matrix, at))
+    yield measure("final_forgetting", "final forgetting", "lower", lambda matrix: earlier(forgetting(matrix, at)))
+    yield measure(
+        "maximal_forgetting", "maximal forgetting", "lower", lambda matrix: earlier(maximal_forgetting(matrix, at))
+    )
+
+
+_ONE_STAGE = "one stage only: nothing was learned before or after it"
+_NO_TRANSFER = {
+    "average": "a stage has no score",
+    "backward_transfer": _ONE_STAGE,
+    "forward_transfer": "a dataset has no score before its own stage, which makes its head",
+    "final_forgetting": _ONE_STAGE,
+    "maximal_forgetting": _ONE_STAGE,
+}
 
 
 def _cost_measures() -> Iterable[_Measure]:
@@ -273,14 +365,10 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     for position, problem in enumerate(run.problems):
         # The floor looks at fewer splits than the strategies that learn.
         note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
-        sizes = ", ".join(
-            f"{split.items:,} {name}"
-            + (f" ({split.truncated:,} cut to {run.train.max_length} tokens)" if split.truncated else "")
-            for name, split in note.splits.items()
-        )
+        sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
         classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {sizes}{classes}{moved}"
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *note.notes])}"
     yield _training(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
@@ -296,9 +384,17 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     yield from sorted({note for item in finished for note in item.outcome.notes})
 
 
+def _split_size(name: str, split: SplitNote, max_length: int) -> str:
+    """Return how many rows a split has, and what had to be done to long ones."""
+    done = [f"in {split.windows:,} windows"] if split.windows is not None else []
+    done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
+    return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
+
+
 def _called(reference: ComponentRef) -> str:
     """Return a component's name, with the file or folder it was read from."""
-    places = [Path(str(place)).name for place in reference.location.values() if place is not None]
+    given = [place if isinstance(place, list) else [place] for place in reference.location.values()]
+    places = [Path(str(place)).name for paths in given for place in paths if place is not None]
     return " ".join([reference.name, *places])
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import HarnessError
+from harness.cli.describe import describe
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,9 +60,40 @@ def test_describe_train_shows_the_training_settings():
     assert re.search(r"epochs +int +3 +passes over the training split", harness("describe", "train"))
 
 
-def test_every_component_can_be_described():
-    for row in json.loads(harness("list", "--json"))[::5]:
-        assert row["name"] in harness("describe", row["kind"], row["name"])
+@pytest.mark.slow
+def test_every_component_can_be_described(capsys):
+    for row in json.loads(harness("list", "--json")):
+        describe(row["kind"], row["name"])
+        assert capsys.readouterr().out.startswith(f"{row['kind']} {row['name']}  version ")
+
+
+def test_there_are_many_ways_to_tune_and_each_is_named():
+    rows = json.loads(harness("list", "strategies", "--json"))
+    assert len({row["name"] for row in rows}) == len(rows) >= 45
+    assert all(row["summary"] for row in rows)
+
+
+def test_describe_shows_a_method_of_peft_with_its_settings_and_where_its_learning_rate_is_from():
+    text = harness("describe", "strategy", "peft:ia3")
+    assert text.startswith("strategy peft:ia3  version 1")
+    assert "Scales keys, values and the feed-forward layer by trained vectors (Liu et al., 2022)." in text
+    assert "Learning rate 0.005: PEFT's method_comparison, MetaMathQA, ia3 all-attn-5k-lr0.005" in text
+    assert re.search(r"init_ia3_weights +bool +True +Whether to initialize the vectors", text)
+    assert "modules_to_save" not in text  # follows from the model
+    assert "training defaults: learning_rate=0.005" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("peft:vara", "unknown method of PEFT 'vara': did you mean 'vera'?"),
+        ("full:3", "strategy 'full:3': 'full' takes nothing after a colon, but got '3'"),
+    ],
+)
+def test_describe_refuses_what_a_name_cannot_stand_for(name, message):
+    with pytest.raises(HarnessError) as error:
+        describe("strategy", name)
+    assert message in str(error.value)
 
 
 def test_plan_says_what_would_run_and_that_nothing_is_done(tmp_path):
@@ -77,5 +111,7 @@ def test_plan_says_what_would_run_and_that_nothing_is_done(tmp_path):
 def test_doctor_finds_all_well(tmp_path):
     text = harness("doctor", cwd=tmp_path)
     assert "lora (finetune-harness 0.1.0): ok" in text
-    assert "none: all embedded models and datasets are there" in text
+    needs = text.partition("something installed first\n")[2].partition("results\n")[0]
+    assert "  model " not in needs.replace("model smollm2", "")  # whose package is installed beside
+    assert "  dataset " not in needs
     assert "left out by --without" in harness("doctor", "--without", "lora", cwd=tmp_path)

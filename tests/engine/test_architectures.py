@@ -1,9 +1,13 @@
 """Every built-in strategy on the shapes of model that people bring, built small."""
 
 import pytest
+import torch
 
-from harness.contracts import Strategy
-from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
+from harness.contracts import Facts, Strategy, Task
+from harness.engine.models import RunLoader
+from harness.records import TrainConfig
+from harness.testing import TinyModel, compute, toy_catalog, toy_run, write_tiny_model
+from harness_plugins.tasks._answers import logits
 
 SHAPES = {
     "LlamaForCausalLM": {"num_key_value_heads": 2, "pad_token_id": None},
@@ -11,12 +15,16 @@ SHAPES = {
     "DistilBertForMaskedLM": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2},
     "RobertaForMaskedLM": {},
     "ModernBertForMaskedLM": {},
+    "DebertaV2ForMaskedLM": {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]},
+    "T5EncoderModel": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.parametrize(
+    ("architecture", "precision"),
+    [*((name, "fp32") for name in SHAPES), ("LlamaForCausalLM", "bf16"), ("ModernBertForMaskedLM", "bf16")],
+)
 def test_every_strategy_tunes_this_shape_of_model(catalog, tmp_path, architecture, precision):
     model = write_tiny_model(tmp_path / "model", architecture, **SHAPES[architecture])
     toys = toy_catalog(catalog)
@@ -26,3 +34,16 @@ def test_every_strategy_tunes_this_shape_of_model(catalog, tmp_path, architectur
         trained[name] = compute(run, toys, tmp_path / "results").parameters_trained
     assert trained["frozen"] == 3 * 33
     assert trained["frozen"] < trained["lora"] < trained["last-layers"] < trained["full"]
+
+
+def test_an_encoder_without_its_decoder_answers_by_the_mean_over_tokens(catalog, tmp_path):
+    model = TinyModel(path=str(write_tiny_model(tmp_path / "t5", "T5EncoderModel", **SHAPES["T5EncoderModel"])))
+    head = (
+        catalog.make(Task, "text-classification", {}).build(RunLoader(model, TrainConfig()), Facts(("a", "b"))).eval()
+    )
+    tokens = torch.tensor([[5, 6, 7, 0]])
+    mask = torch.tensor([[1, 1, 1, 0]])
+    with torch.no_grad():
+        features = head.base_model(input_ids=tokens, attention_mask=mask).last_hidden_state[:, :3].mean(1)
+        answered = logits(head, {"input_ids": tokens, "attention_mask": mask})
+        assert torch.allclose(answered, head.classifier(features), atol=1e-6)

@@ -82,3 +82,12 @@ def test_predictions_carry_the_test_items_ids_once_each(catalog, tiny_model, tmp
     compute(run, toys, tmp_path)
     ids = Store(tmp_path).predictions(run, 1, 0).ids
     assert len(np.unique(ids)) == len(ids) == 12
+
+
+@pytest.mark.parametrize("strategy", ["pissa", "oft"])
+def test_what_is_forgotten_is_measured_from_the_model_without_the_adapter(catalog, masked_model, tmp_path, strategy):
+    # Of itself: each store measures its own base. An adapter that were there already would show.
+    published, _ = watched(catalog, masked_model, tmp_path / "untuned", "untuned")
+    before, after = watched(catalog, masked_model, tmp_path / "adapted", strategy, learning_rate=5e-2)
+    assert before == published
+    assert abs(after[2] - before[2]) > 1e-4

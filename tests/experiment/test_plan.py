@@ -69,7 +69,7 @@ def test_one_strategy_twice_needs_two_labels(catalog, tiny_model):
         ({"reference": "loro", "strategies": ["lora"]}, "unknown reference 'loro': did you mean 'lora'?"),
         ({"metrics": ["acuracy"]}, "unknown metric 'acuracy': did you mean 'accuracy'?"),
         ({"train": {"epoch": 1}}, "train: unknown setting 'epoch': did you mean 'epochs'?"),
-        ({"model": "./nowhere"}, "unknown model './nowhere': choose one of: folder, hub, minilm"),
+        ({"model": "./nowhere"}, "unknown model './nowhere': choose one of: folder, hub, minilm, smollm2"),
     ],
     ids=["no stage", "stage twice", "stage watched", "watched twice", "watch task", "stage task", "reference", "metric", "setting", "model"],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """A strategy from another distribution, really installed, works with `compare` as the built-in ones do."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,16 +10,17 @@ import pytest
 
 from harness.testing import ToyDataset, write_tiny_model
 
-PACKAGE = Path(__file__).parent / "harness-bitfit"
+PACKAGE = Path(__file__).parent / "harness-embeddings"
+TASK = Path(__file__).parent / "harness-ordinal"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of installed packages with the external plugin in it."""
+    """A folder of installed packages with the external plugins in it."""
     folder = tmp_path_factory.mktemp("site")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-         "--disable-pip-version-check", "--target", str(folder), str(PACKAGE)],
+         "--disable-pip-version-check", "--target", str(folder), str(PACKAGE), str(TASK)],
         check=True, capture_output=True,
     )  # fmt: skip
     return folder
@@ -32,22 +34,22 @@ def run(*command: str, cwd: Path, site: Path) -> subprocess.CompletedProcess[str
 
 
 def test_the_whole_plugin_is_about_thirty_lines():
-    lines = sum(len((PACKAGE / name).read_text().splitlines()) for name in ("pyproject.toml", "harness_bitfit.py"))
+    lines = sum(len((PACKAGE / name).read_text().splitlines()) for name in ("pyproject.toml", "harness_embeddings.py"))
     assert lines <= 35
 
 
 @pytest.mark.slow
 def test_an_installed_strategy_is_listed_with_its_distribution_and_left_out_on_request(site, tmp_path):
     listed = run("-m", "harness.cli", "list", "strategies", cwd=tmp_path, site=site)
-    assert "bitfit" in listed.stdout
-    assert "harness-bitfit 1.0" in listed.stdout
-    without = run("-m", "harness.cli", "list", "strategies", "--without", "bitfit", cwd=tmp_path, site=site)
-    assert "bitfit" not in without.stdout
+    assert "embeddings" in listed.stdout
+    assert "harness-embeddings 1.0" in listed.stdout
+    without = run("-m", "harness.cli", "list", "strategies", "--without", "embeddings", cwd=tmp_path, site=site)
+    assert "embeddings" not in without.stdout
 
 
 @pytest.mark.slow
 def test_an_installed_strategy_keeps_the_contract(site, tmp_path):
-    code = "import harness.testing, harness_bitfit; harness.testing.check_strategy(harness_bitfit.BitFit())"
+    code = "import harness.testing, harness_embeddings; harness.testing.check_strategy(harness_embeddings.Embeddings())"
     done = run("-c", code, cwd=tmp_path, site=site)
     assert done.returncode == 0, done.stderr
 
@@ -57,11 +59,31 @@ def test_an_installed_strategy_is_compared_and_its_version_recorded(site, tmp_pa
     write_tiny_model(tmp_path / "model")
     ToyDataset(rows=60).read()["train"].to_csv(tmp_path / "data.csv")
     done = run(
-        "-m", "harness.cli", "compare", "data.csv", "-m", "./model", "-s", "full,bitfit", "--seeds", "0", "-w", "none",
+        "-m", "harness.cli", "compare", "data.csv", "-m", "./model", "-s", "full,embeddings", "--seeds", "0", "-w", "none",
         "-o", "train.epochs=1", "-o", "train.max_length=24", cwd=tmp_path, site=site,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith(" bitfit"))
+    row = next(line for line in done.stdout.splitlines() if line.startswith(" embeddings"))
     assert "91 MB" not in row
-    outcome = next((tmp_path / "results" / "runs").glob("bitfit-*/outcome.json")).read_text()
-    assert '"bitfit": "harness-bitfit 1.0"' in outcome
+    outcome = next((tmp_path / "results" / "runs").glob("embeddings-*/outcome.json")).read_text()
+    assert '"embeddings": "harness-embeddings 1.0"' in outcome
+
+
+def test_the_whole_task_is_at_most_sixty_lines():
+    assert len((TASK / "harness_ordinal.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.slow
+def test_an_installed_task_and_its_metric_are_compared_by_every_kind_of_strategy(site, tmp_path):
+    write_tiny_model(tmp_path / "model")
+    ToyDataset(rows=90, classes=3).read()["train"].to_csv(tmp_path / "stars.csv")
+    done = run(
+        "-m", "harness.cli", "compare", "stars.csv", "-m", "./model", "-s", "full,lora", "--seeds", "0", "-w", "none",
+        "-o", "file.task=ordinal", "-o", "file.task.most=3", "-o", "train.epochs=1", "-o", "train.max_length=24",
+        "--format", "json", cwd=tmp_path, site=site,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)
+    assert [column["title"] for column in table["columns"][:2]] == ["accuracy", "off by"]
+    assert {row["label"] for row in table["rows"]} == {"untuned", "full", "lora"}
+    assert all(row["cells"][1]["value"] is not None for row in table["rows"])

@@ -235,3 +235,32 @@ def test_every_stored_run_is_read_once_however_many_columns_there_are(full, stor
     monkeypatch.setattr(Store, "outcome", lambda self, run: read.append(run.id) or outcome(self, run))
     tabulate(plan, store, toys)
     assert sorted(read) == sorted(run.id for arm in plan.arms for run in arm.runs)
+
+
+def test_the_matrix_has_every_score_at_every_moment_and_what_they_come_to(store, toys, tiny_model):
+    runs = tuple(toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), seed=seed) for seed in (0, 1))
+    plan = Plan(
+        name="two stages", question="?", reference="full", stage_metrics=(("accuracy",), ("accuracy",)),
+        watch_metrics=("accuracy", "cka"), arms=(Arm(label="full", role="reference", runs=runs),),
+    )  # fmt: skip
+    for run in runs:
+        # How many of ten were right, by moment and problem: two stages, and one that is watched by probe.
+        counts = {(1, 0): 9, (2, 0): 6, (2, 1): 8, (0, 2): 5, (1, 2): 7, (2, 2): 4}
+        cells = [Evaluation(moment=m, problem=p, items=N) for m, p in counts]
+        cells += [Evaluation(moment=m, problem=3, undefined="no texts") for m in range(3)]
+        note = DataNote(dataset="toy", splits={"test": SplitNote(items=N)}, classes=2)
+        store_run(store, run, 0, evaluations=tuple(cells), data=(note,) * 4)
+        store.finish(run, store.outcome(run), {place: right(count) for place, count in counts.items()})
+    found = tabulate(plan, store, toys, "matrix")
+    titles = [(column.group, column.title) for column in found.columns]
+    assert titles[:6] == [
+        ("toy accuracy", "after toy"), ("toy accuracy", "after toy"), ("toy accuracy", "after toy"),
+        ("toy accuracy", "before"), ("toy accuracy", "after toy"), ("toy accuracy", "after toy"),
+    ]  # fmt: skip
+    assert [cell.text for cell in found.rows[0].cells[:6]] == ["0.900", "0.600", "0.800", "0.500", "0.700", "0.400"]
+    values = {column.key: cell.value for column, cell in zip(found.columns, found.rows[0].cells, strict=True)}
+    assert values["average"] == pytest.approx(0.7)
+    assert values["backward_transfer"] == pytest.approx(-0.3)
+    assert values["final_forgetting"] == values["maximal_forgetting"] == pytest.approx(0.3)
+    assert values["forward_transfer"] is None
+    assert any("before its own stage" in note for note in found.footnotes)

@@ -18,10 +18,11 @@ class MacroF1(harness.Metric):
     title = "macro-F1"
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the F1 of class scores `[n, classes]` against class numbers `[n]`, from 0 to 1."""
+        """Return the F1 of scores `[n, classes]` against class numbers `[n]`, or 0 and 1 for each class `[n, classes]`."""
         from sklearn.metrics import f1_score
 
-        return float(f1_score(targets, outputs.argmax(1), average="macro", zero_division=0.0))
+        answered = outputs.argmax(1) if targets.ndim == 1 else outputs > 0
+        return float(f1_score(targets, answered, average="macro", zero_division=0.0))
 
 
 @harness.hookimpl

@@ -1,20 +1,29 @@
 """Feature-based tuning: the body stays as it is."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 import harness
+from harness_plugins.strategies._stage import head_parameters
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
+    from transformers import PreTrainedModel
+
+_WRITES = "the model's own head writes the answer, so there is no new head to train"
 
 
 class Frozen(harness.Strategy):
-    """Train a logistic regression on the body's pooled features; the body stays as it was.
+    """Train a head on the body's features, by regression where it can be; the body stays as it was.
 
-    The penalty is chosen on the validation split. Mean pooling by default: a linear head on MiniLM's own pooler stays at
-    chance, because nothing ever trained that pooler.
+    Where something is said of a whole text, on pooled features: a logistic regression for its class, one for each class where
+    it may have several, a ridge regression for a number; the penalty is chosen on the validation split. Mean pooling by
+    default: a linear head on MiniLM's own pooler stays at chance, because nothing ever trained that pooler. Where something is
+    said of each token, the task's own head is trained by gradient descent.
     """
 
     name = "frozen"
@@ -27,35 +36,265 @@ class Frozen(harness.Strategy):
     )
     iterations: int = Field(1000, gt=0, description="at most, of the solver")
 
-    def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the regression on the body, as one linear layer that takes the features as they are."""
-        import numpy as np
-        import torch
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
+    def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
+        """Return a learning rate where there is one: of a task's own head."""
+        return {"learning_rate": 1e-3} if any(task.answers is None for task in tasks) else {}
 
-        scaler = StandardScaler().fit(stage.features("train", self.pooling))
-        train, validation = (scaler.transform(stage.features(split, self.pooling)) for split in ("train", "validation"))
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why nothing can be tuned so."""
+        del model
+        return _WRITES if any(task.answers == "text" for task in tasks) else None
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the head on the body: a regression as one linear layer that takes the features as they are."""
+        match stage.task.answers:
+            case "class":
+                return self._class(stage)
+            case "classes":
+                return self._classes(stage)
+            case "number":
+                return _ridge(stage, self.pooling, [1 / strength for strength in self.strengths])
+        return _own_head(stage)
+
+    def _class(self, stage: harness.Stage) -> "nn.Module":
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+
+        scaled = _scale(stage, self.pooling)
         labels, expected = stage.targets("train"), stage.targets("validation")
         fitted = [
-            LogisticRegression(C=strength, max_iter=self.iterations).fit(train, labels) for strength in self.strengths
+            LogisticRegression(C=strength, max_iter=self.iterations).fit(scaled.train, labels)
+            for strength in self.strengths
         ]
-        best = max(fitted, key=lambda regression: regression.score(validation, expected))
-        weights, biases = best.coef_ / scaler.scale_, best.intercept_
-        biases = biases - weights @ scaler.mean_
+        best = max(fitted, key=lambda regression: regression.score(scaled.validation, expected))
+        weights, biases = scaled.back(best.coef_, best.intercept_)
         if len(best.classes_) == 2:
             weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
-        head = torch.nn.Linear(weights.shape[1], len(stage.facts.classes or ()))
-        with torch.no_grad():
-            # A class without a training example is never the answer.
-            head.weight.zero_()
-            head.bias.fill_(-1e4)
-            head.weight[torch.as_tensor(best.classes_)] = torch.as_tensor(weights, dtype=head.weight.dtype)
-            head.bias[torch.as_tensor(best.classes_)] = torch.as_tensor(biases, dtype=head.bias.dtype)
-        return stage.head_on_features(head, self.pooling)
+        return _on_body(stage, self.pooling, *_spread(stage, best.classes_, weights, biases))
+
+    def _classes(self, stage: harness.Stage) -> "nn.Module":
+        import numpy as np
+
+        scaled = _scale(stage, self.pooling)
+        pairs = zip(stage.targets("train").T, stage.targets("validation").T, strict=True)
+        weights, biases = zip(*(self._yes_or_no(scaled, *pair) for pair in pairs), strict=True)
+        return _on_body(stage, self.pooling, *scaled.back(np.stack(weights), np.stack(biases)))
+
+    def _yes_or_no(
+        self, scaled: "_Scaled", labels: "NDArray[Any]", expected: "NDArray[Any]"
+    ) -> "tuple[NDArray[Any], NDArray[Any]]":
+        """Return the weights `[width]` and the bias of the log-odds of one class; chosen by the likelihood of validation."""
+        import numpy as np
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import log_loss
+
+        held = int(labels.sum())
+        if held in {0, len(labels)}:
+            return np.zeros(scaled.train.shape[1]), np.log((held + 0.5) / (len(labels) - held + 0.5))
+        fitted = [
+            LogisticRegression(C=strength, max_iter=self.iterations).fit(scaled.train, labels)
+            for strength in self.strengths
+        ]
+        best = min(
+            fitted, key=lambda found: log_loss(expected, found.predict_proba(scaled.validation), labels=found.classes_)
+        )
+        return best.coef_[0], best.intercept_[0]
+
+
+class Ridge(harness.Strategy):
+    """Train a ridge regression on the body's pooled features, of numbers or of classes; the body stays as it was.
+
+    The penalty is chosen on the validation split.
+    """
+
+    name = "frozen-ridge"
+    imports = ("sklearn.linear_model", "sklearn.preprocessing")
+
+    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+    penalties: tuple[float, ...] = Field(
+        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties tried on the validation split"
+    )
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why nothing can be tuned so."""
+        del model
+        return _not_of_texts(tasks, ("class", "classes", "number"))
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the regression on the body, as one linear layer that takes the features as they are."""
+        return self._class(stage) if stage.task.answers == "class" else _ridge(stage, self.pooling, self.penalties)
+
+    def _class(self, stage: harness.Stage) -> "nn.Module":
+        import numpy as np
+        from sklearn.linear_model import RidgeClassifier
+
+        scaled = _scale(stage, self.pooling)
+        labels, expected = stage.targets("train"), stage.targets("validation")
+        fitted = [RidgeClassifier(alpha=penalty).fit(scaled.train, labels) for penalty in self.penalties]
+        best = max(fitted, key=lambda classifier: classifier.score(scaled.validation, expected))
+        weights, biases = scaled.back(best.coef_, best.intercept_)
+        if len(best.classes_) == 2:
+            weights, biases = np.vstack([-weights, weights]), np.concatenate([-biases, biases])
+        return _on_body(stage, self.pooling, *_spread(stage, best.classes_, weights, biases))
+
+
+class NearestCentroid(harness.Strategy):
+    """Answer with the class whose mean feature vector is nearest; nothing is trained.
+
+    Source: Snell et al., 2017 (Prototypical Networks for Few-shot Learning, section 2.4: a linear classifier).
+    """
+
+    name = "nearest-centroid"
+
+    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why nothing can be tuned so."""
+        del model
+        return _not_of_texts(tasks, ("class",))
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the classifier on the body: minus half the squared distance to each mean, but for what is common."""
+        import numpy as np
+
+        features, labels = np.asarray(stage.features("train", self.pooling)), stage.targets("train")
+        classes = np.unique(labels)
+        means = np.stack([features[labels == label].mean(0) for label in classes])
+        return _on_body(stage, self.pooling, *_spread(stage, classes, means, -np.square(means).sum(1) / 2))
+
+
+class LinearProbingThenFull(Frozen):
+    """Fit a head on frozen features first, then train everything from there.
+
+    Source: Kumar et al., 2022 (Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution,
+    https://arxiv.org/abs/2202.10054).
+    """
+
+    name = "lp-ft"
+    default = False
+    defaults: ClassVar[Mapping[str, JsonValue]] = {"learning_rate": 5e-5}
+
+    def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
+        """Return the learning rate of what is trained after the regression."""
+        del tasks
+        return self.defaults
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why nothing can be tuned so."""
+        del model
+        return _not_of_texts(tasks, ("class", "classes", "number"))
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the body, tuned, under the head it was given first, tuned with it."""
+        from torch import nn
+
+        model = super().tune(stage)
+        model.requires_grad_(True)
+        stage.fit(model)
+
+        class Delivered(nn.Module):
+            """The tuned body, and the head on its pooled features."""
+
+            def save_pretrained(self, folder: Path) -> None:
+                """Write the body as transformers does, and the head beside it."""
+                cast("PreTrainedModel", stage.body).save_pretrained(folder)
+                cast("PreTrainedModel", model).save_pretrained(folder)
+
+        stage.ship(Delivered())
+        return model
+
+
+class _Scaled(NamedTuple):
+    """Features of mean 0 and variance 1 in train."""
+
+    train: "NDArray[Any]"
+    """`[n, width]`."""
+    validation: "NDArray[Any]"
+    mean: "NDArray[Any]"
+    """What was taken from them, `[width]`."""
+    scale: "NDArray[Any]"
+    """What they were then divided by, `[width]`."""
+
+    def back(self, weights: "NDArray[Any]", biases: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
+        """Return weights `[k, width]` and biases `[k]` on scaled features as ones on features as they are."""
+        weights = weights / self.scale
+        return weights, biases - weights @ self.mean
+
+
+def _scale(stage: harness.Stage, pooling: harness.Pooling) -> _Scaled:
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(stage.features("train", pooling))
+    train, validation = (scaler.transform(stage.features(split, pooling)) for split in ("train", "validation"))
+    return _Scaled(train, validation, scaler.mean_, scaler.scale_)
+
+
+def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float]) -> "nn.Module":
+    """Return a ridge regression on the body, of numbers, `[n]`, or of classes that a text has (1) or has not (-1), `[n, classes]`."""
+    import numpy as np
+    from sklearn.linear_model import Ridge as Regression
+
+    scaled = _scale(stage, pooling)
+    wanted, expected = (np.asarray(stage.targets(split), dtype=float) for split in ("train", "validation"))
+    if wanted.ndim > 1:
+        wanted, expected = 2 * wanted - 1, 2 * expected - 1
+    fitted = [Regression(alpha=penalty).fit(scaled.train, wanted) for penalty in penalties]
+    best = min(fitted, key=lambda found: float(np.square(found.predict(scaled.validation) - expected).mean()))
+    weights, biases = scaled.back(np.atleast_2d(best.coef_), np.atleast_1d(best.intercept_))
+    return _on_body(stage, pooling, weights, biases)
+
+
+def _own_head(stage: harness.Stage) -> "nn.Module":
+    """Return the model with its head trained by gradient descent; the head alone would be delivered."""
+    trained = head_parameters(stage)
+    if not trained:
+        message = "strategy 'frozen': the model's head has no weights of its own, so there is nothing to train"
+        raise harness.HarnessError(message)
+    stage.model.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad = True
+    model = stage.fit(stage.model)
+    stage.ship(stage.head)
+    return model
+
+
+def _not_of_texts(tasks: Sequence[harness.Task], known: Sequence[str]) -> str | None:
+    """Return why there is no closed form for one of these tasks, as a clause; None if there is."""
+    if any(task.answers == "text" for task in tasks):
+        return _WRITES
+    others = [task.name for task in tasks if task.answers not in known]
+    wanted = {"class": "one class", "classes": "several classes", "number": "a number"}
+    said = " or ".join(wanted[word] for word in known)
+    return f"it says {said} of a whole text, and task {others[0]!r} asks for something else" if others else None
+
+
+def _spread(
+    stage: harness.Stage, classes: "NDArray[Any]", weights: "NDArray[Any]", biases: "NDArray[Any]"
+) -> "tuple[NDArray[Any], NDArray[Any]]":
+    """Return weights `[classes, width]` and biases `[classes]` of all classes, given those of these classes `[k]`."""
+    import numpy as np
+
+    count = len(stage.facts.classes or ())
+    # A class without a training example is never the answer.
+    all_weights, all_biases = np.zeros((count, weights.shape[1])), np.full(count, -1e4)
+    all_weights[classes], all_biases[classes] = weights, biases
+    return all_weights, all_biases
+
+
+def _on_body(
+    stage: harness.Stage, pooling: harness.Pooling, weights: "NDArray[Any]", biases: "NDArray[Any]"
+) -> "nn.Module":
+    """Return a linear head on the body: weights `[k, width]` and biases `[k]`."""
+    import torch
+
+    head = torch.nn.Linear(weights.shape[1], len(biases))
+    with torch.no_grad():
+        head.weight.copy_(torch.as_tensor(weights, dtype=head.weight.dtype))
+        head.bias.copy_(torch.as_tensor(biases, dtype=head.bias.dtype))
+    return stage.head_on_features(head, pooling)
 
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
-    return [Frozen]
+    """Offer the strategies."""
+    return [Frozen, Ridge, NearestCentroid, LinearProbingThenFull]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, PositiveInt
 
 import harness
+from harness_plugins.strategies._stage import head_parameters
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,8 @@ class LastLayers(harness.Strategy):
         for parameter in stage.body.parameters():
             parameter.requires_grad = id(parameter) in trained or past
             past = past or id(parameter) == id(list(blocks[-1].parameters())[-1])
-        stage.head.requires_grad_(True)
+        for parameter in head_parameters(stage):
+            parameter.requires_grad = True
         return stage.fit(stage.model)
 
 

@@ -1,13 +1,16 @@
 """Low-rank adapters."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
 import harness
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from torch import nn
+    from transformers import PretrainedConfig
 
 
 class LoRA(harness.Strategy):
@@ -30,39 +33,149 @@ class LoRA(harness.Strategy):
         None, description="blocks that get additions, counted from the output; blank: the whole body"
     )
 
+    variant: ClassVar[Mapping[str, Any]] = {}
+    """What PEFT's configuration is given to make another method of it."""
+
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with the trained additions merged into its weights."""
-        import peft
-        from torch import nn
-        from transformers.pytorch_utils import Conv1D
+        from harness_plugins.strategies._adapters import merged
 
+        return merged(stage, self._train(stage))
+
+    def _train(self, stage: harness.Stage) -> "PeftModel":
+        """Return the model with the trained additions beside its weights."""
+        import peft
+
+        from harness_plugins.strategies._adapters import linear_layers, trained_heads, transposed
         from harness_plugins.strategies._fused_lora import fused
 
         model = stage.model
-        parts = [stage.body] if self.layers is None else stage.last_blocks(self.layers)
-        inside = {id(module) for part in parts for module in part.modules()}
-        targets = {
-            name: module
-            for name, module in model.named_modules()
-            if isinstance(module, nn.Linear | Conv1D) and id(module) in inside
-        }
-        head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
+        targets = linear_layers(model, [stage.body] if self.layers is None else list(stage.last_blocks(self.layers)))
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=list(targets),
-            fan_in_fan_out=any(isinstance(module, Conv1D) for module in targets.values()),
-            modules_to_save=[name for name in head if any(True for _ in model.get_submodule(name).parameters())],
+            fan_in_fan_out=transposed(targets),
+            modules_to_save=trained_heads(model),
+            **self.variant,
         )
-        adapted = peft.get_peft_model(model, config)
+        adapted: PeftModel = peft.get_peft_model(model, config)
         with fused(adapted):
             stage.fit(adapted)
+        return adapted
+
+
+class DoRA(LoRA):
+    """LoRA that trains each weight's magnitude apart from its direction.
+
+    Source: Liu et al., 2024 (DoRA: Weight-Decomposed Low-Rank Adaptation, https://arxiv.org/abs/2402.09353), by PEFT.
+    """
+
+    name = "dora"
+    default = False
+    variant = {"use_dora": True}
+
+
+class RsLoRA(LoRA):
+    """LoRA scaled by alpha / sqrt(rank), so that a higher rank learns as fast as a lower one.
+
+    Source: Kalajdzievski, 2023 (A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA,
+    https://arxiv.org/abs/2312.03732), by PEFT.
+    """
+
+    name = "rslora"
+    default = False
+    variant = {"use_rslora": True}
+
+
+class PiSSA(LoRA):
+    """LoRA that starts from each weight's largest singular values and vectors rather than from nothing.
+
+    Source: Meng et al., 2024 (PiSSA: Principal Singular Values and Singular Vectors Adaptation,
+    https://arxiv.org/abs/2404.02948), by PEFT.
+    """
+
+    name = "pissa"
+    default = False
+    variant = {"init_lora_weights": "pissa"}
+
+
+class QLoRA(LoRA):
+    """LoRA beside a base whose linear layers are held in 4 bits.
+
+    By bitsandbytes, on a GPU that CUDA drives: NF4 with double quantisation, computed in bfloat16. Nothing is merged: that
+    would round what was learned to 4 bits.
+    Source: Dettmers et al., 2023 (QLoRA: Efficient Finetuning of Quantized LLMs, https://arxiv.org/abs/2305.14314; its
+    learning rate for models of 7 and 13 billion weights).
+    """
+
+    name = "qlora"
+    default = False
+    defaults = {"learning_rate": 2e-4}
+
+    def missing(self) -> str | None:
+        """Return what must be installed first."""
+        from importlib.util import find_spec
+
+        return None if find_spec("bitsandbytes") else "bitsandbytes: pip install bitsandbytes"
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why the model cannot be tuned so."""
+        del model
+        if len(tasks) > 1:
+            return "what it trains is not merged into the weights, so nothing can be tuned on top of it"
+        return None
+
+    def loading(self, auto_class: str, config: "PretrainedConfig") -> Mapping[str, Any]:
+        """Return what `from_pretrained` is given so that the body, but not a new head, is held in 4 bits.
+
+        Raises:
+            HarnessError: There is no GPU for it.
+        """
+        import torch
+        import transformers
+
+        if not _has_gpu():
+            message = (
+                "strategy 'qlora' needs a GPU that CUDA drives: bitsandbytes trains beside 4-bit weights nowhere else"
+            )
+            raise harness.HarnessError(message)
+        with torch.device("meta"):
+            skeleton = getattr(transformers, auto_class).from_config(config)
+        body = {id(module) for module in skeleton.base_model.modules()}
+        # A pooler may be as new as a head.
+        whole = [
+            name
+            for name, module in skeleton.named_modules()
+            if name and (id(module) not in body or name.endswith("pooler"))
+        ]
+        quantized = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=whole,
+        )
+        return {"quantization_config": quantized}
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the model with the trained additions beside its weights."""
+        if not getattr(stage.model, "is_quantized", False):
+            message = "strategy 'qlora': the base was not loaded in 4 bits"
+            raise harness.HarnessError(message)
+        adapted: nn.Module = self._train(stage)
         stage.ship(adapted)
-        return cast("nn.Module", adapted.merge_and_unload())
+        return adapted
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
-    return [LoRA]
+    """Offer the strategies."""
+    return [LoRA, DoRA, RsLoRA, PiSSA, QLoRA]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 import harness
+from harness_plugins.tasks._heads import language_model_head, published_as, without
 
 if TYPE_CHECKING:
     import torch
@@ -18,11 +19,13 @@ _IGNORED = -100
 class LanguageModelling(harness.Task):
     """Predict plain prose with the language-model head the model was published with, causal or masked.
 
-    Watched before and after tuning, its loss in nats per token tells what of the pretraining is lost.
+    Watched before and after tuning, its loss in nats per token tells what of the pretraining is lost. Tuned on, it goes on
+    with the pretraining; a masked model then has the same tokens hidden in every epoch.
     """
 
     name = "language-modelling"
     watchable = True
+    answers = "text"
     metrics = ("nats-per-token",)
 
     masked_share: float = Field(0.15, gt=0, lt=1, description="tokens hidden from a masked model, the same each time")
@@ -34,13 +37,16 @@ class LanguageModelling(harness.Task):
             UndefinedError: It was published without one.
         """
         del facts
-        published = " ".join(load.config.architectures or ())
-        if "ForMaskedLM" in published or "ForPreTraining" in published:
-            return load("AutoModelForMaskedLM")
-        if "ForCausalLM" in published or "LMHeadModel" in published:
-            return load("AutoModelForCausalLM")
-        message = f"the model was published without a language-model head (as {published or 'a bare body'})"
-        raise harness.UndefinedError(message)
+        architectures = load.config.architectures
+        head = language_model_head(architectures)
+        if head is None:
+            raise harness.UndefinedError(without("language-model", architectures))
+        return load(head)
+
+    def check_model(self, model: harness.Model) -> str | None:
+        """Return why it cannot be tuned on with this model."""
+        architectures = published_as(model)
+        return None if language_model_head(architectures) else without("language-model", architectures)
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
@@ -105,14 +111,17 @@ class LanguageModelling(harness.Task):
         from torch.nn.functional import cross_entropy
 
         labels = batch["labels"]
-        logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
+        # What an adapter puts before the text has logits, too, and is no token of it.
+        logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits[
+            :, -labels.shape[1] :
+        ]
         losses = cross_entropy(logits.transpose(1, 2).float(), labels, ignore_index=_IGNORED, reduction="none")
         return torch.stack([losses.sum(1), (labels != _IGNORED).sum(1).to(losses.dtype)], dim=1)
 
-    def evaluate(self, view: harness.View) -> harness.Predictions:
-        """Return what `predict` gives for the test split, `[n, 2]`; the tokens themselves are the targets."""
-        outputs = view.outputs("test")
-        return harness.Predictions(outputs, outputs[:, 1], view.ids("test"))
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return what `predict` gives for a split, `[n, 2]`; the tokens themselves are the targets."""
+        outputs = view.outputs(split)
+        return harness.Predictions(outputs, outputs[:, 1], view.ids(split))
 
 
 @harness.hookimpl

@@ -32,12 +32,12 @@ class Probe(harness.Task):
             return "needs labels of at least two classes; watch unlabelled text by representation instead"
         return super().check(facts, columns)
 
-    def evaluate(self, view: harness.View) -> harness.Predictions:
-        """Return class scores on the test split, `[n, classes]`, of a probe fitted on the train split."""
-        train, test = (np.asarray(view.features(split, self.pooling), dtype=np.float64) for split in ("train", "test"))
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return class scores on a split, `[n, classes]`, of a probe fitted on the train split."""
+        train, test = (np.asarray(view.features(part, self.pooling), dtype=np.float64) for part in ("train", split))
         targets = view.targets("train")
         scores = ridge_scores(train, targets, test, len(view.facts.classes or ()), self.ridge)
-        return harness.Predictions(scores.astype(np.float32), view.targets("test"), view.ids("test"))
+        return harness.Predictions(scores.astype(np.float32), view.targets(split), view.ids(split))
 
 
 def ridge_scores(

@@ -15,11 +15,11 @@ class Representation(harness.Task):
 
     pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
 
-    def evaluate(self, view: harness.View) -> harness.Predictions:
-        """Return the features of the test split as they are now, with those before tuning as targets, `[n, width]`."""
-        now = np.asarray(view.features("test", self.pooling))
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return the features of a split as they are now, with those before tuning as targets, `[n, width]`."""
+        now = np.asarray(view.features(split, self.pooling))
         before = now if view.before is None else view.before.outputs
-        return harness.Predictions(now, before, view.ids("test"))
+        return harness.Predictions(now, before, view.ids(split))
 
 
 @harness.hookimpl

@@ -1,12 +1,14 @@
 """One of several classes for a text or a pair of texts."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import harness
+from harness_plugins.tasks._answers import build, logits
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -17,18 +19,28 @@ class TextClassification(harness.Task):
     """Say which of several classes a text, or a pair of texts, belongs to."""
 
     name = "text-classification"
+    answers = "class"
     metrics = ("accuracy", "macro-f1", "mcc")
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
         """Return the model under a new classification head."""
         classes = facts.classes or ()
-        return load(
-            "AutoModelForSequenceClassification",
+        return build(
+            load,
             num_labels=len(classes),
             id2label=dict(enumerate(classes)),
             label2id={name: number for number, name in enumerate(classes)},
             problem_type="single_label_classification",
         )
+
+    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+        """Return a model whose class scores are the classes' logarithmic frequencies, whatever the text."""
+        import numpy as np
+
+        from harness_plugins.tasks._constant import Constant
+
+        counts = np.bincount(targets, minlength=len(facts.classes or ()))
+        return Constant(np.log(np.maximum(counts, 0.5) / counts.sum()))
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
@@ -42,16 +54,11 @@ class TextClassification(harness.Task):
         """Return the summed cross-entropy in nats, a scalar."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(_logits(model, batch).float(), batch["labels"], reduction="sum")
+        return cross_entropy(logits(model, batch).float(), batch["labels"], reduction="sum")
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the class scores before softmax, `[b, classes]`."""
-        return _logits(model, batch)
-
-
-def _logits(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-    logits: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
-    return logits
+        return logits(model, batch)
 
 
 @harness.hookimpl

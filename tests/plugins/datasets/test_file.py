@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -134,22 +135,22 @@ BAD = {
     "blank label": (
         "reviews.csv",
         "text,label\na,x\nb,\nc, \n",
-        "2 rows without a text or label (the first: row 2): fill or remove them",
+        "2 bad rows (the first: row 2: no label): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
     ),
     "blank text": (
         "reviews.tsv",
         "text\tlabel\n  \tx\n",
-        "1 rows without a text or label (the first: row 1): fill or remove them",
+        "1 bad row (the first: row 1: no text): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
     ),
     "null label in JSON": (
         "reviews.jsonl",
         '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
-        "1 rows without a text or label (the first: row 2): fill or remove them",
+        "1 bad row (the first: row 2: no label): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
     ),
     "unknown suffix": (
         "reviews.xlsx",
         "text,label\na,b\n",
-        "cannot read files ending in '.xlsx'; use one of .csv, .tsv, .jsonl, .parquet",
+        "cannot tell the form of files ending in '.xlsx'; use one of .csv, .tsv, .jsonl, .json, .parquet, .txt, .conll, or name it with -o file.format=csv",
     ),
 }
 
@@ -183,7 +184,10 @@ def test_a_missing_file_is_named(tmp_path, call):
 def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_mend(tmp_path, name, text, line):
     path = tmp_path / name
     path.write_bytes(text.encode("latin-1"))
-    assert refusal(path=str(path)) == f"{path}: not UTF-8 (line {line}): save it as UTF-8"
+    assert (
+        refusal(path=str(path))
+        == f"{path}: not UTF-8 (line {line}): save it as UTF-8, or name its encoding with -o file.encoding=latin-1"
+    )
 
 
 def test_rows_with_more_values_than_there_are_columns_are_refused_and_not_shifted(tmp_path):
@@ -204,7 +208,8 @@ def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
     train = written(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
     test = written(tmp_path / "test.csv", "text,label\nc,x\nd,z\ne,w\n")
     assert refusal(path=train, test=test) == (
-        f"{test}: the test split has 2 labels that train lacks: 'w', 'z'; add rows of them to train or leave them out"
+        f"{test}: 2 bad rows (the first: row 2: a label that train lacks: 'z'): "
+        "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
     )
 
 
@@ -223,7 +228,73 @@ def test_a_split_column_and_a_file_for_testing_contradict_each_other(tmp_path):
 
 def test_a_label_outside_the_given_classes_is_named(tmp_path):
     path = written(tmp_path / "reviews.csv", "text,label\na,x\nb,y\n")
-    assert refusal(path=path, classes=("x", "z")) == f"{path}: label 'y' is not among the given classes: x, z"
+    assert refusal(path=path, classes=("x", "z")) == (
+        f"{path}: 1 bad row (the first: row 2: a label that is not among the given classes: 'y'): "
+        "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
+    )
+
+
+def test_bad_rows_are_left_out_on_request_and_counted_in_a_note(tmp_path):
+    path = written(tmp_path / "a.csv", "text,label\nfine,x\n,y\ndull,y\nodd,\n")
+    dataset = File(path=path, on_bad_rows="skip")
+    assert rows(dataset)["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
+    assert dataset.facts().notes == ("train: 2 bad rows (the first: row 2: no text) left out",)
+
+
+def test_a_file_of_bad_rows_alone_is_refused_even_so(tmp_path):
+    path = written(tmp_path / "a.csv", "text,label\n,y\n")
+    assert refusal(path=path, on_bad_rows="skip").startswith(f"{path}: 1 bad row (the first: row 1: no text)")
+
+
+def test_a_split_may_have_several_files_and_a_bad_row_is_named_by_its_own(tmp_path):
+    first = written(tmp_path / "a.csv", "text,label\nfine,x\n")
+    second = written(tmp_path / "b.csv", "text,label\ndull,y\n")
+    assert rows(File(path=(first, second)))["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
+    broken = written(tmp_path / "c.csv", "text,label\n,x\n")
+    assert refusal(path=(first, broken)).startswith(f"{broken}: 1 bad row (the first: row 1: no text)")
+
+
+def test_a_column_may_be_given_by_its_number(tmp_path):
+    path = written(tmp_path / "a.csv", "id,review,stars\n7,fine,5\n8,dull,1\n")
+    assert rows(File(path=path, text=2, label="3"))["train"] == {"text": ["fine", "dull"], "label": [1, 0]}
+
+
+def test_several_labels_of_a_text_become_a_mark_for_each_class(tmp_path):
+    path = written(tmp_path / "a.csv", "text,label\nfine,b|a\ndull,\nodd,c\n")
+    dataset = File(path=path, label_separator="|")
+    assert rows(dataset)["train"]["label"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert dataset.facts().classes == ("a", "b", "c")
+    assert dataset.task_for(watched=False) == "multi-label-classification"
+
+
+def test_a_prompt_needs_its_completion(tmp_path):
+    path = written(tmp_path / "a.csv", "text,answer\n1 + 1?,2\n2 + 2?,\n")
+    assert "row 2: no completion" in refusal(path=path, completion="answer")
+    dataset = File(path=path, completion="answer", on_bad_rows="skip")
+    assert rows(dataset)["train"] == {"text": ["1 + 1?"], "completion": ["2"]}
+    assert dataset.task_for(watched=False) == "completion"
+
+
+def test_words_and_their_tags_are_read_from_columns_by_number(tmp_path):
+    path = written(tmp_path / "a.conll", "1 Anna B-per\n2 left O\n\n1 They O\n2 saw I-per\n")
+    assert "row 2" in refusal(path=path, text=2)
+    dataset = File(path=path, text=2, on_bad_rows="skip")
+    assert rows(dataset)["train"] == {"text": ["Anna left"], "words": [["Anna", "left"]], "tags": [[1, 0]]}
+    assert dataset.facts().classes == ("O", "B-per")
+
+
+def test_questions_keep_with_those_of_their_article_where_a_split_is_carved(tmp_path):
+    def asked(title: str) -> dict[str, Any]:
+        answers = [{"text": title, "answer_start": 0}]
+        qas = [{"id": f"{title}{n}", "question": f"{title} {n}?", "answers": answers} for n in range(5)]
+        return {"title": title, "paragraphs": [{"context": f"{title} is here.", "qas": qas}]}
+
+    path = written(tmp_path / "a.json", json.dumps({"version": "1.1", "data": [asked(f"T{n}") for n in range(10)]}))
+    dataset = File(path=path, format="squad")
+    splits = prepare(dataset, dataset.reference(), Cache(tmp_path / "cache")).splits
+    titles = {name: set(split["group"][:]) for name, split in splits.items()}
+    assert not titles["train"] & titles["test"]
+    assert sum(len(split) for split in splits.values()) == 50
 
 
 def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
@@ -267,3 +338,108 @@ def test_a_file_for_testing_is_another_dataset_than_the_same_file_for_validation
         for dataset in (File(path=train, test=more), File(path=train, validation=more))
     ]
     assert identities[0] != identities[1]
+
+
+def test_json_has_pairs_for_each_split_and_parts_of_a_split_are_joined(tmp_path):
+    text = '{"train": [["hello", "greet"], ["pay", "bill"]], "val": [["hi", "greet"]], "oos_train": [["moo", "oos"]], '
+    dataset = File(path=written(tmp_path / "intents.json", text + '"test": [["owe", "bill"]]}'))
+    assert rows(dataset) == {
+        "train": {"text": ["hello", "pay", "moo"], "label": [1, 0, 2]},
+        "validation": {"text": ["hi"], "label": [1]},
+        "test": {"text": ["owe"], "label": [0]},
+    }
+    assert dataset.facts() == Facts(("bill", "greet", "oos"))
+
+
+def test_json_may_be_a_list_of_objects(tmp_path):
+    path = written(tmp_path / "a.json", '[{"text": "fine", "label": 1}, {"text": "dull", "label": 0}]')
+    assert rows(File(path=path))["train"] == {"text": ["fine", "dull"], "label": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"rest": []}', "part 'rest' is no split"),
+        ('{"train": [["a", "b"], ["c"]]}', "row 2 is neither an object nor a pair"),
+        ('{"train": 3}', "expected a list of rows"),
+        ("3", "expected a list of rows or an object of splits"),
+        ("{", "cannot be read as JSON"),
+    ],
+)
+def test_json_of_another_shape_is_refused(tmp_path, text, message):
+    assert message in refusal(path=written(tmp_path / "a.json", text))
+
+
+def test_lines_have_a_label_a_space_and_a_text(tmp_path):
+    path = written(tmp_path / "train.lines", "0 one long string .\n1 caf\u00e9 noir\n")
+    Path(path).write_bytes(Path(path).read_text(encoding="utf-8").encode("latin-1"))
+    dataset = File(path=path, format="lines", encoding="latin-1")
+    assert rows(dataset)["train"] == {"text": ["one long string .", "caf\u00e9 noir"], "label": [0, 1]}
+    assert "cannot tell the form" in refusal(path=path)
+    assert "not UTF-8 (line 2)" in refusal(path=path, format="lines")
+    assert "no encoding 'latin-99'" in refusal(path=path, format="lines", encoding="latin-99")
+
+
+def test_a_line_without_a_text_is_named(tmp_path):
+    assert "line 2 is not of the form 'label text'" in refusal(path=written(tmp_path / "a", "0 a\n1\n"), format="lines")
+
+
+def test_plain_text_is_paragraphs_without_labels(tmp_path):
+    path = written(tmp_path / "prose.txt", "\n A heading \n\nFirst line\nsecond line.\n \nThe end.\n")
+    assert rows(File(path=path))["train"] == {"text": ["A heading", "First line second line.", "The end."]}
+
+
+def test_columns_without_a_header_are_numbered_and_quotes_are_left_alone(tmp_path):
+    path = written(tmp_path / "a.csv", 'x\t2.5\ta "b\tc\ny\t3\td\te"\n')
+    dataset = File(
+        path=path, format="tsv", header=False, quoted=False, text="3", text_pair="4", label="2", numeric=True
+    )
+    assert rows(dataset)["train"] == {"text": ['a "b', "d"], "text_pair": ["c", 'e"'], "label": [2.5, 3.0]}
+    assert dataset.facts() == Facts(None)
+
+
+def test_a_label_that_is_no_number_is_named_with_its_row(tmp_path):
+    message = refusal(path=written(tmp_path / "a.csv", "text,label\na,1\nb,two\nc,\u00bd\n"), numeric=True)
+    assert "2 bad rows (the first: row 2: the label 'two' is not a number)" in message
+
+
+REAL = {
+    "banking77": ({"path": "train.csv", "test": "test.csv", "label": "category"}, {"train": 10003, "test": 3080}, 77),
+    "clinc150": ({"path": "data_full.json"}, {"train": 15100, "validation": 3100, "test": 5500}, 151),
+    "sst2": (
+        {"path": "stsa.binary.train", "validation": "stsa.binary.dev", "test": "stsa.binary.test", "format": "lines",
+         "encoding": "latin-1"},
+        {"train": 6920, "validation": 872, "test": 1821},
+        2,
+    ),
+    "stsb": (
+        {"path": "sts-train.csv", "validation": "sts-dev.csv", "test": "sts-test.csv", "format": "tsv", "header": False,
+         "quoted": False, "text": "6", "text_pair": "7", "label": "5", "numeric": True},
+        {"train": 5749, "validation": 1500, "test": 1379},
+        None,
+    ),
+    "gsm8k": (
+        {"path": "train.jsonl", "test": "test.jsonl", "text": "question", "completion": "answer"},
+        {"train": 7473, "test": 1319},
+        None,
+    ),
+    "squad": ({"path": "dev-v2.0.json", "format": "squad"}, {"train": 6078}, None),
+    "wnut17": (
+        {"path": "wnut17train.conll", "validation": "emerging.dev.conll", "test": "emerging.test.annotated", "format": "conll",
+         "on_bad_rows": "skip"},
+        {"train": 3394, "validation": 1009, "test": 1287},
+        13,
+    ),
+    "wikitext2": ({"path": "valid.txt", "test": "test.txt"}, {"train": 1160, "test": 1320}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_of_every_form_are_read_whole(shared_data, name):
+    params, sizes, classes = REAL[name]
+    files = {key: str(shared_data / name / params[key]) for key in ("path", "validation", "test") if key in params}
+    dataset = File(**{**params, **files})
+    splits = dataset.read()
+    assert {split: len(found) for split, found in splits.items()} == sizes
+    assert (dataset.facts().classes is None) == (classes is None)
+    assert len(dataset.facts().classes or ()) == (classes or 0)

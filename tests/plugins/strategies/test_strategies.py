@@ -1,18 +1,22 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import accelerate
 import numpy as np
+import peft
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+import transformers
+from safetensors import safe_open
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from harness import HarnessError
 from harness.catalog import Catalog, load_catalog
-from harness.contracts import Dataset, Metric, Strategy, Task
+from harness.contracts import Dataset, Metric, Model, Strategy, Task
 from harness.engine.cache import Cache
 from harness.engine.execute import _open
 from harness.engine.features import Features
@@ -20,10 +24,10 @@ from harness.engine.meter import Meter
 from harness.engine.models import body_digest
 from harness.engine.stage import RunStage
 from harness.records import Problem
-from harness.testing import check_strategy, toy_catalog, toy_run, write_tiny_model
+from harness.testing import _NEUTRAL, _TELLING, check_strategy, toy_catalog, toy_run, write_tiny_model
 
 # The kit's model has two blocks; the default of last-layers is to train two, which would be all.
-PARAMS = {"last-layers": {"layers": 1}}
+PARAMS = {"last-layers": {"layers": 1}, "peft": {"method": "hra"}}
 
 S = TypeVar("S", bound=RunStage)
 
@@ -55,16 +59,18 @@ def staged(
     strategy: Strategy,
     cache: Path,
     data: Dataset | None = None,
-    learning_rate: float = 1e-2,
+    task: str = "text-classification",
+    **train: Any,
 ) -> S:
-    """Return the first stage of a toy run, its model freshly loaded; `data` in place of the toy data."""
-    run = toy_run(catalog, model, strategy, learning_rate=learning_rate)
+    """Return the first stage of a toy run, its model freshly loaded; `data` under `task` in place of the toy data."""
+    run = toy_run(catalog, model, strategy, **{"learning_rate": 1e-2, **train})
     if data is not None:
-        task = catalog.make(Task, "text-classification", {}).reference()
-        run = run.model_copy(update={"stages": (Problem(dataset=data.reference(), task=task),)})
+        made = catalog.make(Task, task, {}).reference()
+        run = run.model_copy(update={"stages": (Problem(dataset=data.reference(), task=made),)})
     accelerator = accelerate.Accelerator(cpu=True)
     session = _open(run, catalog, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
-    return kind(session, Features(session), 0, catalog.make(Metric, "accuracy", {}), cache / "model")
+    metric = catalog.make(Metric, session.tokens[0].task.metrics[0], {})
+    return kind(session, Features(session), 0, metric, cache / "model")
 
 
 def scores(model: nn.Module) -> torch.Tensor:
@@ -87,7 +93,14 @@ def tiny_llama(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(load_catalog().offers["strategy"]))
 def test_every_installed_strategy_keeps_the_contract(catalog, name):
-    check_strategy(catalog.make(Strategy, name, PARAMS.get(name, {})))
+    strategy = catalog.make(Strategy, name, PARAMS.get(name, {}))
+    if reason := strategy.missing() or (name == "qlora" and not torch.cuda.is_available() and "a GPU"):
+        pytest.skip(f"needs {reason}")
+    check_strategy(strategy)
+
+
+def test_a_strategy_for_one_stage_keeps_the_contract_in_one(catalog):
+    check_strategy(catalog.make(Strategy, "peft", {"method": "lily"}))
 
 
 def test_full_trains_every_weight(toys, tiny_model, tmp_path):
@@ -145,6 +158,171 @@ def test_frozen_answers_as_the_regression_it_was_fitted_by(toys, tiny_model, tmp
         found = head(torch.from_numpy(np.array(features))).softmax(1).numpy()
     # The scaler is folded into single-precision weights.
     assert np.allclose(found, regression.predict_proba(scaler.transform(features)), rtol=0, atol=1e-4)
+
+
+def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_model, tmp_path):
+    path = tmp_path / "labels.csv"
+    labels = ["a;b", "b", "c"]
+    texts = [
+        f"the film is {_TELLING[number % 3]} {_NEUTRAL[number % 12]} {_NEUTRAL[number // 12]}" for number in range(96)
+    ]
+    path.write_text("text,label\n" + "".join(f"{text},{labels[n % 3]}\n" for n, text in enumerate(texts)))
+    data = toys.make(Dataset, "file", {"path": str(path), "label_separator": ";"})
+    strategy = toys.make(Strategy, "frozen", {"strengths": (0.1,)})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data, "multi-label-classification")
+    features, targets = stage.features("train"), stage.targets("train")
+    scaler = StandardScaler().fit(features)
+    scaled = scaler.transform(features)
+    expected = [
+        LogisticRegression(C=0.1, max_iter=1000).fit(scaled, has).decision_function(scaled) for has in targets.T
+    ]
+    with torch.no_grad():
+        found = strategy.tune(stage).head(torch.from_numpy(np.array(features))).numpy()
+    assert np.allclose(found, np.stack(expected, axis=1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("frozen", {"strengths": (0.1,)}), ("frozen-ridge", {"penalties": (10.0,)})]
+)
+def test_a_number_is_answered_by_ridge_regression(toys, tiny_model, tmp_path, name, params):
+    path = tmp_path / "numbers.csv"
+    texts = [
+        f"the film is {_TELLING[number % 6]} {_NEUTRAL[number % 12]} {_NEUTRAL[number // 12]}" for number in range(96)
+    ]
+    path.write_text("text,label\n" + "".join(f"{text},{n % 6 / 2}\n" for n, text in enumerate(texts)))
+    data = toys.make(Dataset, "file", {"path": str(path), "numeric": True})
+    strategy = toys.make(Strategy, name, params)
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data, "regression")
+    features, targets = stage.features("train"), stage.targets("train")
+    scaler = StandardScaler().fit(features)
+    scaled = scaler.transform(features)
+    with torch.no_grad():
+        found = strategy.tune(stage).head(torch.from_numpy(np.array(features))).numpy()
+    assert np.allclose(found[:, 0], Ridge(alpha=10.0).fit(scaled, targets).predict(scaled), rtol=0, atol=1e-4)
+
+
+def test_frozen_trains_and_delivers_the_tasks_own_head_where_it_says_something_of_each_token(
+    toys, tiny_model, tmp_path
+):
+    path = tmp_path / "names.conll"
+    path.write_text("".join(f"{one} O\ngood B-a\n{other} O\n\n" for one in _NEUTRAL[:6] for other in _NEUTRAL[:6]))
+    data = toys.make(Dataset, "file", {"path": str(path)})
+    strategy = toys.make(Strategy, "frozen", {})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data, "token-classification")
+    before = body_digest(stage.body)
+    tuned = strategy.tune(stage)
+    assert body_digest(stage.body) == before
+    assert stage.trained(tuned) == 2 * 32 + 2
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
+        assert sorted(file.keys()) == ["1.bias", "1.weight"]  # after a dropout that has none
+
+
+def test_frozen_has_a_learning_rate_only_where_it_trains_by_gradient_descent(toys):
+    strategy = toys.make(Strategy, "frozen", {})
+    tasks = {name: toys.make(Task, name, {}) for name in ("text-classification", "token-classification")}
+    assert strategy.training([tasks["text-classification"]]) == {}
+    assert strategy.training(list(tasks.values())) == {"learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "reason"),
+    [
+        ("frozen", "completion", "the model's own head writes the answer, so there is no new head to train"),
+        ("lp-ft", "completion", "the model's own head writes the answer, so there is no new head to train"),
+        (
+            "nearest-centroid",
+            "regression",
+            "it says one class of a whole text, and task 'regression' asks for something else",
+        ),
+        (
+            "frozen-ridge",
+            "token-classification",
+            "it says one class or several classes or a number of a whole text, and task 'token-classification' asks for something else",
+        ),
+        ("ewc", "regression", "there is one stage only, and so no earlier one to be kept: name several"),
+    ],
+)
+def test_what_a_strategy_cannot_do_is_refused_when_planned(toys, tiny_model, name, task, reason):
+    model = toys.make(Model, "tiny", {"path": str(tiny_model)})
+    assert toys.make(Strategy, name, {}).check(model, [toys.make(Task, task, {})]) == reason
+
+
+def test_bitfit_trains_the_biases_and_the_head(toys, tiny_model, tmp_path):
+    strategy = toys.make(Strategy, "bitfit", {})
+    stage = staged(Listing, toys, tiny_model, strategy, tmp_path)
+    strategy.tune(stage)
+    assert [name for name in stage.names if not name.endswith("bias")] == ["classifier.weight"]
+    assert "bert.encoder.layer.0.attention.self.query.bias" in stage.names
+
+
+def test_bitfit_refuses_a_model_without_biases_when_planned(toys, tiny_llama):
+    model = toys.make(Model, "tiny", {"path": str(tiny_llama)})
+    assert toys.make(Strategy, "bitfit", {}).check(model, []) == "the model has no biases to train"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys", "ignore:Adapter 'default'")  # AdaLoRA's, in PEFT
+@pytest.mark.parametrize("name", ["lora", "dora", "rslora", "pissa", "adalora"])
+def test_the_additions_that_are_delivered_load_with_plain_peft_and_predict_the_same(toys, tiny_model, tmp_path, name):
+    strategy = toys.make(Strategy, name, {})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path)
+    tuned = strategy.tune(stage)
+    fresh = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=2)
+    loaded = peft.PeftModel.from_pretrained(fresh, tmp_path / "model")
+    assert torch.allclose(scores(loaded), scores(tuned), rtol=0, atol=1e-4)  # merged into single-precision weights
+
+
+@pytest.mark.filterwarnings("ignore:Adapter 'default'")  # PEFT does not expect a layer to be left without any rank
+def test_adalora_prunes_its_additions_to_the_rank_that_was_asked_for(toys, tiny_model, tmp_path):
+    strategy = toys.make(Strategy, "adalora", {"rank": 2, "start_rank": 4})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, epochs=4)
+    strategy.tune(stage)
+    pattern = json.loads((tmp_path / "model" / "adapter_config.json").read_text())["rank_pattern"]
+    ranks = [sum(kept) for kept in pattern.values()]
+    assert sum(ranks) <= 2 * len(ranks) < 4 * len(ranks)
+    assert len(set(ranks)) > 1  # shared out by importance, not evenly
+
+
+def test_adalora_needs_steps_to_share_out_its_ranks(toys, tiny_model, tmp_path):
+    strategy = toys.make(Strategy, "adalora", {})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, epochs=1, batch_size=100)
+    with pytest.raises(HarnessError) as error:
+        strategy.tune(stage)
+    assert "one optimizer step leaves no time" in str(error.value)
+
+
+def test_nothing_of_a_language_models_own_head_is_trained_beside_an_adapter(toys, tmp_path):
+    model = write_tiny_model(tmp_path / "bert", "BertForMaskedLM")
+    data = toys.make(Dataset, "toy", {})
+    strategy = toys.make(Strategy, "lora", {})
+    stage = staged(Listing, toys, model, strategy, tmp_path, data, "language-modelling")
+    strategy.tune(stage)
+    assert all(".lora_" in name for name in stage.names)
+
+
+def test_the_last_layers_of_a_language_model_leave_its_tied_embedding_as_it_is(toys, tmp_path):
+    model = write_tiny_model(tmp_path / "gpt2", "GPT2LMHeadModel")
+    data = toys.make(Dataset, "toy", {})
+    strategy = toys.make(Strategy, "last-layers", {"layers": 1})
+    stage = staged(Listing, toys, model, strategy, tmp_path, data, "language-modelling")
+    strategy.tune(stage)
+    assert all(name.startswith(("transformer.h.1.", "transformer.ln_f.")) for name in stage.names)
+
+
+def test_qlora_says_what_it_needs(toys, tiny_model, tmp_path, monkeypatch):
+    strategy = toys.make(Strategy, "qlora", {})
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert strategy.missing() == "bitsandbytes: pip install bitsandbytes"
+    monkeypatch.undo()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    model = toys.make(Model, "tiny", {"path": str(tiny_model)})
+    with pytest.raises(HarnessError) as error:
+        strategy.loading("AutoModelForSequenceClassification", model.config())
+    assert "needs a GPU that CUDA drives" in str(error.value)
+    stage = staged(RunStage, toys, tiny_model, toys.make(Strategy, "lora", {}), tmp_path)
+    with pytest.raises(HarnessError) as error:
+        strategy.tune(stage)
+    assert str(error.value) == "strategy 'qlora': the base was not loaded in 4 bits"
 
 
 def test_the_last_layers_of_bert_are_its_last_block_its_pooler_and_the_head(toys, tiny_model, tmp_path):

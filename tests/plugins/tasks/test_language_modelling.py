@@ -3,14 +3,18 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutput
 
 from harness import Facts, UndefinedError
+from harness.contracts import Strategy
 from harness.engine.models import RunLoader
-from harness.records import TrainConfig
-from harness.testing import TinyModel, check_component, write_tiny_model
+from harness.records import Problem, Run, TrainConfig
+from harness.store import Store
+from harness.testing import TinyModel, ToyDataset, check_component, compute, toy_catalog, write_tiny_model
+from harness_plugins.metrics.nats_per_token import NatsPerToken
 from harness_plugins.tasks.language_modelling import LanguageModelling
 
 TASK = LanguageModelling()
@@ -157,7 +161,37 @@ def test_a_model_published_without_a_language_model_head_is_undefined(tiny_model
     loader = RunLoader(TinyModel(path=str(tiny_model)), TrainConfig())
     with pytest.raises(UndefinedError) as error:
         TASK.build(loader, Facts())
-    assert str(error.value) == "the model was published without a language-model head (as BertModel)"
+    reason = "the model was published without a language-model head (as BertModel)"
+    assert str(error.value) == reason
+    assert TASK.check_model(TinyModel(path=str(tiny_model))) == reason
+
+
+def test_logits_of_what_an_adapter_puts_before_the_text_are_not_its_own(llama):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(llama), AutoTokenizer.from_pretrained(llama)
+    adapted = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).eval()
+    batch = TASK.collate(inputs(TEXTS, tokenizer), tokenizer)
+    with torch.no_grad():
+        assert TASK.predict(adapted, batch)[:, 1].tolist() == [4, 2, 10]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["full", "last-layers", "lora"])
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_prose_that_is_tuned_on_is_predicted_better(request, tmp_path, kind, strategy):
+    source, toys = TinyModel(path=str(request.getfixturevalue(kind))), toy_catalog()
+    assert TASK.check_model(source) is None
+    learner = toys.make(Strategy, strategy, {"layers": 1} if strategy == "last-layers" else {})
+    run = Run(
+        model=source.reference(),
+        stages=(Problem(dataset=ToyDataset(rows=120).reference(), task=TASK.reference()),),
+        strategy=learner.reference(),
+        train=TrainConfig(**{**learner.training([TASK]), "learning_rate": 1e-2, "max_length": 24}),
+        seed=0,
+    )
+    assert compute(run, toys, tmp_path).notes == ()
+    before, after = (Store(tmp_path).predictions(run, moment, 0) for moment in (0, 1))
+    score = NatsPerToken().score
+    assert score(after.outputs, after.targets) < score(before.outputs, before.targets)
 
 
 def test_it_keeps_the_contract():

@@ -1,0 +1,27 @@
+"""What the metrics that compare texts share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from numpy.typing import NDArray
+
+import harness
+
+
+def pairs(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each item's text and its right ones.
+
+    Args:
+        outputs: The texts, `[n]`.
+        targets: The right ones, `[n, k]`, or `[n]` where each item has one.
+
+    Raises:
+        UndefinedError: There are no items, or they are not texts.
+    """
+    if not len(targets):
+        message = "there are no items"
+        raise harness.UndefinedError(message)
+    if outputs.ndim != 1 or outputs.dtype.kind != "U" or targets.dtype.kind != "U":
+        message = "the answers are not texts"
+        raise harness.UndefinedError(message)
+    yield from zip(outputs.tolist(), targets.reshape(len(targets), -1).tolist(), strict=True)

@@ -1,0 +1,57 @@
+"""The number that an answer ends with."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import harness
+from harness_plugins.metrics._texts import pairs
+
+_MARK = "####"
+"""What stands before the number in the right answers of GSM8K."""
+# A sign after a digit is a minus between two numbers or a hyphen, not the second's own.
+_NUMBER = re.compile(r"(?<![\d.])-?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+
+
+class FinalNumber(harness.Metric):
+    """Share of texts whose last number is the right answer's: the one after "####", or its last.
+
+    Numbers are compared by value: thousands separators, and zeros that change nothing, do not count. Source: Cobbe et al.,
+    2021 (Training Verifiers to Solve Math Word Problems, https://arxiv.org/abs/2110.14168), where a solution is right if its
+    final answer is.
+    """
+
+    name = "final-number"
+    title = "final number"
+
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the share of texts `[n]` that end with the right one's number `[n]`, or that of one of several `[n, k]`.
+
+        Raises:
+            UndefinedError: There are no items, they are not texts, or a right answer has no number.
+        """
+        found = [_number(text) in [_right(known) for known in right] for text, right in pairs(outputs, targets)]
+        return float(np.mean(found))
+
+
+def _number(text: str) -> Decimal | None:
+    """Return the last number in a text; None if there is none."""
+    found = _NUMBER.findall(text)
+    return Decimal(found[-1].replace(",", "")) if found else None
+
+
+def _right(text: str) -> Decimal:
+    number = _number(text.rpartition(_MARK)[2])
+    if number is None:
+        message = f"the right answer {text[-60:]!r} has no number"
+        raise harness.UndefinedError(message)
+    return number
+
+
+@harness.hookimpl
+def harness_metrics() -> list[type[harness.Metric]]:
+    """Offer the metric."""
+    return [FinalNumber]

@@ -1,0 +1,39 @@
+"""Spearman's correlation."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import harness
+
+_FEWEST = 2
+
+
+class Spearman(harness.Metric):
+    """Rank correlation of what is predicted with what is right; ties share their mean rank.
+
+    Source: Spearman, 1904 (The Proof and Measurement of Association between Two Things), by scipy.
+    """
+
+    name = "spearman"
+    title = "Spearman"
+
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the correlation of `outputs` `[n]` with `targets` `[n]`, from -1 to 1.
+
+        Raises:
+            UndefinedError: There are fewer than two items, or all predictions or all targets are equal.
+        """
+        from scipy.stats import spearmanr
+
+        if len(targets) < _FEWEST or not np.ptp(targets) or not np.ptp(outputs):
+            message = "all predictions or all targets are equal: they have no correlation"
+            raise harness.UndefinedError(message)
+        return float(spearmanr(outputs, targets).statistic)
+
+
+@harness.hookimpl
+def harness_metrics() -> list[type[harness.Metric]]:
+    """Offer the metric."""
+    return [Spearman]

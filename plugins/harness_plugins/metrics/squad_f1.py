@@ -1,0 +1,43 @@
+"""SQuAD's F1."""
+
+from collections import Counter
+from typing import Any
+
+from numpy.typing import NDArray
+
+import harness
+from harness_plugins.metrics._squad import mean_of_best
+
+
+class SquadF1(harness.Metric):
+    """F1 of the answer's words against those of the right answer that fits best, as SQuAD's official script has it.
+
+    Where there is no answer, 1 for giving none and 0 for giving one. Source: Rajpurkar et al., 2018 (Know What You Don't
+    Know: Unanswerable Questions for SQuAD, https://arxiv.org/abs/1806.03822).
+    """
+
+    name = "squad-f1"
+    title = "F1"
+
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the mean F1 of answers `[n]` against right answers `[n, m]`, from 0 to 1; "" is no answer.
+
+        Raises:
+            UndefinedError: There are no items, or they are not texts.
+        """
+        return mean_of_best(outputs, targets, _f1)
+
+
+def _f1(answer: str, right: str) -> float:
+    words, known = answer.split(), right.split()
+    if not words or not known:
+        return float(words == known)
+    same = sum((Counter(words) & Counter(known)).values())
+    # 2 P R / (P + R), where precision P is same / words, and recall R is same / known.
+    return 2 * same / (len(words) + len(known))
+
+
+@harness.hookimpl
+def harness_metrics() -> list[type[harness.Metric]]:
+    """Offer the metric."""
+    return [SquadF1]

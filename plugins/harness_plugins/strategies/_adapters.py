@@ -1,0 +1,79 @@
+"""What the strategies that work by PEFT share. Imported when a model is tuned: it needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from harness_plugins.strategies._peft_methods import word_for
+
+if TYPE_CHECKING:
+    import peft
+    from transformers import PreTrainedModel
+
+    import harness
+
+
+def linear_layers(model: PreTrainedModel, parts: list[nn.Module]) -> dict[str, nn.Module]:
+    """Return the linear layers of a model that lie in these parts of it, by name."""
+    inside = {id(module) for part in parts for module in part.modules()}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and id(module) in inside
+    }
+
+
+def transposed(layers: Mapping[str, nn.Module]) -> bool:
+    """Return whether the layers keep their weights as `[inputs, outputs]`, as GPT-2 does."""
+    return any(isinstance(layer, Conv1D) for layer in layers.values())
+
+
+def widths(layer: nn.Module) -> tuple[int, int]:
+    """Return how wide a linear layer's inputs and outputs are."""
+    if isinstance(layer, Conv1D):
+        return int(layer.weight.shape[0]), int(layer.weight.shape[1])
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features, layer.out_features
+
+
+def trained_heads(model: PreTrainedModel) -> list[str]:
+    """Return the modules outside a model's body whose weights are trained as they are; none of a language model's own head.
+
+    Each has weights itself: of a whole head that is made of several, most of PEFT's methods cannot be merged.
+    """
+    if model.get_output_embeddings() is not None:
+        return []
+    inside = {id(module) for module in model.base_model.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if id(module) not in inside and list(module.parameters(recurse=False))
+    ]
+
+
+def task_type(model: PreTrainedModel) -> str | None:
+    """Return what PEFT calls what a model is for; None where it has no word for it."""
+    return word_for(type(model).__name__)
+
+
+def merged(stage: harness.Stage, adapted: peft.PeftModel) -> nn.Module:
+    """Declare an adapter as what would be delivered, and return the model with it merged into its weights."""
+    stage.ship(adapted)
+    whole: nn.Module = adapted.merge_and_unload()
+    return whole
+
+
+def norms(model: PreTrainedModel, body: nn.Module) -> list[str]:
+    """Return the names of the norms of a model's body."""
+    inside = {id(module) for module in body.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if id(module) in inside
+        and type(module).__name__.lower().endswith("norm")
+        and list(module.parameters(recurse=False))
+    ]

@@ -1,0 +1,47 @@
+"""What can be known of a model before its weights are loaded. Its functions import transformers, which takes seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import harness
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class _Asked(Exception):  # noqa: N818 - not an error: ends a task's `build` where the model would be loaded
+    """Holds the class that a task asked for."""
+
+
+class _Asking:
+    """Loads nothing."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
+        del settings
+        raise _Asked(auto_class)
+
+
+def head_class(model: harness.Model, task: harness.Task) -> str | None:
+    """Return the class of transformers that a task loads a model by; None where it does not load it, or cannot."""
+    try:
+        task.build(_Asking(model.config()), harness.Facts(("no", "yes")))
+    except _Asked as asked:
+        return str(asked)
+    except (harness.HarnessError, harness.UndefinedError):
+        return None
+    return None
+
+
+def skeleton(model: harness.Model) -> nn.Module:
+    """Return a model's body without its weights."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        body: nn.Module = transformers.AutoModel.from_config(model.config())
+    return body

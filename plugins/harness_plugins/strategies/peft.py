@@ -1,0 +1,393 @@
+"""Every method of the installed PEFT."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from math import gcd
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic.fields import FieldInfo
+
+import harness
+from harness_plugins.strategies._peft_methods import METHODS, Method, word_for
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel
+
+_GIVEN = frozenset(
+    {
+        *("modules_to_save", "task_type", "inference_mode", "peft_type", "auto_mapping", "peft_version"),
+        *("base_model_name_or_path", "revision", "fan_in_fan_out"),
+        *("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"),
+        # PEFT looks at these only where it finds what to change by endings of names.
+        *("layers_to_transform", "layers_pattern"),
+    }
+)
+"""Settings of PEFT that follow from the model and the task."""
+_UNLIKE_TORCH = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+"""Types of models whose linear layers are not torch's."""
+_CHANGED = {
+    "linear": "all linear layers of the body",
+    "norms": "all norms of the body",
+    "architecture": "what PEFT chooses by the type of the model",
+    "embeddings": "nothing of the model, but puts embeddings before the text",
+    "cache": "nothing of the model, but puts keys and values before those of the text",
+}
+_END = re.compile(r"(?<=[^.\s]{2})\.(?=\s|[A-Z]|$)")
+"""Of a sentence; PEFT's texts lack spaces after some, and "e.g." is none."""
+_NAMING = ("target_modules", "feedforward_modules")
+_SCORES = ("logits", "start_logits", "end_logits")
+
+
+class Peft(harness.Strategy):
+    """Any method of the installed PEFT: `peft:ia3`, `peft:vera`; its settings by PEFT's own names.
+
+    What it changes is all linear layers of the body, unless the method says otherwise; a new head is trained with it. What
+    can be merged into the weights is merged afterwards; `harness describe strategy peft:ia3` shows a method's settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name = "peft"
+    argument: ClassVar[str | None] = "method"
+    arguments = {
+        name: f"{method.summary[0].upper()}{method.summary[1:]}."
+        for name, method in METHODS.items()
+        if method.unfit is None
+    }
+    imports = ("peft",)
+
+    method: str = Field(description="PEFT's name of the method, in lower case")
+
+    @classmethod
+    def parse_argument(cls, text: str) -> dict[str, JsonValue]:
+        """Return the method named after the colon; whether it will do is checked with the parameters."""
+        return {"method": text} if cls.argument else super().parse_argument(text)
+
+    @classmethod
+    def about(cls, argument: str | None = None) -> str:
+        """Return what the method is, and where its learning rate is from."""
+        name = cls._method_of(argument)
+        if name is None:
+            return super().about(argument)
+        method = METHODS[name]
+        after = (
+            "The weights stay as they are."
+            if _is_prompt(method)
+            else "It is merged into the weights afterwards."
+            if method.merges
+            else "It cannot be merged into the weights, so it is for one stage only."
+        )
+        text = f"{cls.arguments[name]}\n\nBy PEFT, as {name}." if cls.argument else super().about(argument)
+        rate = f"Learning rate {method.learning_rate:g}: {method.source}; it was not searched for on your data."
+        return f"{text}\n\nIt changes {_CHANGED[method.targets]}; a new head is trained with it. {after}\n\n{rate}"
+
+    @classmethod
+    def settings(cls, argument: str | None = None) -> Mapping[str, FieldInfo]:
+        """Return the method and its settings in PEFT."""
+        name = cls._method_of(argument)
+        if name is None:
+            return super().settings(argument)
+        found = {**super().settings(argument), **_settings(name)}
+        found["method"] = FieldInfo(annotation=str, default=name, description=found["method"].description)
+        return found
+
+    @classmethod
+    def _method_of(cls, argument: str | None) -> str | None:
+        """Return the method of `name:argument`, or of `name` where that is a method's own; None where it may be any."""
+        name = str(argument if cls.argument else cls.model_fields["method"].default)
+        return name if name in METHODS and METHODS[name].unfit is None else None
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.method not in METHODS:
+            raise ValueError(str(harness.unknown("method of PEFT", self.method, self.arguments)))
+        if unfit := METHODS[self.method].unfit:
+            message = f"{self.method} cannot be compared here: {unfit}"
+            raise ValueError(message)
+        if self.model_extra:
+            import dataclasses
+
+            known = {field.name for field in dataclasses.fields(_config_class(self.method))} - _GIVEN
+            for setting in self.model_extra:
+                if setting not in known:
+                    raise ValueError(str(harness.unknown(f"setting of {self.method}", setting, known)))
+            try:
+                _config_class(self.method)(**self.model_extra)
+            except (TypeError, ValueError) as error:
+                message = f"PEFT refuses these settings of {self.method}: {error}"
+                raise ValueError(message) from None
+        return self
+
+    def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
+        """Return the method's own learning rate."""
+        del tasks
+        return {"learning_rate": METHODS[self.method].learning_rate}
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why the model cannot be tuned so."""
+        method = METHODS[self.method]
+        if _is_prompt(method):
+            return self._check_prompt(model, tasks)
+        if len(tasks) > 1 and not method.merges:
+            return f"what {self.method} trains cannot be merged into the weights, so nothing can be tuned on top of it"
+        kind = str(model.published().get("model_type"))
+        if method.only_linear and kind in _UNLIKE_TORCH:
+            return f"{self.method} changes torch's linear layers only, and a model of type {kind!r} has others (Conv1D)"
+        chosen = self.model_extra or {}
+        if method.targets == "architecture" and "target_modules" not in chosen and kind not in _choices(self.method):
+            return (
+                f"PEFT does not know which layers of a model of type {kind!r} {self.method} is for: name them by "
+                f"{' and '.join(name for name in self.settings(self.method) if name in _NAMING)}"
+            )
+        return None
+
+    def _check_prompt(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why nothing can be put before the text."""
+        from inspect import signature
+
+        from harness_plugins.strategies._planning import head_class, skeleton
+
+        published = model.published()
+        if published.get("is_encoder_decoder"):
+            return f"{self.method} puts something before the text of one transformer, and the model is an encoder and a decoder"
+        taken = "past_key_values" if METHODS[self.method].targets == "cache" else "inputs_embeds"
+        if taken not in signature(skeleton(model).forward).parameters:
+            what = "keys and values" if taken == "past_key_values" else "embeddings"
+            return f"a model of type {published.get('model_type')!r} takes no {what} in place of a text's"
+        for task in tasks:
+            head = head_class(model, task)
+            if head is not None and word_for(head) is None:
+                return (
+                    f"PEFT has {self.method} for no {head.removeprefix('AutoModelFor')}, which task {task.name!r} needs"
+                )
+        return None
+
+    def tune(self, stage: harness.Stage) -> "nn.Module":
+        """Return the model with what was trained merged into it, or under the adapter where that cannot be."""
+        import peft
+
+        from harness_plugins.strategies._adapters import merged
+
+        method = METHODS[self.method]
+        try:
+            config = self._config(stage)
+            if _is_prompt(method):
+                self._make_sure_of_room(stage, config)
+            with warnings.catch_warnings():
+                # Of norms, by the method that is made for them.
+                warnings.filterwarnings("ignore", "Unsupported layer type")
+                adapted = peft.get_peft_model(stage.model, config)
+        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+            message = f"strategy {self.name!r}: PEFT cannot put {self.method} into this model: {error}"
+            raise harness.HarnessError(message) from None
+        if _is_prompt(method):
+            adapted.register_forward_hook(_aligned, with_kwargs=True)
+        stage.fit(adapted)
+        return merged(stage, adapted) if method.merges else cast("nn.Module", adapted)
+
+    def _config(self, stage: harness.Stage) -> "PeftConfig":
+        import dataclasses
+
+        from harness_plugins.strategies._adapters import (
+            linear_layers,
+            norms,
+            task_type,
+            trained_heads,
+            transposed,
+            widths,
+        )
+
+        method, cls = METHODS[self.method], _config_class(self.method)
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        settings: dict[str, Any] = {"modules_to_save": trained_heads(stage.model)}
+        layers = linear_layers(stage.model, [stage.body])
+        settings["fan_in_fan_out"] = transposed(layers)
+        if _is_prompt(method):
+            # Only here: PEFT's classes for tasks keep whole heads, and those most methods cannot merge.
+            settings["task_type"] = task_type(stage.model)
+            settings["modules_to_save"] = list(
+                dict.fromkeys(name.partition(".")[0] for name in trained_heads(stage.model))
+            )
+            settings |= _sizes(stage.model)
+        elif method.targets != "architecture":
+            settings["target_modules"] = list(layers) if method.targets == "linear" else norms(stage.model, stage.body)
+        shapes = [widths(layer) for layer in layers.values()]
+        for name, rule in method.bounds.items():
+            settings[name] = _bounded(method.settings.get(name, known[name]), rule, shapes)
+        settings |= {name: value for name, value in method.settings.items() if name not in method.bounds}
+        return cls(**{name: value for name, value in settings.items() if name in known} | (self.model_extra or {}))
+
+    def _make_sure_of_room(self, stage: harness.Stage, config: "PeftConfig") -> None:
+        positions = getattr(stage.model.config, "max_position_embeddings", None)
+        tokens: int = cast("Any", config).num_virtual_tokens
+        if positions is not None and stage.config.max_length + tokens > positions:
+            message = (
+                f"strategy {self.name!r}: {tokens} tokens before a text of train.max_length {stage.config.max_length} are "
+                f"more than the {positions} that the model takes: lower train.max_length or num_virtual_tokens"
+            )
+            raise harness.HarnessError(message)
+
+
+class IA3(Peft):
+    """Train vectors that scale keys, values and the feed-forward layer.
+
+    Source: Liu et al., 2022 (Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning,
+    https://arxiv.org/abs/2205.05638), by PEFT.
+    """
+
+    name = "ia3"
+    argument, arguments = None, {}
+    method: Literal["ia3"] = Field("ia3", description="PEFT's name of the method")
+
+
+class VeRA(Peft):
+    """Train vectors around random matrices that all layers share.
+
+    Source: Kopiczko et al., 2024 (VeRA: Vector-based Random Matrix Adaptation, https://arxiv.org/abs/2310.11454), by PEFT.
+    """
+
+    name = "vera"
+    argument, arguments = None, {}
+    method: Literal["vera"] = Field("vera", description="PEFT's name of the method")
+
+
+class OFT(Peft):
+    """Train an orthogonal rotation of each weight, block by block.
+
+    Source: Qiu et al., 2023 (Controlling Text-to-Image Diffusion by Orthogonal Finetuning,
+    https://arxiv.org/abs/2306.07280), by PEFT.
+    """
+
+    name = "oft"
+    argument, arguments = None, {}
+    method: Literal["oft"] = Field("oft", description="PEFT's name of the method")
+
+
+class Prefix(Peft):
+    """Train keys and values that stand before those of the text in every layer.
+
+    Source: Li and Liang, 2021 (Prefix-Tuning, https://arxiv.org/abs/2101.00190), by PEFT.
+    """
+
+    name = "prefix"
+    argument, arguments = None, {}
+    method: Literal["prefix_tuning"] = Field("prefix_tuning", description="PEFT's name of the method")
+
+
+class Prompt(Peft):
+    """Train vectors that stand before the text.
+
+    Source: Lester et al., 2021 (The Power of Scale for Parameter-Efficient Prompt Tuning,
+    https://arxiv.org/abs/2104.08691), by PEFT.
+    """
+
+    name = "prompt"
+    argument, arguments = None, {}
+    method: Literal["prompt_tuning"] = Field("prompt_tuning", description="PEFT's name of the method")
+
+
+class LayerNorm(Peft):
+    """Train the norms' scales and shifts, and the head.
+
+    Source: Zhao et al., 2023 (Tuning LayerNorm in Attention, https://arxiv.org/abs/2312.11420), by PEFT.
+    """
+
+    name = "layernorm"
+    argument, arguments = None, {}
+    method: Literal["ln_tuning"] = Field("ln_tuning", description="PEFT's name of the method")
+
+
+def _is_prompt(method: Method) -> bool:
+    return method.targets in {"embeddings", "cache"}
+
+
+def _aligned(adapted: "PeftModel", args: Any, kwargs: Any, output: Any) -> Any:
+    """Leave out the scores of what was put before the text, so that the others stand where their tokens do."""
+    del adapted, args
+    length = kwargs["input_ids"].shape[1]
+    for name in _SCORES:
+        scores = output.get(name)
+        # Those of a whole text are `[b, k]`; those of each token `[b, tokens, k]`, of its being a start or an end `[b, tokens]`.
+        if scores is not None and (name != "logits" or scores.ndim > 2):
+            output[name] = scores[:, -length:]
+    return output
+
+
+def _sizes(model: "PreTrainedModel") -> dict[str, int]:
+    """Return the model's sizes by PEFT's names for them, where its configuration hides them from PEFT under its own names."""
+    config, shown = model.config, model.config.to_dict()
+    names = {
+        "token_dim": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_attention_heads": "num_attention_heads",
+    }
+    return {peft_name: getattr(config, name) for peft_name, name in names.items() if name not in shown}
+
+
+def _bounded(value: int, rule: str, shapes: list[tuple[int, int]]) -> int:
+    every = [width for shape in shapes for width in shape]
+    match rule:
+        case "divides":
+            return gcd(value, *every)
+        case "smallest":
+            return min(value, *every)
+        case "rank":
+            return min(value, *(rows * columns // (rows + columns) for rows, columns in shapes))
+    return min(value, *(rows * columns for rows, columns in shapes))
+
+
+def _settings(name: str) -> Mapping[str, FieldInfo]:
+    """Return the settings that a method has in PEFT, with the defaults they have here."""
+    import dataclasses
+
+    method, found = METHODS[name], {}
+    for field in dataclasses.fields(_config_class(name)):
+        if field.name in _GIVEN:
+            continue
+        text = " ".join(str(field.metadata.get("help", "")).split())
+        text = next(iter(_END.split(text, maxsplit=1)))
+        default = method.settings.get(field.name, _plain(field))
+        if field.name == "target_modules":
+            text, default = "names of modules, ends of names, or a regular expression", _CHANGED[method.targets]
+        if field.name in method.bounds:
+            text += "; the default is lowered to what fits the model's layers"
+        found[field.name] = FieldInfo(annotation=cast("Any", field.type), default=default, description=text)
+    return found
+
+
+def _plain(field: Any) -> Any:
+    """Return a setting's default as it would be written; None where it has none."""
+    import dataclasses
+    import enum
+
+    default = field.default
+    if default is dataclasses.MISSING:
+        return None if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return default.value if isinstance(default, enum.Enum) else default
+
+
+def _choices(method: str) -> Mapping[str, Any]:
+    """Return what PEFT changes by this method, by type of model."""
+    from peft.utils import constants
+
+    chosen: Mapping[str, Any] = getattr(constants, f"TRANSFORMERS_MODELS_TO_{method.upper()}_TARGET_MODULES_MAPPING")
+    return chosen
+
+
+def _config_class(method: str) -> "type[PeftConfig]":
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    classes: dict[str, type[PeftConfig]] = {
+        kind.value.lower(): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+    }
+    return classes[method]
+
+
+@harness.hookimpl
+def harness_strategies() -> list[type[harness.Strategy]]:
+    """Offer the strategies."""
+    return [Peft, IA3, VeRA, OFT, Prefix, Prompt, LayerNorm]

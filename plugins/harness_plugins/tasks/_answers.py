@@ -1,0 +1,29 @@
+"""What the tasks that say something of a whole text share. Its functions need torch."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import harness
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+def build(load: harness.Loader, **settings: Any) -> "PreTrainedModel":
+    """Return the model under a new head for whole texts.
+
+    An encoder taken out of an encoder-decoder has no such class of its own; one for tokens serves it, see `logits`.
+    """
+    alone = any(name.endswith("EncoderModel") for name in load.config.architectures or ())
+    return load("AutoModelForTokenClassification" if alone else "AutoModelForSequenceClassification", **settings)
+
+
+def logits(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    """Return the head's logits, `[b, k]`; of one for tokens, the mean over each text's tokens: that of their mean feature."""
+    found: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
+    if found.ndim == 2:
+        return found
+    weights = batch["attention_mask"].unsqueeze(-1).to(found.dtype)
+    return (found * weights).sum(1) / weights.sum(1).clamp(min=1)

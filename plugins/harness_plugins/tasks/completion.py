@@ -1,0 +1,268 @@
+"""What is to be written after a prompt."""
+
+import string
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, PositiveInt, field_validator
+
+import harness
+from harness_plugins.tasks._heads import language_model_head, published_as, without
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_IGNORED = -100
+_CAUSAL = "AutoModelForCausalLM"
+
+
+class Completion(harness.Task):
+    """Write what comes after a prompt, with the causal language-model head the model was published with.
+
+    Trained on the completion's tokens and the end token, not on the prompt's (Ouyang et al., 2022, InstructGPT, section 3.5:
+    supervised demonstrations); answered greedily, token by token. A prompt that leaves the completion no room loses its
+    beginning, because its end is what is answered.
+    """
+
+    name = "completion"
+    watchable = True
+    answers = "text"
+    metrics = ("exact-match",)
+
+    prompt: str = Field("{text}", description="the prompt, with the data's columns in braces, such as {text_pair}")
+    chat: bool | None = Field(
+        None, description="whether the prompt is put into the tokenizer's chat template; blank: where it has one"
+    )
+    max_new_tokens: PositiveInt = Field(32, description="tokens that are written at most")
+    unanswerable: str = Field(
+        "unanswerable",
+        min_length=1,
+        description='what is written for "no answer", where a row has an empty list of answers',
+    )
+
+    @field_validator("prompt")
+    @classmethod
+    def _form(cls, prompt: str) -> str:
+        if not list(_columns(prompt)):
+            message = "names no column in braces, so that every row would be asked the same"
+            raise ValueError(message)
+        return prompt
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under its own language-model head.
+
+        Raises:
+            UndefinedError: It was published without one that reads from left to right.
+        """
+        del facts
+        architectures = load.config.architectures
+        if language_model_head(architectures) != _CAUSAL:
+            raise harness.UndefinedError(without("causal language-model", architectures))
+        return load(_CAUSAL)
+
+    def check_model(self, model: harness.Model) -> str | None:
+        """Return why it cannot be tuned on with this model."""
+        architectures = published_as(model)
+        if language_model_head(architectures) == _CAUSAL:
+            return None
+        return without("causal language-model", architectures)
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "completion" not in columns and "answers" not in columns:
+            return f"needs a column 'completion' or 'answers', but the data has: {', '.join(columns)}"
+        if lacking := set(_columns(self.prompt)) - set(columns):
+            return f"the prompt names {min(lacking)!r}, but the data has: {', '.join(columns)}"
+        return super().check(facts, columns)
+
+    def encode(
+        self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    ) -> dict[str, list[Any]]:
+        """Return the tokens of prompt, completion and end, and in `prompt` how many of them are the prompt's.
+
+        Without a chat template the completion follows the prompt as it is: where a space belongs between them, one of the two
+        must have it.
+
+        Raises:
+            HarnessError: The tokenizer has no end token, or no chat template where one is asked for.
+        """
+        end = tokenizer.eos_token_id
+        if end is None:
+            message = (
+                "task 'completion': the model's tokenizer has no end token, so nothing would tell where an answer ends"
+            )
+            raise harness.HarnessError(message)
+        prompts = self._prompts(rows, tokenizer)
+        completions = tokenizer([right[0] for right in self._right(rows)], add_special_tokens=False)["input_ids"]
+        columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "prompt": [], "truncated": []}
+        for prompt, completion in zip(prompts, completions, strict=True):
+            # At least one token of the prompt is left: what predicts the first of the completion.
+            written = [*completion, end][: max_length - 1]
+            asked = prompt[-(max_length - len(written)) :]
+            columns["input_ids"].append(asked + written)
+            columns["attention_mask"].append([1] * len(asked + written))
+            columns["prompt"].append(len(asked))
+            columns["truncated"].append(len(asked + written) < len(prompt) + len(completion) + 1)
+        return columns
+
+    def collate(
+        self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
+    ) -> "Mapping[str, torch.Tensor]":
+        """Return one batch, padded on the right.
+
+        `labels`, `[b, tokens]`, are what each position's logits must predict, -100 for nothing; `prompt`, `[b]`, are the
+        prompts' tokens, and `end`, `[b]`, is the end token.
+        """
+        import torch
+
+        inputs = {name: values for name, values in items.items() if name != "prompt"}
+        batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
+        tokens, mask, prompt = batch["input_ids"], batch["attention_mask"], torch.tensor(items["prompt"])
+        # Position t predicts token t + 1. By the attention mask and not by the pad token, which may be the end token.
+        places = torch.arange(1, tokens.shape[1])
+        asked = (places >= prompt.unsqueeze(1)) & mask[:, 1:].bool()
+        labels = torch.full_like(tokens, _IGNORED)
+        labels[:, :-1] = tokens[:, 1:].masked_fill(~asked, _IGNORED)
+        return {**batch, "labels": labels, "prompt": prompt, "end": torch.full_like(prompt, tokenizer.eos_token_id)}
+
+    def weight(self, items: Mapping[str, list[Any]]) -> int:
+        """Return how many tokens are to be written, ends included."""
+        written: int = sum(len(tokens) for tokens in items["input_ids"]) - sum(items["prompt"])
+        return max(1, written)
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the summed cross-entropy of the completions' tokens in nats, a scalar."""
+        from torch.nn.functional import cross_entropy
+
+        labels = batch["labels"]
+        wanted = labels != _IGNORED
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        if _takes_mask(model):
+            # Logits for every position would take a third more time: few belong to a completion, and the vocabulary is large.
+            logits = model(**inputs, logits_to_keep=wanted).logits
+        else:
+            # What an adapter puts before the text has logits, too, and is no token of it.
+            logits = model(**inputs).logits[:, -labels.shape[1] :][wanted]
+        return cross_entropy(logits.float(), labels[wanted], reduction="sum")
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the tokens that are written after each prompt, `[b, at most max_new_tokens]`; after its end, the end token."""
+        import torch
+
+        prompt, end = batch["prompt"], batch["end"][:1]
+        if not _puts_tokens_before(model):
+            return self._written(model, batch["input_ids"], prompt, int(end)).float()
+        # What an adapter puts before the text it puts before the padding: prompts of one length need none.
+        written = end.repeat(len(prompt), self.max_new_tokens)
+        for length in torch.unique(prompt):
+            rows = prompt == length
+            found = self._written(model, batch["input_ids"][rows], prompt[rows], int(end))
+            written[rows, : found.shape[1]] = found
+        return written.float()
+
+    def _written(self, model: Any, tokens: "torch.Tensor", prompt: "torch.Tensor", end: int) -> "torch.Tensor":
+        """Return what is written after the first `prompt` `[b]` of these tokens `[b, tokens]`."""
+        import torch
+
+        width = int(prompt.max())
+        # On the left: what is written must follow the prompt without a gap.
+        places = torch.arange(width, device=prompt.device) - (width - prompt).unsqueeze(1)
+        positions = getattr(model.config, "max_position_embeddings", None)
+        own = model.generation_config.eos_token_id
+        written: torch.Tensor = model.generate(
+            input_ids=tokens.gather(1, places.clamp(min=0)).masked_fill(places < 0, end),
+            attention_mask=(places >= 0).long(),
+            max_new_tokens=min(self.max_new_tokens, positions - width) if positions else self.max_new_tokens,
+            # Greedily, whatever the model was published with.
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            # A model that has not been tuned ends as it was taught.
+            eos_token_id=[end, *([own] if isinstance(own, int) else own or [])],
+            pad_token_id=end,
+        )
+        return written[:, width:]
+
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return the texts that are written, `[n]`, and the right ones, `[n]`, or `[n, k]` where the data has `answers`.
+
+        Answers that a row has fewer of than another are filled up with its first. "" is no answer.
+        """
+        import numpy as np
+
+        rows = view.rows(split)[:]
+        tokens = [[int(token) for token in row if not np.isnan(token)] for row in view.outputs(split)]
+        texts = view.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        right = [[self._said(text) for text in texts] for texts in self._right(rows)]
+        most = max(map(len, right))
+        targets = np.array([[*texts, *texts[:1] * (most - len(texts))] for texts in right])
+        outputs = np.array([self._said(text) for text in texts])
+        return harness.Predictions(outputs, targets[:, 0] if "completion" in rows else targets, view.ids(split))
+
+    def _prompts(self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+        """Return the prompts' tokens, at least one each."""
+        names = set(_columns(self.prompt))
+        texts = [
+            self.prompt.format(**dict(zip(names, values, strict=True)))
+            for values in zip(*(rows[name] for name in names), strict=True)
+        ]
+        if self.chat and not tokenizer.chat_template:
+            message = "task 'completion': the model's tokenizer has no chat template: leave out chat=true"
+            raise harness.HarnessError(message)
+        end = tokenizer.eos_token_id
+        if tokenizer.chat_template and self.chat is not False:
+            talks = [[{"role": "user", "content": text}] for text in texts]
+            texts = tokenizer.apply_chat_template(talks, tokenize=False, add_generation_prompt=True)
+            # The template has all special tokens in it.
+            prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        else:
+            prompts = tokenizer(texts)["input_ids"]
+            # An end token that a tokenizer puts after every text would end the answer before it begins.
+            prompts = [tokens[:-1] if tokens[-1:] == [end] else tokens for tokens in prompts]
+        return [tokens or [end] for tokens in prompts]
+
+    def _right(self, rows: Mapping[str, list[Any]]) -> list[list[str]]:
+        """Return what may be written for each row; the first is what is learned."""
+        if "completion" in rows:
+            return [[text] for text in rows["completion"]]
+        return [list(dict.fromkeys(texts)) or [self.unanswerable] for texts in rows["answers"]]
+
+    def _said(self, text: str) -> str:
+        """Return what a written text says, "" for no answer."""
+        return "" if text.strip() == self.unanswerable else text.strip()
+
+
+def _columns(prompt: str) -> Iterator[str]:
+    """Yield the columns that a prompt names in braces.
+
+    Raises:
+        ValueError: A brace is not closed, or names no column.
+    """
+    for _, name, form, conversion in string.Formatter().parse(prompt):
+        if name is not None:
+            if not name.isidentifier() or form or conversion:
+                message = f"{{{name}}} names no column; a brace that is meant as one is written twice"
+                raise ValueError(message)
+            yield name
+
+
+def _takes_mask(model: "nn.Module") -> bool:
+    """Return whether the model can be asked for the logits of chosen positions only: whether the library has that for it."""
+    from transformers import PreTrainedModel
+
+    network = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    return hasattr(sys.modules[type(network).__module__], "slice_logits_to_keep") and not _puts_tokens_before(model)
+
+
+def _puts_tokens_before(model: "nn.Module") -> bool:
+    """Return whether an adapter puts tokens of its own before the text, as prompt tuning does."""
+    return any(hasattr(module, "prompt_encoder") for module in model.modules())
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [Completion]

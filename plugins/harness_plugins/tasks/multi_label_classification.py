@@ -1,0 +1,68 @@
+"""Any number of classes for a text or a pair of texts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness_plugins.tasks._answers import build, logits
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+class MultiLabelClassification(harness.Task):
+    """Say which of several classes, none or many, a text, or a pair of texts, belongs to."""
+
+    name = "multi-label-classification"
+    metrics = ("micro-f1", "macro-f1", "subset-accuracy")
+    answers = "classes"
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under a new classification head."""
+        classes = facts.classes or ()
+        return build(
+            load,
+            num_labels=len(classes),
+            id2label=dict(enumerate(classes)),
+            label2id={name: number for number, name in enumerate(classes)},
+            problem_type="multi_label_classification",
+        )
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "label" not in columns or not facts.classes:
+            return (
+                "needs labels for each text (with a file of your own, say what parts them: -o file.label_separator=,)"
+            )
+        return super().check(facts, columns)
+
+    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+        """Return a model whose score for each class is its log-odds in train, whatever the text."""
+        import numpy as np
+
+        from harness_plugins.tasks._constant import Constant
+
+        del facts
+        shares = (targets.sum(0) + 0.5) / (len(targets) + 1)
+        return Constant(np.log(shares / (1 - shares)))
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the binary cross-entropy in nats, its mean over the classes, summed over the texts: a scalar."""
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        scores = self.predict(model, batch)
+        total = binary_cross_entropy_with_logits(scores.float(), batch["labels"].float(), reduction="sum")
+        return total / scores.shape[1]
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the classes' log-odds, `[b, classes]`: a text has those above 0."""
+        return logits(model, batch)
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [MultiLabelClassification]

@@ -1,0 +1,282 @@
+"""The answer to a question, found in a passage."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+import harness
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_CHARACTERS = ("char_starts", "char_ends")
+_OWN = frozenset({"labels", *_CHARACTERS})
+"""What of a batch is not for the model."""
+_NONE = -1
+"""Stands for the characters of a token at which no answer can begin or end."""
+_FEWEST = 4
+"""Tokens, without the special ones, that a question and a passage need."""
+
+
+class QuestionAnswering(harness.Task):
+    """Find the answer to a question in a passage, or say that it is not there.
+
+    A passage that is too long for the model is read in overlapping windows, and the best answer of all windows counts. The
+    first token of a window stands for "no answer here": BERT's class token; of a decoder, which has none, whatever comes
+    first. Where each question of the train split has an answer, one is always given.
+
+    Source: Devlin et al., 2019 (BERT, https://arxiv.org/abs/1810.04805), sections 4.2 and 4.3.
+    """
+
+    name = "question-answering"
+    metrics = ("squad-f1", "squad-em", "no-answer-accuracy")
+
+    stride: NonNegativeInt = Field(
+        64,
+        description="tokens that a long passage's neighbouring windows share; at most half of what max_length leaves",
+    )
+    longest_question: PositiveInt = Field(
+        64, description="tokens of a question; a longer one is cut and counted; at most half of what max_length leaves"
+    )
+    longest_answer: PositiveInt = Field(30, description="tokens an answer may have")
+    n_best: PositiveInt = Field(5, description="answers kept of each window")
+    null_threshold: float = Field(
+        0.0, description="by how much the score of no answer must exceed the best answer's; more gives more answers"
+    )
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under a head that scores each token as an answer's start and end.
+
+        Where the library has no class for that, one for tokens with two labels serves: the same head by another name. It
+        also serves an encoder-decoder, of which it takes the encoder alone.
+
+        Raises:
+            HarnessError: The library has neither for models of this kind.
+        """
+        import transformers
+
+        del facts
+        kind, published = type(load.config), " ".join(load.config.architectures or ())
+        tokens = kind in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+        # The encoder alone may have been published, and a decoder made up for it would know nothing.
+        parted = load.config.is_encoder_decoder or "EncoderModel" in published
+        if kind in transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING and not (parted and tokens):
+            return load("AutoModelForQuestionAnswering", num_labels=2)
+        if tokens:
+            return load("AutoModelForTokenClassification", num_labels=2)
+        message = (
+            f"transformers has no head that finds answers for models of type {load.config.model_type!r}: use another"
+        )
+        raise harness.HarnessError(message)
+
+    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+        """Return a model that never finds an answer; if it must give one, it gives the first token of the passage."""
+        from harness_plugins.tasks._first import First
+
+        del targets, facts
+        return First()
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        for column in ("text_pair", "answers", "answer_start"):
+            if column not in columns:
+                return f"needs a column {column!r}, but the data has: {', '.join(columns)}"
+        return super().check(facts, columns)
+
+    def encode(
+        self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    ) -> dict[str, list[Any]]:
+        """Return the windows, each with the question, of every row.
+
+        `labels` are a window's first and last token of the row's first answer, or twice 0, its first token, where that does
+        not lie wholly inside. `char_starts` and `char_ends` say for each token which characters of the passage it stands
+        for, and -1 where no answer can begin or end: question, special tokens, tokens of no character. In `truncated` a row
+        whose question was cut counts once.
+
+        Raises:
+            HarnessError: The tokenizer does not tell where a token stands, or `max_length` leaves no room.
+        """
+        room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
+        if not tokenizer.is_fast:
+            message = (
+                f"{type(tokenizer).__name__} does not tell where in a passage a token stands: choose another model"
+            )
+            raise harness.HarnessError(message)
+        if room < _FEWEST:
+            message = f"train.max_length is {max_length}, but a question and a passage need at least {max_length - room + _FEWEST}"
+            raise harness.HarnessError(message)
+        longest = min(self.longest_question, room // 2)
+        questions, cut = _cut(rows["text"], tokenizer, longest)
+        encoded = tokenizer(
+            questions,
+            rows["text_pair"],
+            truncation="only_second",
+            max_length=max_length,
+            # The same for every row, whatever its question: sound for the longest.
+            stride=min(self.stride, (room - longest) // 2),
+            return_overflowing_tokens=True,
+        )
+        of = list(encoded.pop("overflow_to_sample_mapping"))
+        columns = {key: list(encoded[key]) for key in encoded}
+        characters = [_characters(encoding) for encoding in encoded.encodings or ()]
+        for name, values in zip(_CHARACTERS, zip(*characters, strict=True), strict=True):
+            columns[name] = list(values)
+        columns["labels"] = [
+            _label(*window, rows["answers"][row], rows["answer_start"][row])
+            for window, row in zip(characters, of, strict=True)
+        ]
+        columns["row"] = of
+        columns["truncated"] = [cut[row] and row != before for before, row in zip([None, *of], of, strict=False)]
+        return columns
+
+    def collate(
+        self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
+    ) -> "Mapping[str, torch.Tensor]":
+        """Return one batch; positions and characters move with the tokens where the padding is on the left."""
+        import torch
+
+        inputs = {name: values for name, values in items.items() if name not in _OWN}
+        batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+        mask = batch["attention_mask"]
+        for name in _CHARACTERS:
+            batch[name] = torch.full_like(mask, _NONE)
+            batch[name][mask.bool()] = torch.tensor([place for places in items[name] for place in places])
+        batch["labels"] = torch.tensor(items["labels"]) + _first(mask)
+        return batch
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the cross-entropy of the start and that of the end in nats, their mean summed over the windows, a scalar.
+
+        Only the passage's tokens and the first of all compete, so that neither padding nor question changes the loss.
+        """
+        from torch.nn.functional import cross_entropy
+
+        mask = batch["attention_mask"]
+        allowed = (batch["char_starts"] != _NONE).scatter(1, _first(mask), value=True)
+        starts, ends = (scores.masked_fill(~allowed, -float("inf")) for scores in _scores(model, batch))
+        first, last = batch["labels"].unbind(1)
+        return (cross_entropy(starts, first, reduction="sum") + cross_entropy(ends, last, reduction="sum")) / 2
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return for each window what its answer may be, `[b, 1 + n_best, 3]`: first character, end, score.
+
+        First stands no answer, with characters 0 to 0 and the score `S_null = S_first + E_first`; then the best spans, by
+        descending score `S_i + E_j` with `i <= j`. Where there are fewer spans, no answer is repeated.
+        """
+        import torch
+        from torch.nn.functional import pad
+
+        starts, ends = _scores(model, batch)
+        first, reach = _first(batch["attention_mask"]), self.longest_answer
+        nothing = (starts.gather(1, first) + ends.gather(1, first)).unsqueeze(-1)
+        nothing = pad(nothing, (2, 0))
+        outside = batch["char_starts"] == _NONE
+        starts, ends = (scores.masked_fill(outside, -float("inf")) for scores in (starts, ends))
+        # [b, tokens, reach]: that at (i, d) begins with token i and ends with token i + d.
+        ending = pad(ends, (0, reach - 1), value=-float("inf")).unfold(1, reach, 1)
+        spans = pad((starts.unsqueeze(-1) + ending).flatten(1), (0, self.n_best), value=-float("inf"))
+        scores, at = spans.topk(self.n_best, dim=1)
+        begin = (at // reach).clamp(max=starts.shape[1] - 1)
+        end = (begin + at % reach).clamp(max=starts.shape[1] - 1)
+        found = torch.stack(
+            [batch["char_starts"].gather(1, begin).float(), batch["char_ends"].gather(1, end).float(), scores], dim=-1
+        )
+        found = torch.where(scores.isfinite().unsqueeze(-1), found, nothing)
+        return torch.cat([nothing, found], dim=1)
+
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return each row's answer as text, `[n]`, "" for none, and the right ones, `[n, most of a row]`.
+
+        A row with fewer right answers than another repeats its first; one without any has "" only.
+        """
+        import numpy as np
+
+        rows = view.rows(split)
+        must = all(view.rows("train")["answers"])
+        windows = defaultdict(list)
+        for number, window in zip(view.ids(split).tolist(), view.outputs(split), strict=True):
+            windows[number].append(window)
+        outputs = [
+            self._answer(passage, np.stack(windows[number]), must=must)
+            for number, passage in zip(rows["id"], rows["text_pair"], strict=True)
+        ]
+        right = [list(dict.fromkeys(answers)) or [""] for answers in rows["answers"]]
+        most = max(map(len, right))
+        targets = [[*answers, *answers[:1] * (most - len(answers))] for answers in right]
+        return harness.Predictions(np.array(outputs), np.array(targets), np.asarray(rows["id"][:]))
+
+    def _answer(self, passage: str, windows: "NDArray[Any]", *, must: bool) -> str:
+        """Return the answer that the windows of one passage, `[w, 1 + n_best, 3]`, speak for.
+
+        No answer is only believed if every window says so: the least of its scores counts.
+        """
+        spans = windows[:, 1]
+        spans = spans[spans[:, 1] > 0]
+        if not len(spans):
+            return ""
+        start, end, score = spans[spans[:, 2].argmax()].tolist()
+        if not must and windows[:, 0, 2].min() > score + self.null_threshold:
+            return ""
+        return passage[int(start) : int(end)].strip()
+
+
+def _cut(questions: Sequence[str], tokenizer: "PreTrainedTokenizerBase", longest: int) -> tuple[list[str], list[bool]]:
+    """Return the questions with at most so many tokens, and which of them were cut."""
+    encodings = (
+        tokenizer(list(questions), add_special_tokens=False, truncation=True, max_length=longest).encodings or ()
+    )
+    cut = [bool(encoding.overflowing) for encoding in encodings]
+    kept = [
+        question[: encoding.offsets[-1][1]] if over else question
+        for question, encoding, over in zip(questions, encodings, cut, strict=True)
+    ]
+    return kept, cut
+
+
+def _characters(encoding: Any) -> tuple[list[int], list[int]]:
+    """Return where in the passage each token of a window starts and ends, -1 if it has no character of it, `[tokens]` each."""
+    inside = [
+        (start, end) if sequence == 1 and start < end else (_NONE, _NONE)
+        for sequence, (start, end) in zip(encoding.sequence_ids, encoding.offsets, strict=True)
+    ]
+    return [start for start, _ in inside], [end for _, end in inside]
+
+
+def _label(starts: list[int], ends: list[int], answers: list[str], answer_starts: list[int]) -> list[int]:
+    """Return the first and last token of the first answer, or twice 0 if it is not wholly in the window."""
+    held = [token for token, start in enumerate(starts) if start != _NONE]
+    if not answers or not held:
+        return [0, 0]
+    # White space around an answer may belong to no token.
+    start = answer_starts[0] + len(answers[0]) - len(answers[0].lstrip())
+    end = answer_starts[0] + len(answers[0].rstrip())
+    if start < starts[held[0]] or end > ends[held[-1]]:
+        return [0, 0]
+    first = next(token for token in held if ends[token] > start)
+    last = next(token for token in reversed(held) if starts[token] < end)
+    return [first, last] if first <= last else [0, 0]
+
+
+def _first(mask: "torch.Tensor") -> "torch.Tensor":
+    """Return the position of each text's first token, `[b, 1]`, given where there are tokens, `[b, tokens]`."""
+    return mask.argmax(1, keepdim=True)
+
+
+def _scores(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Return the scores of each token as an answer's start and end, `[b, tokens]` each, in single precision."""
+    output = model(**{name: tensor for name, tensor in batch.items() if name not in _OWN})
+    if "logits" in output:
+        starts, ends = output.logits.float().unbind(-1)
+        return starts, ends
+    return output.start_logits.float(), output.end_logits.float()
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [QuestionAnswering]

@@ -1,0 +1,55 @@
+"""A number for a text or a pair of texts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness_plugins.tasks._answers import build, logits
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+class Regression(harness.Task):
+    """Say a number for a text, or a pair of texts, such as a rating or a similarity."""
+
+    name = "regression"
+    answers = "number"
+    metrics = ("spearman", "pearson")
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under a new head of one output."""
+        del facts
+        return build(load, num_labels=1, problem_type="regression")
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "label" not in columns or facts.classes is not None:
+            return "needs a number in each row, not a class (with a file of your own: -o file.numeric=true)"
+        return super().check(facts, columns)
+
+    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+        """Return a model that answers the mean, whatever the text."""
+        from harness_plugins.tasks._constant import Constant
+
+        del facts
+        return Constant([targets.mean()])
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the summed squared error, a scalar."""
+        from torch.nn.functional import mse_loss
+
+        return mse_loss(self.predict(model, batch), batch["labels"].float(), reduction="sum")
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the numbers, `[b]`."""
+        return logits(model, batch).float().squeeze(-1)
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [Regression]

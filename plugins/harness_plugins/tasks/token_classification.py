@@ -1,0 +1,171 @@
+"""A tag for each word of a text."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import harness
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_OUTSIDE = "O"
+_BIO = re.compile(r"O|[BI]-.+")
+_NO_PIECE = -1
+_IGNORED = -100
+_OWN = ("first", "labels")
+"""Columns that are not the model's."""
+
+
+class TokenClassification(harness.Task):
+    """Tag each word of a text, as names are found: B-person begins one, I-person goes on with it, O is none.
+
+    A word is tagged at its first piece; the loss does not look at the others. A word that is cut off with the end of a long
+    text, or of which the tokenizer leaves nothing, is answered O.
+
+    Source: Devlin et al., 2019 (BERT, section 5.3).
+    """
+
+    name = "token-classification"
+    metrics = ("entity-f1", "entity-precision", "entity-recall")
+
+    def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
+        """Return the model under a new head that scores every piece."""
+        classes = facts.classes or ()
+        return load(
+            "AutoModelForTokenClassification",
+            num_labels=len(classes),
+            id2label=dict(enumerate(classes)),
+            label2id={name: number for number, name in enumerate(classes)},
+        )
+
+    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+        """Return a model whose tag scores are the tags' logarithmic frequencies, whatever the text: it answers O.
+
+        Args:
+            targets: Tag numbers of each text's words, `[n]` of `[words]`, or `[n, words]` where all have as many.
+            facts: Of the data.
+        """
+        import numpy as np
+
+        from harness_plugins.tasks._constant_tag import ConstantTag
+
+        counts = np.bincount(np.concatenate(list(targets)), minlength=len(facts.classes or ()))
+        return ConstantTag(np.log(np.maximum(counts, 0.5) / counts.sum()))
+
+    def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
+        """Return why the data cannot be used."""
+        if "words" not in columns or "tags" not in columns:
+            return f"needs the words of each text and their tags, as a CoNLL file has, but the data has: {', '.join(columns)}"
+        tags = facts.classes or ()
+        strange = next((tag for tag in tags if not _BIO.fullmatch(tag)), None)
+        if strange is not None:
+            return f"needs tags O, B-TYPE and I-TYPE, but the data has {strange!r}"
+        if _OUTSIDE not in tags or set(tags) == {_OUTSIDE}:
+            return f"needs the tag O and others, but the data has only {', '.join(map(repr, tags)) or 'none'}"
+        return super().check(facts, columns)
+
+    def encode(
+        self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
+    ) -> dict[str, list[Any]]:
+        """Return the pieces, `first` (the position of each word's first piece, or -1) and `labels` (each word's tag number).
+
+        Raises:
+            HarnessError: The tokenizer does not tell where in a text its pieces are from.
+        """
+        if not tokenizer.is_fast:
+            message = (
+                f"task {self.name!r}: the tokenizer {type(tokenizer).__name__} does not tell which word its pieces are of: "
+                "take a model with a fast one"
+            )
+            raise harness.HarnessError(message)
+        # As one text, and not word by word: then a tokenizer whose pieces hold the space before them sees what it was made for.
+        texts = [" ".join(words) for words in rows["words"]]
+        encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+        columns = {key: list(encoded[key]) for key in encoded if key != "offset_mapping"}
+        pairs = zip(encoded["offset_mapping"], rows["words"], strict=True)
+        columns["first"] = [_first_pieces(pieces, words) for pieces, words in pairs]
+        columns["labels"] = [list(tags) for tags in rows["tags"]]
+        columns["truncated"] = [bool(encoding.overflowing) for encoding in encoded.encodings or ()]
+        return columns
+
+    def collate(
+        self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
+    ) -> "Mapping[str, torch.Tensor]":
+        """Return one batch: the padded pieces, and `first` and `labels`, `[b, words]`; -1 and -100 where no piece is a word's."""
+        import torch
+
+        inputs = {key: values for key, values in items.items() if key not in _OWN}
+        batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+        shape = (len(items["first"]), max(len(first) for first in items["first"]))
+        batch["first"] = torch.full(shape, _NO_PIECE)
+        batch["labels"] = torch.full(shape, _IGNORED)
+        # Where texts are padded on the left, their pieces start later.
+        starts = batch["attention_mask"].argmax(1)
+        for row, (first, labels) in enumerate(zip(items["first"], items["labels"], strict=True)):
+            at = torch.tensor(first, dtype=torch.long)
+            there = at != _NO_PIECE
+            batch["first"][row, : len(first)] = torch.where(there, at + starts[row], _NO_PIECE)
+            batch["labels"][row, : len(first)] = torch.tensor(labels, dtype=torch.long).masked_fill(~there, _IGNORED)
+        return batch
+
+    def weight(self, items: Mapping[str, list[Any]]) -> int:
+        """Return how many words have a piece."""
+        return max(1, sum(1 for first in items["first"] for position in first if position != _NO_PIECE))
+
+    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the cross-entropy in nats, summed over the words, a scalar."""
+        from torch.nn.functional import cross_entropy
+
+        scores = _word_scores(model, batch).float().flatten(0, 1)
+        return cross_entropy(scores, batch["labels"].flatten(), ignore_index=_IGNORED, reduction="sum")
+
+    def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+        """Return the number of each word's tag, `[b, words]`; -1 where there is no piece to answer at."""
+        answers = _word_scores(model, batch).argmax(-1)
+        return answers.masked_fill(batch["first"] == _NO_PIECE, _NO_PIECE).float()
+
+    def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
+        """Return the words' tags by name, `[n, most words]`, answered and right; beyond a text's words an empty string."""
+        import numpy as np
+
+        tags = view.rows(split)["tags"][:]
+        # What has no piece is -1: the last.
+        names = np.array([*(view.facts.classes or ()), _OUTSIDE])
+        answers = names[np.nan_to_num(view.outputs(split), nan=_NO_PIECE).astype(int)]
+        words = np.arange(answers.shape[1]) < np.array([len(row) for row in tags])[:, None]
+        targets = np.zeros_like(answers)
+        targets[words] = names[np.concatenate([np.asarray(row, dtype=int) for row in tags])]
+        return harness.Predictions(np.where(words, answers, ""), targets, view.ids(split))
+
+
+def _first_pieces(pieces: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
+    """Return the position of the first piece that has a character of each word, `[words]`; -1 where there is none.
+
+    Args:
+        pieces: Where each piece starts and ends in the words joined by spaces.
+        words: The words.
+    """
+    owners = [owner for number, word in enumerate(words) for owner in (*[number] * len(word), _NO_PIECE)]
+    first = [_NO_PIECE] * len(words)
+    for position, (start, end) in enumerate(pieces):
+        for owner in set(owners[start:end]) - {_NO_PIECE}:
+            if first[owner] == _NO_PIECE:
+                first[owner] = position
+    return first
+
+
+def _word_scores(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    """Return the scores of each word's first piece, `[b, words, classes]`; where it has none, those of some other."""
+    logits: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name not in _OWN}).logits
+    at = batch["first"].clamp(min=0)
+    return logits.take_along_dim(at.unsqueeze(-1), dim=1)
+
+
+@harness.hookimpl
+def harness_tasks() -> list[type[harness.Task]]:
+    """Offer the task."""
+    return [TokenClassification]
