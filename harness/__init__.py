@@ -6,22 +6,18 @@ The names below are all a plugin needs; importing them imports no torch.
 from harness.contracts import (
     Component,
     Dataset,
-    Earlier,
     Facts,
-    Loader,
     Metric,
     Model,
     ModelSource,
-    Pooling,
     Reporter,
-    Stage,
     Strategy,
     Task,
-    View,
     hash_files,
 )
 from harness.errors import HarnessError, UndefinedError, unknown
 from harness.hookspecs import hookimpl
+from harness.protocols import Earlier, Loader, Pooling, Stage, View
 from harness.records import Cell, Column, ComponentRef, Predictions, Row, Split, Table, TrainConfig
 
 __all__ = [

@@ -188,8 +188,9 @@ def explain(error: ValidationError, cls: type[Any], where: str) -> str:
         return f"{where}: {unknown('setting', path, cls.model_fields)}"
     if first["type"] == "missing":
         return f"{where}: the setting {path!r} is needed: {cls.model_fields[path].description or 'see describe'}"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    # What a component says itself is a clause already; pydantic's own words begin with a capital.
+    own = first["msg"].removeprefix("Value error, ")
+    message = own if own != first["msg"] else own[0].lower() + own[1:]
     return f"{where}: {path}: {message}, but got {first['input']!r}" if path else f"{where}: {message}"
 
 

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.contracts import Facts, Pooling
+from harness.contracts import Facts
 from harness.engine.features import Answered, FeatureHead, Features
 from harness.engine.forward import forward
 from harness.engine.session import Session
+from harness.protocols import Pooling
 from harness.records import Predictions, Split
 
 if TYPE_CHECKING:

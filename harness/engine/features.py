@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from harness.contracts import Pooling
 from harness.engine.forward import forward
 from harness.engine.models import body_digest
 from harness.engine.session import Session
+from harness.protocols import Pooling
 from harness.records import Shared, Split, digest
 from harness.store import dump, write_atomically
 

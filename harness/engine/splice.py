@@ -104,14 +104,11 @@ class Splice:
             session.shared += kept.cost
         return kept
 
-    def shape(self, batch: Batch) -> torch.Size:
-        """Return the shape of what the prefix makes of a batch, `[b, tokens, width]`."""
-        with torch.no_grad(), self._session.accelerator.autocast():
-            return self.prefix.run(self.compute, batch).shape
-
     def width(self) -> int:
         """Return the width of what is kept of a token."""
-        return self.shape(Batches(self._session, self._problem, "train")(np.array([0])))[-1]
+        with torch.no_grad(), self._session.accelerator.autocast():
+            batch = Batches(self._session, self._problem, "train")(np.array([0]))
+            return int(self.prefix.run(self.compute, batch).shape[-1])
 
     def _versions(self) -> list[tuple[int, int]]:
         modules = (*self.prefix.before, *self.prefix.blocks)
@@ -146,10 +143,7 @@ def _hindrance(session: Session, found: Splice, batch: dict[str, Any], tokens: i
         return "several processes share the run"
     if "attention_mask" not in batch:
         return "the batches do not say where their texts end"
-    shape = found.shape(batch)
-    if shape[:2] != batch["attention_mask"].shape:
-        return "answers are written to a part of what is trained on"
-    wanted = tokens * shape[-1] * 4
+    wanted = tokens * found.width() * 4
     if wanted > _SHARE_OF_DISK * shutil.disk_usage(session.cache.root).free:
         return f"keeping it would take {wanted / 1e9:.1f} GB, over a quarter of the free disk"
     return None

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.contracts import Facts, Metric, Pooling, Task
+from harness.contracts import Facts, Metric, Task
 from harness.engine.evaluate import DataView
 from harness.engine.features import FeatureHead, Features
 from harness.engine.flops import count_flops
@@ -23,6 +23,7 @@ from harness.engine.session import Session
 from harness.engine.shortcuts import short_attention
 from harness.engine.train import fit, planned_steps
 from harness.errors import HarnessError, UndefinedError
+from harness.protocols import Pooling
 from harness.records import Split, TrainConfig
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class EarlierStage:
-    """A stage that was tuned on before; see `harness.contracts.Earlier`."""
+    """A stage that was tuned on before; see `harness.protocols.Earlier`."""
 
     def __init__(self, session: Session, index: int) -> None:
         """Take the stage with this index, from 0."""
@@ -67,7 +68,7 @@ class EarlierStage:
 
 
 class RunStage:
-    """One stage of a run; see `harness.contracts.Stage`."""
+    """One stage of a run; see `harness.protocols.Stage`."""
 
     def __init__(self, session: Session, features: Features, index: int, metric: Metric, folder: Path) -> None:
         """Prepare the stage with this index.

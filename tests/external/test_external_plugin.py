@@ -78,12 +78,12 @@ def test_an_installed_task_and_its_metric_are_compared_by_every_kind_of_strategy
     write_tiny_model(tmp_path / "model")
     ToyDataset(rows=90, classes=3).read()["train"].to_csv(tmp_path / "stars.csv")
     done = run(
-        "-m", "harness.cli", "compare", "stars.csv", "-m", "./model", "-s", "full,lora", "--seeds", "0", "-w", "none",
+        "-m", "harness.cli", "compare", "stars.csv", "-m", "./model", "-s", "full,frozen,lora", "--seeds", "0", "-w", "none",
         "-o", "file.task=ordinal", "-o", "file.task.most=3", "-o", "train.epochs=1", "-o", "train.max_length=24",
         "--format", "json", cwd=tmp_path, site=site,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     table = json.loads(done.stdout)
     assert [column["title"] for column in table["columns"][:2]] == ["accuracy", "off by"]
-    assert {row["label"] for row in table["rows"]} == {"untuned", "full", "lora"}
+    assert {row["label"] for row in table["rows"]} == {"untuned", "full", "frozen", "lora"}
     assert all(row["cells"][1]["value"] is not None for row in table["rows"])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 import harness
+from harness_plugins.datasets._text import read_text
 
 _DOCUMENT = "-DOCSTART-"
 _FEWEST_COLUMNS = 2
@@ -41,7 +42,7 @@ def read(path: Path, encoding: str, word_column: int | None, tag_column: int | N
     Raises:
         HarnessError: The file is not in columns, or not in so many; says where.
     """
-    sentences = list(_sentences(path, _text(path, encoding), word_column, tag_column))
+    sentences = list(_sentences(path, read_text(path, encoding), word_column, tag_column))
     if not sentences:
         message = f"{path}: the file has no sentences"
         raise harness.HarnessError(message)
@@ -54,21 +55,6 @@ def read(path: Path, encoding: str, word_column: int | None, tag_column: int | N
             "problem": pd.Series([_problem(sentence) for sentence in sentences], dtype=object),
         }
     )
-
-
-def _text(path: Path, encoding: str) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        message = (
-            f"{path}: not {encoding.upper()} (line {line}): save it as UTF-8, or name its encoding with "
-            "-o file.encoding=latin-1"
-        )
-    except LookupError:
-        message = f"{path}: there is no encoding {encoding!r}"
-    raise harness.HarnessError(message)
 
 
 def _sentences(path: Path, text: str, word_column: int | None, tag_column: int | None) -> Iterator[list[_Word]]:

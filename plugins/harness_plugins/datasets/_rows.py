@@ -26,13 +26,12 @@ _PASSED: Sequence[str] = ("text", "text_pair", "completion", "words", "answers",
 Frames = Mapping[harness.Split, pd.DataFrame]
 
 
-def mark(frame: pd.DataFrame, says: str, *, numeric: bool, separator: str | None) -> None:
+def mark(frame: pd.DataFrame, says: str, separator: str | None) -> None:
     """Note in the column `problem` what is wrong with each row by itself; labels become what they stand for.
 
     Args:
         frame: Rows of one split; changed in place.
         says: What a row says of its text: `class`, `classes`, `number`, `completion`, `nothing`, `tags` or `answers`.
-        numeric: Labels are numbers.
         separator: What parts the labels of a row.
     """
     if "problem" not in frame.columns:
@@ -41,7 +40,7 @@ def mark(frame: pd.DataFrame, says: str, *, numeric: bool, separator: str | None
         if column in frame.columns:
             blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
             _note(frame, blank, [f"no {column.replace('_', ' ')}"] * len(frame))
-    if numeric and says == "number":
+    if says == "number":
         numbers = pd.to_numeric(frame["label"], errors="coerce").to_numpy(dtype=float)
         reasons = [f"the label {given!r} is not a number" for given in frame["label"]]
         _note(frame, ~np.isfinite(numbers), reasons)
@@ -61,17 +60,13 @@ def classes(frames: Frames, given: tuple[str, ...] | None) -> tuple[str, ...]:
     """
     if "train" not in frames:
         return given or ()
-    found: set[str] = set()
-    for labels in _good(frames["train"]):
-        found.update(labels)
-    known = given if given is not None else _sorted(found)
+    known = given if given is not None else _sorted(set(_labels(frames["train"])))
     lacks = "that is not among the given classes" if given is not None else "that train lacks"
     for frame in frames.values():
-        strange = [
-            next((label for label in _labels(row) if label not in known), None) for row in frame.to_dict("records")
-        ]
+        labels = _labels(frame)
+        strange = labels[~labels.isin(known)].groupby(level=0).first().reindex(frame.index)
         reasons = [f"a label {lacks}: {label!r}" for label in strange]
-        _note(frame, np.array([label is not None for label in strange], dtype=bool), reasons)
+        _note(frame, strange.notna(), reasons)
     return known
 
 
@@ -121,16 +116,10 @@ def _note(frame: pd.DataFrame, wrong: Any, reasons: Sequence[str]) -> None:
     frame.loc[new, "problem"] = pd.Series(reasons, index=frame.index, dtype=object)[new]
 
 
-def _good(frame: pd.DataFrame) -> list[Sequence[str]]:
-    return [_labels(row) for row in frame[frame["problem"].isna()].to_dict("records")]
-
-
-def _labels(row: Mapping[Any, Any]) -> Sequence[str]:
-    """Return the labels of a row: one, several, or a word's each; none of a row that is known to be bad."""
-    if row["problem"] is not None and not pd.isna(row["problem"]):
-        return ()
-    found: Sequence[str] = row["tags"] if "tags" in row else row["label"]
-    return (found,) if isinstance(found, str) else found
+def _labels(frame: pd.DataFrame) -> pd.Series:
+    """Return the labels of the rows with nothing wrong, of each one, several, or a word's each, under the row's own index."""
+    labels: pd.Series = frame.loc[frame["problem"].isna(), "tags" if "tags" in frame.columns else "label"]
+    return labels.explode().dropna()
 
 
 def _parted(given: Any, separator: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 import harness
+from harness_plugins.datasets._text import read_text
 
 _COLUMNS = ("text", "text_pair", "answers", "answer_start", "group", "problem")
 _KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
@@ -29,7 +30,7 @@ def read(path: Path, encoding: str) -> pd.DataFrame:
         HarnessError: The file is not in this encoding, not JSON, or not of this form; says where.
     """
     try:
-        content = json.loads(_text(path, encoding))
+        content = json.loads(read_text(path, encoding))
     except json.JSONDecodeError as error:
         message = f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]})"
         raise harness.HarnessError(message) from None
@@ -40,21 +41,6 @@ def read(path: Path, encoding: str) -> pd.DataFrame:
         raise harness.HarnessError(message) from None
     # As objects, or pandas would turn None into nan.
     return pd.DataFrame(rows, columns=list(_COLUMNS), dtype=object)
-
-
-def _text(path: Path, encoding: str) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = (
-            f"{path}: not {encoding.upper()} (line {line}): save it as UTF-8, or name its encoding with "
-            "-o file.encoding=latin-1"
-        )
-    except LookupError:
-        message = f"{path}: there is no encoding {encoding!r}"
-    raise harness.HarnessError(message)
 
 
 def _rows(content: Any) -> Iterator[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 import harness
+from harness_plugins.datasets._text import read_text
 
 Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "conll", "squad", "text", "lines"]
 BY_SUFFIX: Mapping[str, Format] = {
@@ -32,15 +33,9 @@ def read(
         if form in ("csv", "tsv"):
             return _separated(path, "," if form == "csv" else "\t", encoding, header=header, quoted=quoted)
         return _READERS[form](path, encoding)
-    except UnicodeDecodeError:
-        message = (
-            f"{path}: not {encoding.upper()} (line {_first_bad_line(path, encoding)}): save it as UTF-8, or name its "
-            f"encoding with -o file.encoding=latin-1"
-        )
-        raise harness.HarnessError(message) from None
-    except LookupError:
-        message = f"{path}: there is no encoding {encoding!r}"
-        raise harness.HarnessError(message) from None
+    except (UnicodeDecodeError, LookupError):
+        read_text(path, encoding)  # says where it is not in this encoding
+        raise
     except pd.errors.EmptyDataError:
         message = f"{path}: the file is empty"
         raise harness.HarnessError(message) from None
@@ -80,7 +75,7 @@ def _separated(path: Path, separator: str, encoding: str, *, header: bool, quote
 
 def _json(path: Path, encoding: str) -> pd.DataFrame | dict[harness.Split, pd.DataFrame]:
     """Read a list of objects, or an object that has a list of objects or [text, label] pairs for each split."""
-    content = json.loads(path.read_text(encoding=encoding))
+    content = json.loads(read_text(path, encoding))
     if isinstance(content, list):
         return _rows(content)
     if not isinstance(content, dict):
@@ -113,7 +108,7 @@ def _rows(rows: Any) -> pd.DataFrame:
 def _paragraphs(path: Path, encoding: str) -> pd.DataFrame:
     """Read what blank lines part, each on one line."""
     parts: list[list[str]] = [[]]
-    for line in path.read_text(encoding=encoding).splitlines():
+    for line in read_text(path, encoding).splitlines():
         if line.strip():
             parts[-1].append(line.strip())
         elif parts[-1]:
@@ -124,7 +119,7 @@ def _paragraphs(path: Path, encoding: str) -> pd.DataFrame:
 def _labelled_lines(path: Path, encoding: str) -> pd.DataFrame:
     """Read lines of a label, a space and a text."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding=encoding).splitlines(), 1):
+    for number, line in enumerate(read_text(path, encoding).splitlines(), 1):
         label, space, text = line.strip().partition(" ")
         if not (space and text.strip()):
             message = f"line {number} is not of the form 'label text'"
@@ -140,14 +135,3 @@ _READERS: Mapping[Format, Callable[[Path, str], pd.DataFrame | dict[harness.Spli
     "text": _paragraphs,
     "lines": _labelled_lines,
 }
-
-
-def _first_bad_line(path: Path, encoding: str) -> int:
-    """Return the number of the first line that is not in this encoding, from 1."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode(encoding)
-            except UnicodeDecodeError:
-                return number
-    return 0

@@ -109,7 +109,7 @@ class File(harness.Dataset):
             frames = self._by_column(frames["train"])
         says = self._says()
         for frame in frames.values():
-            _rows.mark(frame, says, numeric=self.numeric, separator=self.label_separator)
+            _rows.mark(frame, says, self.label_separator)
         if says in ("class", "classes", "tags"):
             self._classes = _rows.classes(frames, self.classes)
         frames, self._notes = _rows.without_bad(frames, skip=self.on_bad_rows == "skip")

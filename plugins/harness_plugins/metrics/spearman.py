@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import harness
-
-_FEWEST = 2
+from harness_plugins.metrics._correlation import correlation
 
 
 class Spearman(harness.Metric):
@@ -27,10 +25,7 @@ class Spearman(harness.Metric):
         """
         from scipy.stats import spearmanr
 
-        if len(targets) < _FEWEST or not np.ptp(targets) or not np.ptp(outputs):
-            message = "all predictions or all targets are equal: they have no correlation"
-            raise harness.UndefinedError(message)
-        return float(spearmanr(outputs, targets).statistic)
+        return correlation(spearmanr, outputs, targets)
 
 
 @harness.hookimpl

@@ -75,7 +75,7 @@ class Peft(harness.Strategy):
             return super().about(argument)
         method = METHODS[name]
         after = (
-            "The weights stay as they are."
+            "The weights stay as they are; what is watched is the model without it."
             if _is_prompt(method)
             else "It is merged into the weights afterwards."
             if method.merges
@@ -173,16 +173,20 @@ class Peft(harness.Strategy):
         from harness_plugins.strategies._adapters import merged
 
         method = METHODS[self.method]
+        config = self._config(stage)
+        if _is_prompt(method):
+            self._make_sure_of_room(stage, config)
         try:
-            config = self._config(stage)
-            if _is_prompt(method):
-                self._make_sure_of_room(stage, config)
             with warnings.catch_warnings():
                 # Of norms, by the method that is made for them.
                 warnings.filterwarnings("ignore", "Unsupported layer type")
                 adapted = peft.get_peft_model(stage.model, config)
-        except (ValueError, TypeError, KeyError, NotImplementedError) as error:
-            message = f"strategy {self.name!r}: PEFT cannot put {self.method} into this model: {error}"
+        except (ValueError, NotImplementedError) as error:
+            # What planning could not foresee of a user's own settings or architecture.
+            message = (
+                f"strategy {self.name!r}: PEFT cannot put {self.method} into this model: {error}; leave it out, or give it other "
+                f"settings (harness describe strategy peft:{self.method})"
+            )
             raise harness.HarnessError(message) from None
         if _is_prompt(method):
             adapted.register_forward_hook(_aligned, with_kwargs=True)

@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def build_classes(load: harness.Loader, facts: harness.Facts, problem_type: str) -> "PreTrainedModel":
+    """Return the model under a new head for the data's classes; `problem_type` is the library's word for how many may be right."""
+    classes = facts.classes or ()
+    return build(
+        load,
+        num_labels=len(classes),
+        id2label=dict(enumerate(classes)),
+        label2id={name: number for number, name in enumerate(classes)},
+        problem_type=problem_type,
+    )
+
+
 def build(load: harness.Loader, **settings: Any) -> "PreTrainedModel":
     """Return the model under a new head for whole texts.
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness_plugins.tasks._answers import build, logits
+from harness_plugins.tasks._answers import build_classes, logits
 
 if TYPE_CHECKING:
     import torch
@@ -22,14 +22,7 @@ class MultiLabelClassification(harness.Task):
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
         """Return the model under a new classification head."""
-        classes = facts.classes or ()
-        return build(
-            load,
-            num_labels=len(classes),
-            id2label=dict(enumerate(classes)),
-            label2id={name: number for number, name in enumerate(classes)},
-            problem_type="multi_label_classification",
-        )
+        return build_classes(load, facts, "multi_label_classification")
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""

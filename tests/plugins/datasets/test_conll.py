@@ -135,7 +135,7 @@ def test_an_unknown_encoding_is_refused(tmp_path):
     path = written(tmp_path, TABS)
     with pytest.raises(HarnessError) as error:
         read(path, "utf-ate", None, None)
-    assert str(error.value) == f"{path}: there is no encoding 'utf-ate'"
+    assert str(error.value) == f"{path}: there is no encoding 'utf-ate': name one that Python knows, such as latin-1"
 
 
 @pytest.mark.parametrize(

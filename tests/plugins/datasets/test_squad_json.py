@@ -106,7 +106,7 @@ def test_a_file_of_another_form_is_refused_with_the_place(tmp_path, content, mes
     ("encoding", "message"),
     [
         ("utf-8", "not UTF-8 (line 2): save it as UTF-8, or name its encoding with -o file.encoding=latin-1"),
-        ("latin-1000", "there is no encoding 'latin-1000'"),
+        ("latin-1000", "there is no encoding 'latin-1000': name one that Python knows, such as latin-1"),
     ],
 )
 def test_a_file_in_another_encoding_is_refused(tmp_path, encoding, message):
