@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.options import Asked
+from harness.testing import write_tiny_model
+from harness_plugins.datasets.file import File
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines()]
@@ -54,3 +58,32 @@ def test_the_readmes_table_has_the_columns_and_rows_of_the_quickstarts():
     table = (ROOT / "results" / "tables" / "quickstart.md").read_text(encoding="utf-8")
     shown = README.partition("<!-- table -->")[2].partition("<!-- /table -->")[0]
     assert shape(shown) == shape(table)
+
+
+FILES = {
+    "text-classification": ("pairs.csv", "text,other,label\na,b,x\nc,d,y\n", {"COLUMN": "other"}),
+    "multi-label-classification": ("labels.csv", 'text,label\na,"x,y"\nc,\n', {}),
+    "regression": ("scores.csv", "text,label\na,1.5\nc,2\n", {}),
+    "token-classification": ("names.txt", "Anna B-a\n\nit O\n", {}),
+    "question-answering": (
+        "asked.json",
+        '{"data": [{"paragraphs": [{"context": "a b", "qas": [{"question": "b?", "answers": [], "is_impossible": true}]}]}]}',
+        {},
+    ),
+    "completion": ("asked.csv", "text,answer\n1+1?,2\n", {"COLUMN": "answer"}),
+    "language-modelling": ("prose.csv", "text\nonce upon a time\n", {}),
+}
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_what_the_readme_says_of_a_file_makes_it_that_task(catalog, tmp_path, task):
+    row = next(line for line in README.splitlines() if line.startswith("|") and f"| `{task}` |" in line)
+    name, text, values = FILES[task]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    options = [option.replace("COLUMN", values.get("COLUMN", "")) for option in re.findall(r"`-o ([^`]+)`", row)]
+    model = write_tiny_model(tmp_path / "model", "LlamaForCausalLM", num_key_value_heads=2)
+    # A file that a name alone would tell is given another name here, so that the option has to.
+    asked = Asked(target=str(tmp_path / name), options=options, model=str(model), strategies=["full"])
+    (stage,) = asked.plan(catalog).arms[0].runs[0].stages
+    assert stage.task.name == task
+    assert next(iter(File(**stage.dataset.params, **stage.dataset.location).read().values()))

@@ -134,7 +134,7 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
 
     NAME is `train`, the label or name of a strategy, or the name of a dataset or of the model; VALUE is read as TOML, and
     as a plain string where it is none. `train` settings given here hold for every arm; `DATASET.task=NAME` is what is made of
-    a dataset, `DATASET.task.KEY=VALUE` a setting of that.
+    a dataset, `DATASET.task.KEY=VALUE` a setting of that. No VALUE is blank.
 
     Raises:
         HarnessError: An option has another form, or names nothing in the experiment.
@@ -150,7 +150,9 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
 
 
 def toml_value(text: str) -> JsonValue:
-    """Return a value as TOML reads it, or the text itself where it is not TOML."""
+    """Return a value as TOML reads it, or the text itself where it is not TOML; None, which TOML lacks, for no text."""
+    if not text:
+        return None
     try:
         value: JsonValue = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -69,6 +69,7 @@ def test_a_file_that_is_not_there_or_not_utf8_is_named(tmp_path):
         ('"16"', "16"),
         ("mean", "mean"),
         ("a, b", "a, b"),
+        ("", None),
     ],
 )
 def test_an_options_value_is_read_as_toml_and_else_is_text(text, value):
