@@ -90,13 +90,21 @@ class Run(Record):
     train: TrainConfig
     seed: NonNegativeInt
     engine: PositiveInt = ENGINE
+    repeat: NonNegativeInt = 0
+    """Which of several runs of the same seed, made to see how much a run differs from itself."""
+    trial: bool = False
+    """Whether it serves to choose settings: scored on validation alone, never on test."""
 
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that change with anything that can change the numbers."""
         # Made anew each time: a cached id would survive `model_copy(update={"seed": ...})`. What seeds share is read once.
         parts = [[_key(part) for part in problems] for problems in (self.stages, self.watch)]
-        return digest([_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine])[:12]
+        # What an ordinary run has not is left out.
+        special = [{"repeat": self.repeat}] * (self.repeat > 0) + [{"trial": True}] * self.trial
+        return digest(
+            [_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine, *special]
+        )[:12]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -180,15 +188,39 @@ class Outcome(Record):
     versions: dict[str, str]
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
+    validation: float | None = None
+    """Of a trial: the score on the validation split at its end, higher is better; the mean over stages if several."""
 
 
 class Failure(Record):
     """Why a run did not finish; it is tried again next time."""
 
     run_id: str
-    status: Literal["failed", "out of memory", "cancelled"]
+    status: Literal["failed", "out of memory", "cancelled", "pruned"]
     reason: str
     trace: str = ""
+
+
+class Trial(Record):
+    """One attempt to find better settings for an arm."""
+
+    values: dict[str, JsonValue]
+    score: float | None
+    """On validation, higher is better; None where it has none."""
+    status: Literal["done", "pruned", "failed"]
+    seconds: NonNegativeFloat
+    """Of wall time, summed over processes."""
+
+
+class Tuning(Record):
+    """How an arm's settings were chosen."""
+
+    trials: tuple[Trial, ...]
+    chosen: dict[str, JsonValue]
+    edges: tuple[str, ...] = ()
+    """Settings whose chosen value lies at an end of what was searched."""
+    exhausted: bool = False
+    """Whether there was nothing more to try before the budget was spent."""
 
 
 class Column(Record):

@@ -11,6 +11,7 @@ from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
+from harness.experiment.tuning import settle
 from harness.store import Store
 
 
@@ -27,6 +28,8 @@ def report(
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     option: options.Options = None,
+    tune: options.Tune = None,
+    repeat: options.Repeat = None,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
     format_: options.Format = "rich",
@@ -38,6 +41,7 @@ def report(
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
     ).plan(catalog)
-    show_table(asked, Store(results), catalog, format_, "matrix" if matrix else "comparison")
+    store = Store(results)
+    show_table(settle(asked, store, catalog), store, catalog, format_, "matrix" if matrix else "comparison")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,18 +69,22 @@ def execute(
     session = _open(run, catalog, accelerator, cache, meter, lambda event: log({"phase": phases[0], **event}))
     strategy = catalog.restore(Strategy, run.strategy)
     scorer = _Scorer(session, Features(session))
-    scorer.score(moment=0)
+    stages: list[RunStage] = []
+    if not run.trial:
+        scorer.score(moment=0)
     for index, problem in enumerate(run.stages):
         metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
         # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
         folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
         stage = RunStage(session, scorer.features, index, metric, folder)
+        stages.append(stage)
         # Dropout must not be the same in every process, and every stage draws its own.
         torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
         with meter.phase("tune"):
             tuned = strategy.tune(stage)
         scorer.learned(tuned)
-        scorer.score(moment=index + 1)
+        if not run.trial:
+            scorer.score(moment=index + 1)
     if not stage.shipped:
         stage.ship(tuned)
     model = session.heads.models[len(run.stages) - 1] or session.heads.body
@@ -104,6 +108,7 @@ def execute(
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         plugins=_plugins(run, catalog),
         notes=tuple(dict.fromkeys(session.notes)),
+        validation=_validation(stages, scorer.tuned) if run.trial else None,
     )
     return Finished(outcome, scorer.predictions)
 
@@ -153,6 +158,13 @@ def _check_length(run: Run, model: Model, tokenizer: Any) -> None:
         raise HarnessError(message)
 
 
+def _validation(stages: Sequence[RunStage], tuned: Sequence[nn.Module]) -> float | None:
+    """Return the mean over the stages of the score on validation, as the run leaves them; None if any has none."""
+    scores = [stage.validate(model) for stage, model in zip(stages, tuned, strict=True)]
+    defined = [score for score in scores if score is not None]
+    return float(np.mean(defined)) if len(defined) == len(scores) else None
+
+
 class _Scorer:
     """Fills the score matrix's predictions, moment by moment."""
 
@@ -160,14 +172,14 @@ class _Scorer:
         self.features = features
         self.predictions: dict[tuple[int, int], Predictions] = {}
         self._session = session
-        self._tuned: list[nn.Module] = []
+        self.tuned: list[nn.Module] = []
         self._undefined: dict[tuple[int, int], str] = {
             (0, problem): reason for problem, reason in session.heads.undefined.items()
         }
 
     def learned(self, tuned: nn.Module) -> None:
         """Take what the next stage was tuned to."""
-        self._tuned.append(tuned)
+        self.tuned.append(tuned)
         self.features.look()
 
     def score(self, moment: int) -> None:
@@ -175,12 +187,12 @@ class _Scorer:
         run, heads = self._session.run, self._session.heads
         for problem, tokens in enumerate(self._session.tokens):
             stage = problem < len(run.stages)
-            if stage and problem >= len(self._tuned) and not tokens.task.watchable:
+            if stage and problem >= len(self.tuned) and not tokens.task.watchable:
                 continue  # Its head knows nothing before its own stage.
             if problem in heads.undefined:
                 self._undefined[moment, problem] = heads.undefined[problem]
                 continue
-            model = self._tuned[problem] if problem < len(self._tuned) and stage else heads.models[problem]
+            model = self.tuned[problem] if problem < len(self.tuned) and stage else heads.models[problem]
             with self._session.meter.phase("test" if stage else "watch"):
                 try:
                     self.predictions[moment, problem] = self._predict(moment, problem, model)

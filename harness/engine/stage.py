@@ -144,7 +144,7 @@ class RunStage:
         after_backward: Callable[[int], None] | None = None,
     ) -> nn.Module:
         """Train what requires a gradient with the run's settings, and return the same model."""
-        fitted = fit(self._session, self.index, model, self._validate, penalty, after_backward)
+        fitted = fit(self._session, self.index, model, self.validate, penalty, after_backward)
         self._features.look()
         return fitted
 
@@ -183,10 +183,7 @@ class RunStage:
         made = {id(p): p for p in tuned.parameters() if id(p) not in self._known}
         return sum(parameter.numel() for parameter in {**made, **self._session.trained}.values())
 
-    def _modules(self) -> list[nn.Module]:
-        return [self._session.heads.body, *(model for model in self._session.heads.models if model is not None)]
-
-    def _validate(self, model: nn.Module) -> float | None:
+    def validate(self, model: nn.Module) -> float | None:
         """Return the validation score, higher is better; None where the data has nothing to score."""
         with self._session.meter.phase("validate"):
             view = DataView(self._session, self._features, self.index, model, None)
@@ -196,3 +193,6 @@ class RunStage:
             except UndefinedError:
                 return None
         return value if self._metric.better == "higher" else -value
+
+    def _modules(self) -> list[nn.Module]:
+        return [self._session.heads.body, *(model for model in self._session.heads.models if model is not None)]

@@ -31,7 +31,7 @@ from harness.engine.cache import Cache
 from harness.engine.execute import execute
 from harness.engine.job import Job
 from harness.engine.memory import ran_out
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PrunedError
 from harness.records import Failure, Outcome
 from harness.store import Store
 
@@ -95,6 +95,8 @@ def _perform_share(
                 store.finish(job.run, finished.outcome, finished.predictions)
     except HarnessError as error:
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
+    except PrunedError as error:
+        return Failure(run_id=job.run.id, status="pruned", reason=str(error))
     except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
         status = "out of memory" if ran_out(error) else "failed"
         return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
 
 from pydantic import Field, JsonValue
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+_POOLINGS = {"pooling": get_args(harness.Pooling)}
 _WRITES = "the model's own head writes the answer, so there is no new head to train"
 
 
@@ -39,6 +40,10 @@ class Frozen(harness.Strategy):
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
         """Return a learning rate where there is one: of a task's own head."""
         return {"learning_rate": 1e-3} if any(task.answers is None for task in tasks) else {}
+
+    def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, tuple[str, ...]]:
+        """Return the ways of pooling, where there is anything to pool."""
+        return {} if any(task.answers is None for task in tasks) else _POOLINGS
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
