@@ -54,9 +54,7 @@ def test_processes_add_up_in_device_and_cpu_time_operations_and_energy_but_not_i
     first = Phase(wall_seconds=2, cpu_seconds=1, peak_memory_bytes=10, flops=100, energy_joules=5)
     second = Phase(wall_seconds=3, cpu_seconds=1, peak_memory_bytes=None, flops=50, energy_joules=2)
     assert merge_phases([{"tune": first}, {"tune": second}]) == {
-        "tune": Phase(
-            wall_seconds=2, device_seconds=5, cpu_seconds=2, peak_memory_bytes=10, flops=150, energy_joules=7
-        )
+        "tune": Phase(wall_seconds=2, device_seconds=5, cpu_seconds=2, peak_memory_bytes=10, flops=150, energy_joules=7)
     }
 
 
