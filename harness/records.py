@@ -113,15 +113,22 @@ class Run(Record):
 
 
 class Phase(Record):
-    """What one phase of a run cost, summed over processes except for wall time."""
+    """What one phase of a run cost, summed over processes except for wall time and peaks."""
 
     wall_seconds: NonNegativeFloat = 0.0
+    """Of the first process, so that a run's phases sum to its wall time."""
+    device_seconds: NonNegativeFloat | None = None
+    """Wall time summed over the processes, each of which holds a device; None in what was stored before it was kept."""
     cpu_seconds: NonNegativeFloat = 0.0
     peak_memory_bytes: NonNegativeInt | None = None
     """Peak resident memory of the process (the largest process, if several); None where the system does not tell."""
     peak_device_bytes: NonNegativeInt | None = None
     """Peak memory allocated on the accelerator; None without one."""
+    peak_reserved_bytes: NonNegativeInt | None = None
+    """Peak memory that the library held of the accelerator, used or not; None without one."""
     flops: NonNegativeInt = 0
+    energy_joules: NonNegativeFloat | None = None
+    """None where it is not told; see `Outcome.energy`."""
 
 
 class Shared(Record):
@@ -129,10 +136,44 @@ class Shared(Record):
 
     seconds: NonNegativeFloat = 0.0
     flops: NonNegativeInt = 0
+    energy_joules: NonNegativeFloat | None = None
+    """None where it was not told, or there is nothing."""
 
     def __add__(self, other: Shared) -> Shared:
         """Return the cost of both."""
-        return Shared(seconds=self.seconds + other.seconds, flops=self.flops + other.flops)
+        energies = [part.energy_joules for part in (self, other) if part.seconds]
+        known = [energy for energy in energies if energy is not None]
+        return Shared(
+            seconds=self.seconds + other.seconds,
+            flops=self.flops + other.flops,
+            energy_joules=sum(known) if known and len(known) == len(energies) else None,
+        )
+
+
+class Speed(Record):
+    """How fast a model answers, from token ids to predictions in the host's memory."""
+
+    latency_p50_ms: NonNegativeFloat
+    """Median time of an item by itself."""
+    latency_p95_ms: NonNegativeFloat | None
+    """95th percentile; None where too few items were answered to tell it."""
+    latency_items: PositiveInt
+    """How many items these two are of."""
+    throughput: NonNegativeFloat
+    """Items per second in batches of the size that scoring uses."""
+    batch_size: NonNegativeFloat
+    """Items per such batch, on average."""
+
+
+class Inference(Record):
+    """How fast the model of the last stage answers."""
+
+    whole: Speed | None = None
+    """With the adapters merged that can be; of a model without such, as it is."""
+    apart: Speed | None = None
+    """With those adapters beside its weights; None where there are none."""
+    undefined: str | None = None
+    """Why `whole` is missing."""
 
 
 class Evaluation(Record):
@@ -190,6 +231,10 @@ class Outcome(Record):
     notes: tuple[str, ...] = ()
     validation: float | None = None
     """Of a trial: the score on the validation split at its end, higher is better; the mean over stages if several."""
+    energy: str | None = None
+    """What the phases' energy was measured of, or why it was not; None in what was stored before it was measured."""
+    inference: Inference | None = None
+    """None in what was stored before it was measured."""
 
 
 class Failure(Record):

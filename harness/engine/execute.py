@@ -20,16 +20,20 @@ from harness.catalog import Catalog
 from harness.contracts import Dataset, Metric, Model, Strategy, Task
 from harness.engine.cache import Cache
 from harness.engine.data import Tokens, check_problem, prepare
+from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
+from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import HarnessError, UndefinedError
 from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
+_REST = "other"
+"""The phase of what no other phase has."""
 
 
 class Finished(NamedTuple):
@@ -47,6 +51,8 @@ def execute(
     cache: Cache,
     model_folder: Path,
     log: Callable[[dict[str, Any]], None],
+    *,
+    alone: bool = True,
 ) -> Finished:
     """Compute a run.
 
@@ -57,45 +63,57 @@ def execute(
         cache: Where data, tokens and features are shared with other runs.
         model_folder: Where what would be delivered is written.
         log: Told where the run is.
+        alone: Whether no other run is under way on this machine.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     phases: list[str] = []
 
     def enter(phase: str) -> None:
         phases[:] = [phase]
-        log({"phase": phase})
+        if phase != _REST:
+            log({"phase": phase})
 
-    meter = Meter(accelerator.device, enter)
-    session = _open(run, catalog, accelerator, cache, meter, lambda event: log({"phase": phases[0], **event}))
-    strategy = catalog.restore(Strategy, run.strategy)
-    scorer = _Scorer(session, Features(session))
-    stages: list[RunStage] = []
-    if not run.trial:
-        scorer.score(moment=0)
-    for index, problem in enumerate(run.stages):
-        metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
-        # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
-        folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
-        stage = RunStage(session, scorer.features, index, metric, folder)
-        stages.append(stage)
-        # Dropout must not be the same in every process, and every stage draws its own.
-        torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
-        with meter.phase("tune"):
-            tuned = strategy.tune(stage)
-        scorer.learned(tuned)
+    def told(event: dict[str, Any]) -> None:
+        energy.follow()
+        log({"phase": phases[0], **event})
+
+    energy = open_energy(accelerator.device, first=accelerator.is_main_process, alone=alone)
+    meter = Meter(accelerator.device, enter, energy)
+    with meter.phase(_REST):
+        session = _open(run, catalog, accelerator, cache, meter, told)
+        strategy = catalog.restore(Strategy, run.strategy)
+        scorer = _Scorer(session, Features(session))
+        stages: list[RunStage] = []
         if not run.trial:
-            scorer.score(moment=index + 1)
-    if not stage.shipped:
-        stage.ship(tuned)
-    model = session.heads.models[len(run.stages) - 1] or session.heads.body
+            scorer.score(moment=0)
+        for index, problem in enumerate(run.stages):
+            metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
+            # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
+            folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
+            stage = RunStage(session, scorer.features, index, metric, folder)
+            stages.append(stage)
+            # Dropout must not be the same in every process, and every stage draws its own.
+            torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
+            with meter.phase("tune"):
+                tuned = strategy.tune(stage)
+            scorer.learned(tuned)
+            if not run.trial:
+                scorer.score(moment=index + 1)
+        if not stage.shipped:
+            stage.ship(tuned)
+        validation = _validation(stages, scorer.tuned) if run.trial else None
+        inference = None if run.trial else measure_inference(session, tuned, stage.apart)
+        model = session.heads.models[len(run.stages) - 1] or session.heads.body
+        trained = stage.trained(tuned)
+    wall_seconds = time.perf_counter() - clock
     outcome = Outcome(
         run_id=run.id,
         started=started,
         phases=merge_phases(gather_object([meter.phases()])),
-        wall_seconds=time.perf_counter() - clock,
+        wall_seconds=wall_seconds,
         shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
-        parameters_trained=stage.trained(tuned),
+        parameters_trained=trained,
         ship_bytes=sum(file.stat().st_size for file in model_folder.rglob("*.safetensors")),
         steps=session.steps,
         examples=session.examples,
@@ -108,7 +126,9 @@ def execute(
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         plugins=_plugins(run, catalog),
         notes=tuple(dict.fromkeys(session.notes)),
-        validation=_validation(stages, scorer.tuned) if run.trial else None,
+        validation=validation,
+        energy=energy.about,
+        inference=inference,
     )
     return Finished(outcome, scorer.predictions)
 

@@ -19,12 +19,13 @@ from harness.engine.features import FeatureHead, Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
 from harness.engine.models import find_blocks, head_of
+from harness.engine.serve import can_merge, measure_speed
 from harness.engine.session import Session
 from harness.engine.shortcuts import short_attention
 from harness.engine.train import fit, planned_steps
 from harness.errors import HarnessError, UndefinedError
 from harness.protocols import Pooling
-from harness.records import Split, TrainConfig
+from harness.records import Speed, Split, TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,6 +90,8 @@ class RunStage:
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
         self.shipped = False
         """Whether the strategy has said what would be delivered."""
+        self.apart: Speed | str | None = None
+        """How fast the last stage's model answers with adapters beside its weights, or why that is not known; None if it has none."""
         session.trained.clear()
 
     @property
@@ -166,6 +169,9 @@ class RunStage:
     def ship(self, model: nn.Module) -> None:
         """Write `model` as what would be delivered."""
         self.shipped = True
+        if not self._session.run.trial and self.index == len(self._session.run.stages) - 1 and can_merge(model):
+            # Now, because the adapters may be merged next.
+            self.apart = measure_speed(self._session, model)
         if self._session.rank != 0:
             return
         with self._session.meter.phase("save"):

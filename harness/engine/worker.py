@@ -86,7 +86,8 @@ def _perform_share(
     shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
     try:
         accelerator = _accelerator(job)
-        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log)
+        alone = job.side_by_side == 1
+        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
         if job.rank == 0:
             if job.keep_model:
                 shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)
