@@ -9,6 +9,7 @@ import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.cli.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
 from harness.store import Store
@@ -29,10 +30,15 @@ def report(
     option: options.Options = None,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
+    price: options.Price = None,
     format_: options.Format = "rich",
     without: options.Without = None,
 ) -> None:
     """Print the table from stored runs alone; what has not been computed is blank. Takes what `compare` takes."""
+    if matrix and price is not None:
+        message = "--price and --matrix exclude each other: the matrix has scores only"
+        raise HarnessError(message)
+    per_second = None if price is None else parse_price(price)
     if not results.exists():
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
@@ -40,4 +46,4 @@ def report(
     asked = options.Asked(
         target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
     ).plan(catalog)
-    show_table(asked, Store(results), catalog, format_, "matrix" if matrix else "comparison")
+    show_table(asked, Store(results), catalog, format_, "matrix" if matrix else "comparison", per_second)
