@@ -13,6 +13,7 @@ import typer
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.progress import Progress
+from harness.cli.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
 from harness.engine.cache import Cache
@@ -45,6 +46,7 @@ def compare(
     tune: options.Tune = None,
     repeat: options.Repeat = None,
     results: options.Results = Path("results"),
+    price: options.Price = None,
     format_: options.Format = "rich",
     processes_per_run: Annotated[
         int, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
@@ -72,6 +74,7 @@ def compare(
     """
     catalog = load_catalog(without or ())
     catalog.find(Reporter, format_)
+    per_second = None if price is None else parse_price(price)
     asked = options.Asked(
         target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
     ).plan(catalog)
@@ -108,7 +111,7 @@ def compare(
             stored = len(asked.runs) - len(missing)
             begin = f"{len(missing)} runs to compute" + (f"; {stored} are stored already" if stored else "")
             failed = compute(missing, begin, len(missing), catalog, launcher)
-    show_table(asked, store, catalog, format_)
+    show_table(asked, store, catalog, format_, price=per_second)
     if failed:
         raise typer.Exit(1)
 

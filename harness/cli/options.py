@@ -76,6 +76,10 @@ Repeat = Annotated[
         min=1, help="Runs of each strategy's first seed: how much a run differs from itself.", rich_help_panel=ASK
     ),
 ]
+Price = Annotated[
+    str | None,
+    typer.Option(help="Money for an hour of a device, such as 2.50/h; shows what tuning took.", rich_help_panel=HOW),
+]
 Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
 Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]
 Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=HOW)]
