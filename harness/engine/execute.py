@@ -80,6 +80,7 @@ def execute(
         with meter.phase("tune"):
             tuned = strategy.tune(stage)
         scorer.learned(tuned)
+        stage.conclude(tuned)
         scorer.score(moment=index + 1)
     if not stage.shipped:
         stage.ship(tuned)

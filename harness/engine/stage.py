@@ -89,6 +89,7 @@ class RunStage:
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
         self.shipped = False
         """Whether the strategy has said what would be delivered."""
+        self._fitted = False
         session.trained.clear()
 
     @property
@@ -146,7 +147,14 @@ class RunStage:
         """Train what requires a gradient with the run's settings, and return the same model."""
         fitted = fit(self._session, self.index, model, self._validate, penalty, after_backward)
         self._features.look()
+        self._fitted = True
         return fitted
+
+    def conclude(self, tuned: nn.Module) -> None:
+        """Log how good the stage's model is, where it was made without `fit`, which logs every epoch."""
+        if not self._fitted and self.trained(tuned):
+            value = self._validate(tuned)
+            self._session.log({"stage": self.index, "validation": value, **self._session.spent()})
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         """Return the body's pooled features, `[n, width]`."""

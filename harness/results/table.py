@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, SplitNote, Table
+from harness.records import TUNING, Cell, Column, ComponentRef, Outcome, Row, Run, SplitNote, Table
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.scores import ScoreBook, Scores
 from harness.results.statistics import Estimate, estimate
@@ -275,9 +275,7 @@ def _cost_measures() -> Iterable[_Measure]:
 
 def _tuning(outcome: Outcome, quantity: str) -> float:
     """Return what tuning itself cost a run: neither validation nor tests nor watching."""
-    return float(
-        sum(getattr(outcome.phases[name], quantity) for name in ("tune", "features") if name in outcome.phases)
-    )
+    return float(sum(getattr(outcome.phases[name], quantity) for name in TUNING if name in outcome.phases))
 
 
 def _cell(measure: _Measure, finished: Sequence[_Finished], absences: Sequence[str], footnotes: list[str]) -> Cell:
