@@ -22,6 +22,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
+TUNING = ("tune", "features")
+"""The phases that are tuning itself: neither validation nor tests nor watching."""
 ENGINE = 1
 """Version of what computes a run; raised when it computes other numbers from the same settings."""
 

@@ -97,6 +97,7 @@ def execute(
             with meter.phase("tune"):
                 tuned = strategy.tune(stage)
             scorer.learned(tuned)
+            stage.conclude(tuned)
             if not run.trial:
                 scorer.score(moment=index + 1)
         if not stage.shipped:

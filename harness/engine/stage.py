@@ -92,6 +92,7 @@ class RunStage:
         """Whether the strategy has said what would be delivered."""
         self.apart: Speed | str | None = None
         """How fast the last stage's model answers with adapters beside its weights, or why that is not known; None if it has none."""
+        self._fitted = False
         session.trained.clear()
 
     @property
@@ -149,7 +150,14 @@ class RunStage:
         """Train what requires a gradient with the run's settings, and return the same model."""
         fitted = fit(self._session, self.index, model, self.validate, penalty, after_backward)
         self._features.look()
+        self._fitted = True
         return fitted
+
+    def conclude(self, tuned: nn.Module) -> None:
+        """Log how good the stage's model is, where it was made without `fit`, which logs every epoch."""
+        if not self._fitted and self.trained(tuned):
+            value = self.validate(tuned)
+            self._session.log({"stage": self.index, "validation": value, **self._session.spent()})
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         """Return the body's pooled features, `[n, width]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.records import Outcome, Phase
+from harness.records import TUNING, Outcome, Phase
 
 _NEVER_MEASURED = "stored before energy was measured"
 _NOT_KNOWN = "it read features that an earlier run extracted, and what energy that took was not measured"
@@ -10,7 +10,7 @@ _NOT_KNOWN = "it read features that an earlier run extracted, and what energy th
 
 def tuning_phases(outcome: Outcome) -> list[Phase]:
     """Return the phases that tuning itself is made of."""
-    return [outcome.phases[name] for name in ("tune", "features") if name in outcome.phases]
+    return [outcome.phases[name] for name in TUNING if name in outcome.phases]
 
 
 def device_seconds(outcome: Outcome) -> float:
