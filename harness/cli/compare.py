@@ -13,7 +13,7 @@ import typer
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.progress import Progress
-from harness.cli.quantities import parse_price
+from harness.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
 from harness.engine.cache import Cache

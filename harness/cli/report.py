@@ -9,7 +9,7 @@ import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.quantities import parse_price
+from harness.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
 from harness.experiment.tuning import settle

@@ -6,16 +6,16 @@ The search itself is `harness.engine.search`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import JsonValue, PositiveInt, ValidationError
+from pydantic import JsonValue, PositiveFloat, PositiveInt, ValidationError
 
 from harness.catalog import Catalog
 from harness.contracts import Span, Strategy, Task
 from harness.errors import HarnessError
+from harness.quantities import parse_duration
 from harness.records import Record, Run, TrainConfig, Trial, Tuning, digest
 from harness.store import Store
 
@@ -33,14 +33,13 @@ _EDGE = 0.1
 SPREAD = (0.25, 0.75, 0.125, 0.875)
 """Where on its span the first setting is tried after the default, before what was seen decides: drawn at random, a handful of
 trials may all fall together."""
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Budget(Record):
     """What each arm may spend on trials: their number, or their device time."""
 
     trials: PositiveInt | None = None
-    seconds: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
 
     def spent(self, trials: int, seconds: float) -> bool:
         """Return whether nothing is left."""
@@ -50,7 +49,7 @@ class Budget(Record):
         """Return it in words."""
         if self.trials is not None:
             return f"{self.trials} trial{'s' * (self.trials > 1)}"
-        return f"{self.seconds} s of device time"
+        return f"{self.seconds:g} s of device time"
 
 
 def parse_budget(text: int | str) -> Budget:
@@ -59,12 +58,16 @@ def parse_budget(text: int | str) -> Budget:
     Raises:
         HarnessError: It stands for none.
     """
-    found = re.fullmatch(r"(\d+)\s*(s|m|h|)", str(text).strip())
-    if not found or not int(found[1]):
-        message = f"--tune {text!r} is neither a number of trials, such as 8, nor a device time, such as 90s, 20m or 1h"
-        raise HarnessError(message)
-    count, unit = int(found[1]), found[2]
-    return Budget(seconds=count * _UNITS[unit]) if unit else Budget(trials=count)
+    written = str(text).strip()
+    if written.isdigit() and int(written):
+        return Budget(trials=int(written))
+    try:
+        return Budget(seconds=parse_duration(written))
+    except (HarnessError, ValidationError):
+        message = (
+            f"--tune {written!r} is neither a number of trials, such as 8, nor a device time, such as 90s, 20m or 1h"
+        )
+        raise HarnessError(message) from None
 
 
 def check_tunable(seeds: Collection[int], tasks: Sequence[Task]) -> None:
@@ -155,7 +158,7 @@ def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool
 
 def kept_at(arm: Arm, budget: Budget, store: Store) -> Path:
     """Return the file in which the choice for an arm on this budget is kept; what was tried lies beside it."""
-    name = f"{budget.trials}-trials" if budget.trials is not None else f"{budget.seconds}-seconds"
+    name = f"{budget.trials}-trials" if budget.trials is not None else f"{budget.seconds:g}-seconds"
     return store.study(arm.runs[0], study_id(arm)) / f"{name}.json"
 
 
