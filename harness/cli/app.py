@@ -13,6 +13,7 @@ from harness.cli.doctor import doctor
 from harness.cli.list import list_components
 from harness.cli.plan import plan
 from harness.cli.report import report
+from harness.cli.why import why
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(plan)
 app.command()(report)
+app.command()(why)
 app.command("list")(list_components)
 app.command()(describe)
 app.command()(doctor)

@@ -18,6 +18,7 @@ from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Tas
 from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.engine.launch import Launcher
+from harness.engine.leaks import find_leaks
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
 from harness.records import Failure, Run
@@ -143,7 +144,10 @@ def _check_room(results: Path) -> None:
 
 def _check_data(plan: Plan, store: Store, catalog: Catalog) -> None:
     """Read all data before the first run, so that a mistake in the last dataset does not cost an hour."""
-    for problem in plan.arms[0].runs[0].problems:
+    first, cache = plan.arms[0].runs[0], Cache(store.cache)
+    read = []
+    for problem in first.problems:
         sys.stderr.write(f"preparing {problem.dataset.name}\n")
-        prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache))
-        check_problem(problem, catalog.restore(Task, problem.task), prepared)
+        read.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache))
+        check_problem(problem, catalog.restore(Task, problem.task), read[-1])
+    find_leaks(read, len(first.stages), cache)  # kept for the runs, none of which has to wait for it

@@ -22,12 +22,13 @@ from harness.engine.cache import Cache
 from harness.engine.data import Tokens, check_problem, prepare
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
+from harness.engine.leaks import find_leaks
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import HarnessError, UndefinedError
-from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
+from harness.records import DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
 
@@ -84,6 +85,7 @@ def execute(
     if not stage.shipped:
         stage.ship(tuned)
     model = session.heads.models[len(run.stages) - 1] or session.heads.body
+    leaks = find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
     outcome = Outcome(
         run_id=run.id,
         started=started,
@@ -97,7 +99,8 @@ def execute(
         examples=session.examples,
         evaluations=scorer.evaluations(),
         data=tuple(
-            _data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)
+            _data_note(tokens, problem.dataset.name, found)
+            for tokens, problem, found in zip(session.tokens, run.problems, leaks, strict=True)
         ),
         device=describe_device(accelerator.device),
         processes=session.processes,
@@ -214,13 +217,14 @@ class _Scorer:
         return made
 
 
-def _data_note(tokens: Tokens, name: str) -> DataNote:
+def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...]) -> DataNote:
     facts = tokens.prepared.facts
     return DataNote(
         dataset=name,
         splits=tokens.notes(),
         classes=None if facts.classes is None else len(facts.classes),
         moved=tokens.prepared.moved,
+        leaks=leaks,
         licence=facts.licence,
         notes=facts.notes,
     )

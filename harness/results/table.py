@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, ComponentRef, Outcome, Row, Run, SplitNote, Table
+from harness.records import Cell, Column, ComponentRef, DataNote, Outcome, Row, Run, SplitNote, Table
+from harness.results.comparability import Finished
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
+from harness.results.guard import divide, guard
 from harness.results.scores import ScoreBook, Scores
 from harness.results.statistics import Estimate, estimate
 from harness.store import Store
@@ -77,6 +79,16 @@ def tabulate(plan: Plan, store: Store, catalog: Catalog, view: View = "compariso
 
 def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View) -> Table:
     finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    parts = divide(
+        plan, {label: [Finished(item.run, item.outcome, store) for item in items] for label, items in finished.items()}
+    )
+    first, *others = (guard(_table(part.plan(plan), finished, store, catalog, view), part, parts) for part in parts)
+    return first.model_copy(update={"others": tuple(others)})
+
+
+def _table(
+    plan: Plan, finished: Mapping[str, Sequence[_Finished]], store: Store, catalog: Catalog, view: View
+) -> Table:
     absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
     if view == "matrix":
         measures = [*_moment_measures(plan, catalog), *_transfer_measures(plan, catalog)]
@@ -92,7 +104,7 @@ def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view:
         )
         for arm in plan.arms
     ]
-    everything = [item for items in finished.values() for item in items]
+    everything = [item for arm in plan.arms for item in finished[arm.label]]
     return Table(
         title=plan.name,
         question=plan.question,
@@ -364,11 +376,12 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     yield f"model: {_called(run.model)}{source}, {_count(outcome.parameters_total)} parameters"
     for position, problem in enumerate(run.problems):
         # The floor looks at fewer splits than the strategies that learn.
-        note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
+        notes = [item.outcome.data[position] for item in finished]
+        note = max(notes, key=lambda note: (len(note.splits), note.leaks is not None))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
         classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *note.notes])}"
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(note, run), *note.notes])}"
     yield _training(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
@@ -389,6 +402,17 @@ def _split_size(name: str, split: SplitNote, max_length: int) -> str:
     done = [f"in {split.windows:,} windows"] if split.windows is not None else []
     done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
+
+
+def _leaks(note: DataNote, run: Run) -> Iterable[str]:
+    """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
+    for leak in note.leaks or ():
+        counts = [f"{leak.exact:,}"] if leak.exact else []
+        counts += (
+            [f"{leak.near:,}{' more' if leak.exact else ''} but for punctuation or Unicode form"] if leak.near else []
+        )
+        of = "" if leak.stage is None else f" of {_called(run.stages[leak.stage].dataset)}"
+        yield f"test texts that stand in {leak.split}{of} too: {', '.join(counts)}"
 
 
 def _called(reference: ComponentRef) -> str:
