@@ -121,9 +121,18 @@ class Store:
         return Predictions(outputs, targets, ids)
 
     def item_sums(self, run: Run) -> dict[tuple[int, int], int]:
-        """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading any."""
-        with zipfile.ZipFile(self.folder(run) / "predictions.npz") as archive:
-            cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
+        """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading any.
+
+        Raises:
+            HarnessError: The predictions are gone or damaged.
+        """
+        path = self.folder(run) / "predictions.npz"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
+        except (OSError, zipfile.BadZipFile) as error:
+            message = f"predictions {str(path)!r} cannot be read ({error}): move the run's folder away to compute it"
+            raise HarnessError(message) from None
         return {(int(cell["moment"]), int(cell["problem"])): checksum for cell, checksum in cells if cell}
 
     def item_ids(self, run: Run, moment: int, problem: int) -> NDArray[Any]:
@@ -140,7 +149,8 @@ class Store:
         ids = {path.parent.name.rpartition("-")[2]: path for path in sorted(self.root.glob("runs/*/run.json"))}
         found = [run_id for run_id, path in ids.items() if run_id.startswith(name) or path.parent.name.startswith(name)]
         if len(found) > 1:
-            message = f"{name!r} may be any of {len(found)} runs: {', '.join(found[:3])}, ...: give more of the id"
+            some = ", ".join([*found[:3], *(["..."] if len(found) > 3 else [])])
+            message = f"{name!r} may be any of {len(found)} runs: {some}: give more of the id"
             raise HarnessError(message)
         if not found:
             near = difflib.get_close_matches(name, ids, n=3)

@@ -6,7 +6,7 @@ marked, and none of them is the best.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.experiment.plan import Arm, Plan
@@ -30,6 +30,8 @@ class Part:
     """Why they stand apart from the first part; empty for the first."""
     costs: dict[str, list[Difference]] = field(default_factory=dict)
     """By label, why what was measured of an arm cannot be held against the base."""
+    mixed: dict[str, list[Difference]] = field(default_factory=dict)
+    """By label, in what an arm's own runs answer different questions."""
 
     def plan(self, plan: Plan) -> Plan:
         """Return what of a plan is about these arms."""
@@ -60,17 +62,23 @@ def divide(plan: Plan, finished: Mapping[str, Sequence[Finished]]) -> list[Part]
     for part in parts:
         part.arms.sort(key=plan.arms.index)
         for arm in part.arms:
-            if found := _hindering(_happened(part, finished[arm.label]), "costs"):
+            happened = _happened(part, finished[arm.label])
+            if found := _hindering(happened, "costs"):
                 part.costs[arm.label] = found
+            # Arms that differ so from the base stand apart, so this is the one the base is of.
+            if found := _hindering(happened, "scores", "forgetting"):
+                part.mixed[arm.label] = found
     return parts
 
 
 def guard(table: Table, part: Part, parts: Sequence[Part]) -> Table:
     """Return the table of a part with what cannot be compared in it marked, and with why it stands apart."""
     table = _with_marked_costs(table, part)
-    budgets = _unequal_budgets(part)
-    if budgets:
-        table = table.model_copy(update={"about": (budgets, *table.about)})
+    warnings = [
+        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean says nothing"
+        for label, differences in part.mixed.items()
+    ]
+    table = table.model_copy(update={"about": (*warnings, *_unequal_budgets(part), *table.about)})
     if part is parts[0]:
         return table
     reasons = listed(f"{found.field} is {found.second}, there {found.first}" for found in part.apart)
@@ -101,17 +109,16 @@ def _hindering(differences: Sequence[Difference], *effects: Effect) -> list[Diff
     return [found for found in differences if set(effects) & set(found.hinders)]
 
 
-def _unequal_budgets(part: Part) -> str:
-    """Return a warning where arms that learn were not given the same passes over the data, or the same batches."""
+def _unequal_budgets(part: Part) -> Iterable[str]:
+    """Yield a warning where arms that learn were not given the same passes over the data, or the same batches."""
     learning = sorted((arm for arm in part.arms if arm.role != "floor"), key=lambda arm: arm is not part.leader)
     told = [
         f"{arm.label} has {found.field} {_blank(found.second)}, {learning[0].label} {_blank(found.first)}"
         for arm in learning[1:]
         for found in _hindering(compare_settings(learning[0].runs[0], arm.runs[0]), "budget")
     ]
-    return (
-        f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}" if told else ""
-    )
+    if told:
+        yield f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}"
 
 
 def _blank(value: object) -> str:

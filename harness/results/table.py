@@ -377,11 +377,11 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     for position, problem in enumerate(run.problems):
         # The floor looks at fewer splits than the strategies that learn.
         notes = [item.outcome.data[position] for item in finished]
-        note = max(notes, key=lambda note: (len(note.splits), note.leaks is not None))
+        note = max(notes, key=lambda note: len(note.splits))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
         classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(note, run), *note.notes])}"
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes])}"
     yield _training(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
@@ -404,15 +404,16 @@ def _split_size(name: str, split: SplitNote, max_length: int) -> str:
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
 
 
-def _leaks(note: DataNote, run: Run) -> Iterable[str]:
+def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
     """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
-    for leak in note.leaks or ():
-        counts = [f"{leak.exact:,}"] if leak.exact else []
-        counts += (
-            [f"{leak.near:,}{' more' if leak.exact else ''} but for punctuation or Unicode form"] if leak.near else []
-        )
-        of = "" if leak.stage is None else f" of {_called(run.stages[leak.stage].dataset)}"
-        yield f"test texts that stand in {leak.split}{of} too: {', '.join(counts)}"
+    items = max((note.splits["test"].items for note in notes if "test" in note.splits), default=0)
+    for leak in next((note.leaks for note in notes if note.leaks is not None), ()):
+        place = leak.split if leak.stage is None else f"{leak.split} of {_called(run.stages[leak.stage].dataset)}"
+        if leak.exact:
+            more = f", and {leak.near:,} more but for punctuation or Unicode form" if leak.near else ""
+            yield f"{leak.exact:,} of {items:,} test texts stand in {place} too{more}"
+        else:
+            yield f"{leak.near:,} of {items:,} test texts stand in {place} too but for punctuation or Unicode form"
 
 
 def _called(reference: ComponentRef) -> str:
