@@ -197,6 +197,19 @@ class SplitNote(Record):
     """How many pieces the items were read in; None where each was read in one."""
 
 
+class Leak(Record):
+    """Texts of a dataset's test split that also stand in what a model is tuned on, or chosen by."""
+
+    split: Split
+    """Where they stand: train, or the dataset's own validation."""
+    stage: NonNegativeInt | None = None
+    """Position of the stage whose split that is; None for the dataset's own."""
+    exact: NonNegativeInt
+    """How many are equal but for case and spacing."""
+    near: NonNegativeInt
+    """How many more are equal but for punctuation and Unicode form as well."""
+
+
 class DataNote(Record):
     """What was done to a dataset on its way into the run, for the table's note."""
 
@@ -205,6 +218,8 @@ class DataNote(Record):
     classes: NonNegativeInt | None = None
     moved: NonNegativeInt = 0
     """Rows left out because their text also stands in a split that must stay unseen."""
+    leaks: tuple[Leak, ...] | None = None
+    """What was found of its test texts elsewhere; None where nobody looked."""
     licence: str | None = None
     notes: tuple[str, ...] = ()
     """What the dataset says was done as it was read."""
@@ -317,6 +332,8 @@ class Table(Record):
     footnotes: tuple[str, ...]
     about: tuple[str, ...]
     """Model, data, device, versions: what a reader must know to trust or repeat it, a line each."""
+    others: tuple[Table, ...] = ()
+    """Arms that cannot be compared with these, each group in a table of its own."""
 
 
 @dataclass(frozen=True)

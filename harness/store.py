@@ -17,17 +17,20 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
@@ -35,6 +38,7 @@ from harness.records import Failure, Outcome, Predictions, Run
 
 MARK = ".harness"
 FORMAT = "1\n"
+_CELL = re.compile(r"ids-(?P<moment>\d+)-(?P<problem>\d+)\.npy")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -123,6 +127,55 @@ class Store:
         with np.load(self.folder(run) / "predictions.npz", allow_pickle=False) as arrays:
             outputs, targets, ids = (arrays[f"{part}-{moment}-{problem}"] for part in ("outputs", "targets", "ids"))
         return Predictions(outputs, targets, ids)
+
+    def item_sums(self, run: Run) -> dict[tuple[int, int], int]:
+        """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading any.
+
+        Raises:
+            HarnessError: The predictions are gone or damaged.
+        """
+        path = self.folder(run) / "predictions.npz"
+        try:
+            with zipfile.ZipFile(path) as archive:
+                cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
+        except (OSError, zipfile.BadZipFile) as error:
+            message = f"predictions {str(path)!r} cannot be read ({error}): move the run's folder away to compute it"
+            raise HarnessError(message) from None
+        return {(int(cell["moment"]), int(cell["problem"])): checksum for cell, checksum in cells if cell}
+
+    def item_ids(self, run: Run, moment: int, problem: int) -> NDArray[Any]:
+        """Return the ids, `[n]`, of the items of one cell of a finished run's score matrix."""
+        with np.load(self.folder(run) / "predictions.npz", allow_pickle=False) as arrays:
+            return np.asarray(arrays[f"ids-{moment}-{problem}"])
+
+    def find(self, name: str) -> Run:
+        """Return the stored run of this id or folder; the beginning of either is enough if no other begins so.
+
+        Raises:
+            HarnessError: There is none, or there are several.
+        """
+        ids = {path.parent.name.rpartition("-")[2]: path for path in sorted(self.root.glob("runs/*/run.json"))}
+        found = [run_id for run_id, path in ids.items() if run_id.startswith(name) or path.parent.name.startswith(name)]
+        if len(found) > 1:
+            some = ", ".join([*found[:3], *(["..."] if len(found) > 3 else [])])
+            message = f"{name!r} may be any of {len(found)} runs: {some}: give more of the id"
+            raise HarnessError(message)
+        if not found:
+            near = difflib.get_close_matches(name, ids, n=3)
+            message = f"no run {name!r} in {str(self.root)!r}: " + (
+                f"did you mean {' or '.join(near)}?" if near else "harness plan --json tells the ids of an experiment"
+            )
+            raise HarnessError(message)
+        folder = ids[found[0]].parent
+        try:
+            run = Run.model_validate_json(_read(ids[found[0]]) or "")
+        except ValidationError as error:
+            message = f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']})"
+            raise HarnessError(message) from None
+        if self.folder(run) != folder:
+            message = f"stored run {str(folder)!r} was edited: its record is that of another run"
+            raise HarnessError(message)
+        return run
 
     @contextmanager
     def attempt(self, run: Run) -> Iterator[Path]:

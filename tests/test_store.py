@@ -42,6 +42,60 @@ def test_a_finished_run_comes_back_as_it_was_stored(tmp_path):
     assert found.ids.tolist() == [7, 9]
 
 
+def test_the_items_of_a_cell_are_known_by_a_checksum_and_by_their_ids(tmp_path):
+    store, run = Store(tmp_path / "results"), a_run()
+    finish(store, run)
+    finish(store, a_run(seed=1))
+    assert store.item_sums(run) == store.item_sums(a_run(seed=1))
+    assert set(store.item_sums(run)) == {(1, 0)}
+    assert store.item_ids(run, 1, 0).tolist() == [7, 9]
+
+
+def test_predictions_that_are_gone_are_said_in_one_line(tmp_path):
+    store, run = Store(tmp_path / "results"), a_run()
+    finish(store, run)
+    (store.folder(run) / "predictions.npz").unlink()
+    with pytest.raises(HarnessError, match="move the run's folder away to compute it"):
+        store.item_sums(run)
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_or_folder(tmp_path):
+    store, runs = Store(tmp_path / "results"), [a_run(), a_run(strategy="lora")]
+    for run in runs:
+        finish(store, run)
+    for run in runs:
+        assert store.find(run.id) == store.find(run.id[:6]) == store.find(store.folder(run).name) == run
+    assert store.find("lora") == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{id}0", "no run '{id}0' in 'results': did you mean {id}?"),
+        ("?", "no run '?' in 'results': harness plan --json tells the ids of an experiment"),
+        ("full", "'full' may be any of 2 runs: {ids}: give more of the id"),
+    ],
+    ids=["a slip", "nothing like it", "several"],
+)
+def test_a_run_that_is_not_there_or_not_alone_is_said_with_its_neighbours(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    store, runs = Store(Path("results")), [a_run(), a_run(seed=1)]
+    for run in runs:
+        finish(store, run)
+    with pytest.raises(HarnessError) as error:
+        store.find(name.format(id=runs[0].id))
+    assert str(error.value) == message.format(id=runs[0].id, ids=", ".join(run.id for run in runs))
+
+
+def test_a_run_whose_record_was_edited_is_not_found_as_what_it_says(tmp_path):
+    store, run = Store(tmp_path / "results"), a_run()
+    finish(store, run)
+    path = store.folder(run) / "run.json"
+    path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 30'))
+    with pytest.raises(HarnessError, match="was edited"):
+        store.find(run.id)
+
+
 def test_a_run_without_its_outcome_has_not_finished(tmp_path):
     store, run = Store(tmp_path / "results"), a_run()
     finish(store, run)

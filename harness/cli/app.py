@@ -14,6 +14,7 @@ from harness.cli.list import list_components
 from harness.cli.plan import plan
 from harness.cli.recommend import recommend
 from harness.cli.report import report
+from harness.cli.why import why
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(compare)
 app.command()(plan)
 app.command()(report)
 app.command()(recommend)
+app.command()(why)
 app.command("list")(list_components)
 app.command()(describe)
 app.command()(doctor)

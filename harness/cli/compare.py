@@ -13,16 +13,17 @@ import typer
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.progress import Progress
-from harness.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
 from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.engine.launch import Launcher
+from harness.engine.leaks import find_leaks
 from harness.engine.search import Search
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle, unsettled
+from harness.quantities import parse_price
 from harness.records import Failure, Run
 from harness.store import Store
 
@@ -182,7 +183,10 @@ def _check_room(results: Path) -> None:
 
 def _check_data(plan: Plan, store: Store, catalog: Catalog) -> None:
     """Read all data before the first run, so that a mistake in the last dataset does not cost an hour."""
-    for problem in plan.arms[0].runs[0].problems:
+    first, cache = plan.arms[0].runs[0], Cache(store.cache)
+    read = []
+    for problem in first.problems:
         sys.stderr.write(f"preparing {problem.dataset.name}\n")
-        prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache))
-        check_problem(problem, catalog.restore(Task, problem.task), prepared)
+        read.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache))
+        check_problem(problem, catalog.restore(Task, problem.task), read[-1])
+    find_leaks(read, len(first.stages), cache)  # kept for the runs, none of which has to wait for it

@@ -9,10 +9,10 @@ import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.quantities import parse_price
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
 from harness.experiment.tuning import settle
+from harness.quantities import parse_price
 from harness.results.table import View
 from harness.store import Store
 

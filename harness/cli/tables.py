@@ -23,7 +23,8 @@ def show_table(
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(catalog.make(Reporter, reporter, {}).render(table))
-    if all(len(row.runs) == len(arm.runs) for row, arm in zip(table.rows, plan.arms, strict=True)):
+    rows = [row for part in (table, *table.others) for row in part.rows]
+    if sum(len(row.runs) for row in rows) == len(plan.runs):
         title = table.title if view == "comparison" else f"{table.title}-{view}"
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"
         cls = catalog.offers["reporter"].get(_KEPT)

@@ -191,8 +191,8 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     present = [name for name in SPLITS if name in raw]
     table = datasets.concatenate_datasets([raw[name] for name in present])
     table = table.add_column("id", np.arange(len(table)))
-    keys = _text_keys(table)
-    together = _text_keys(table, ("group",)) if "group" in table.column_names else keys
+    keys = text_keys(table, plainly)
+    together = text_keys(table, plainly, ("group",)) if "group" in table.column_names else keys
     labels = _classes(table)
     starts = np.cumsum([0, *(len(raw[name]) for name in present)])
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
@@ -229,16 +229,23 @@ def _classes(table: Any) -> NDArray[np.int64]:
     return np.zeros(len(table), dtype=np.int64)
 
 
-def _text_keys(table: Any, names: Sequence[str] = ("text", "text_pair")) -> NDArray[np.uint64]:
-    """Return one number per row, `[n]`, equal where the texts are equal but for case and white space."""
+def plainly(text: str) -> str:
+    """Return a text without its case and spacing: texts that are equal so never stand in two splits."""
+    return " ".join(text.lower().split())
+
+
+def text_keys(
+    table: Any, plain: Callable[[str], str], names: Sequence[str] = ("text", "text_pair")
+) -> NDArray[np.uint64]:
+    """Return one number per row, `[n]`, equal where the texts are equal once `plain` has been made of each."""
     columns = [name for name in names if name in table.column_names]
     keys = np.empty(len(table), dtype=np.uint64)
     at = 0
     for rows in table.select_columns(columns).iter(batch_size=_ROWS):
         for texts in zip(*rows.values(), strict=True):
-            plain = "\0".join(" ".join(text.lower().split()) for text in texts)
+            whole = "\0".join(plain(text) for text in texts)
             # 64 bits: two of a million different texts are taken for one with a chance of 1 in 37 million.
-            keys[at] = int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest())
+            keys[at] = int.from_bytes(hashlib.blake2b(whole.encode(), digest_size=8).digest())
             at += 1
     return keys
 

@@ -23,13 +23,14 @@ from harness.engine.data import Tokens, check_problem, prepare
 from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
+from harness.engine.leaks import find_leaks
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
 from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import HarnessError, UndefinedError
-from harness.records import DataNote, Evaluation, Outcome, Predictions, Run, digest
+from harness.records import DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
 _REST = "other"
@@ -106,6 +107,7 @@ def execute(
         inference = None if run.trial else measure_inference(session, tuned, stage.apart)
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
         trained = stage.trained(tuned)
+        leaks = () if run.trial else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
     wall_seconds = time.perf_counter() - clock
     outcome = Outcome(
         run_id=run.id,
@@ -120,7 +122,8 @@ def execute(
         examples=session.examples,
         evaluations=scorer.evaluations(),
         data=tuple(
-            _data_note(tokens, name.dataset.name) for tokens, name in zip(session.tokens, run.problems, strict=True)
+            _data_note(tokens, problem.dataset.name, found)
+            for tokens, problem, found in zip(session.tokens, run.problems, leaks, strict=True)
         ),
         device=describe_device(accelerator.device),
         processes=session.processes,
@@ -247,13 +250,14 @@ class _Scorer:
         return made
 
 
-def _data_note(tokens: Tokens, name: str) -> DataNote:
+def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...]) -> DataNote:
     facts = tokens.prepared.facts
     return DataNote(
         dataset=name,
         splits=tokens.notes(),
         classes=None if facts.classes is None else len(facts.classes),
         moved=tokens.prepared.moved,
+        leaks=leaks,
         licence=facts.licence,
         notes=facts.notes,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, ComponentRef, Inference, Outcome, Row, Run, Speed, SplitNote, Table
+from harness.records import Cell, Column, ComponentRef, DataNote, Inference, Outcome, Row, Run, Speed, SplitNote, Table
+from harness.results.comparability import Finished
 from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
+from harness.results.guard import divide, guard
 from harness.results.scores import ScoreBook, Scores
 from harness.results.statistics import Estimate, estimate
 from harness.store import Store
@@ -82,7 +84,24 @@ def tabulate(
 
 def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View, price: float | None) -> Table:
     finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
-    everything = [item for items in finished.values() for item in items]
+    parts = divide(
+        plan, {label: [Finished(item.run, item.outcome, store) for item in items] for label, items in finished.items()}
+    )
+    first, *others = (
+        guard(_table(part.plan(plan), finished, store, catalog, view, price), part, parts) for part in parts
+    )
+    return first.model_copy(update={"others": tuple(others)})
+
+
+def _table(
+    plan: Plan,
+    finished: Mapping[str, Sequence[_Finished]],
+    store: Store,
+    catalog: Catalog,
+    view: View,
+    price: float | None,
+) -> Table:
+    everything = [item for arm in plan.arms for item in finished[arm.label]]
     absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
     about = _about(plan, everything)
     if view == "matrix":
@@ -426,11 +445,12 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     yield f"model: {_called(run.model)}{source}, {_count(outcome.parameters_total)} parameters"
     for position, problem in enumerate(run.problems):
         # The floor looks at fewer splits than the strategies that learn.
-        note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
+        notes = [item.outcome.data[position] for item in finished]
+        note = max(notes, key=lambda note: len(note.splits))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
         classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *note.notes])}"
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes])}"
     yield _training(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
@@ -451,6 +471,18 @@ def _split_size(name: str, split: SplitNote, max_length: int) -> str:
     done = [f"in {split.windows:,} windows"] if split.windows is not None else []
     done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
+
+
+def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
+    """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
+    items = max((note.splits["test"].items for note in notes if "test" in note.splits), default=0)
+    for leak in next((note.leaks for note in notes if note.leaks is not None), ()):
+        place = leak.split if leak.stage is None else f"{leak.split} of {_called(run.stages[leak.stage].dataset)}"
+        if leak.exact:
+            more = f", and {leak.near:,} more but for punctuation or Unicode form" if leak.near else ""
+            yield f"{leak.exact:,} of {items:,} test texts stand in {place} too{more}"
+        else:
+            yield f"{leak.near:,} of {items:,} test texts stand in {place} too but for punctuation or Unicode form"
 
 
 def _called(reference: ComponentRef) -> str:

@@ -13,12 +13,12 @@ class CSV(harness.Reporter):
     suffix = ".csv"
 
     def render(self, table: harness.Table) -> str:
-        """Return the table as CSV with one header line."""
+        """Return the table as CSV with one header line; rows that cannot be compared have another title in `table`."""
         output = io.StringIO()
         writer = csv.writer(output, lineterminator="\n")
         keys = [key for column in table.columns for key in (column.key, f"{column.key}.half_width")]
-        writer.writerow(["strategy", "role", "seeds", "runs", *keys])
-        for row in table.rows:
+        writer.writerow(["strategy", "role", "seeds", "runs", "table", *keys])
+        for title, row in ((part.title, row) for part in (table, *table.others) for row in part.rows):
             numbers = [number for cell in row.cells for number in (cell.value, cell.half_width)]
             writer.writerow(
                 [
@@ -26,6 +26,7 @@ class CSV(harness.Reporter):
                     row.role,
                     len(row.runs),
                     " ".join(row.runs),
+                    title,
                     *("" if number is None else number for number in numbers),
                 ]
             )

@@ -27,7 +27,7 @@ class Markdown(harness.Reporter):
         lines += [f"- {line}" for line in table.about]
         lines += ["", "Runs:", ""]
         lines += [f"- {row.label}: {', '.join(f'`{run}`' for run in row.runs) or 'none'}" for row in table.rows]
-        return "\n".join(lines) + "\n"
+        return "\n".join(["\n".join(lines) + "\n", *map(self.render, table.others)])
 
 
 def _label(row: harness.Row) -> str:

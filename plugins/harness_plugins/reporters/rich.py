@@ -47,7 +47,7 @@ class Rich(harness.Reporter):
             console.print(Text(f"[{number}] {note}", style="yellow"))
         for line in table.about:
             console.print(Text(line, style="dim"))
-        return output.getvalue()
+        return "\n".join([output.getvalue(), *map(self.render, table.others)])
 
 
 def _parts(table: harness.Table, fits: Callable[[Sequence[int]], bool]) -> list[list[int]]:

@@ -67,10 +67,10 @@ Runs:
 """.replace("{end}", "  ")  # two spaces end a line in Markdown
 
 COMMAS = """\
-strategy,role,seeds,runs,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
-untuned,floor,1,aaa,0.5,,,,0.0,
-full,reference,2,bbb ccc,0.912,0.003,120.0,1.5,22700000.0,
-"lora|r=16, all",contender,0,,,,100.0,,300000.0,
+strategy,role,seeds,runs,table,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
+untuned,floor,1,aaa,reviews,0.5,,,,0.0,
+full,reference,2,bbb ccc,reviews,0.912,0.003,120.0,1.5,22700000.0,
+"lora|r=16, all",contender,0,,reviews,,,100.0,,300000.0,
 """
 
 WIDE = """\
@@ -153,6 +153,21 @@ def test_csv_reads_back_with_a_value_for_every_column():
     assert rows[2]["strategy"] == "lora|r=16, all"
     assert rows[2]["reviews.accuracy"] == ""
     assert float(rows[1]["cost.trained"]) == 22_700_000
+
+
+APART = TABLE.model_copy(update={"title": "reviews: lora", "question": "Cannot be compared.", "rows": TABLE.rows[:1]})
+
+
+@pytest.mark.parametrize("reporter", [Markdown(), Rich(width=80)], ids=lambda reporter: reporter.name)
+def test_what_cannot_be_compared_is_a_table_of_its_own_below(reporter):
+    both = reporter.render(TABLE.model_copy(update={"others": (APART,)}))
+    assert both == f"{reporter.render(TABLE)}\n{reporter.render(APART)}"
+
+
+def test_csv_tells_rows_that_cannot_be_compared_by_their_table():
+    text = CSV().render(TABLE.model_copy(update={"others": (APART,)}))
+    titles = [row["table"] for row in csv.DictReader(io.StringIO(text))]
+    assert titles == ["reviews", "reviews", "reviews", "reviews: lora"]
 
 
 def test_json_holds_everything_and_null_where_there_is_no_number():

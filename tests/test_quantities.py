@@ -1,5 +1,6 @@
 import pytest
 
+from harness.errors import HarnessError
 from harness.quantities import (
     Share,
     parse_duration,
@@ -11,7 +12,6 @@ from harness.quantities import (
     write_number,
     write_size,
 )
-from harness.errors import HarnessError
 
 
 @pytest.mark.parametrize(
