@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.cli import quantities as q
+from harness import quantities as q
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
 from harness.records import Column, Row, Table

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import quantities as q
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli import quantities as q
 from harness.cli.criteria import FORGETTING, Source, candidate, limit, read_bounds, resamples, sources
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan

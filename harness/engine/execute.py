@@ -107,7 +107,7 @@ def execute(
         inference = None if run.trial else measure_inference(session, tuned, stage.apart)
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
         trained = stage.trained(tuned)
-        leaks = () if run.trial else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
+        leaks = find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
     wall_seconds = time.perf_counter() - clock
     outcome = Outcome(
         run_id=run.id,

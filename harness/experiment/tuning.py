@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Space = Mapping[str, Span | tuple[JsonValue, ...]]
 SEED = 1_000_000
-"""Of every trial: one that no final run has, so that nothing is chosen for the luck of a run that is then shown."""
+"""Trials have seeds from here on, which no final run has, so that nothing is chosen for the luck of a run that is then shown."""
 _LEARNING_RATE = "train.learning_rate"
 _TENFOLD = 10.0
 """How far up and down from a strategy's own learning rate is looked."""
@@ -76,8 +76,8 @@ def check_tunable(seeds: Collection[int], tasks: Sequence[Task]) -> None:
     Raises:
         HarnessError: They cannot.
     """
-    if SEED in seeds:
-        message = f"seed {SEED} is that of the trials of --tune: choose another"
+    if max(seeds) >= SEED:
+        message = f"seed {max(seeds)} may be that of a trial of --tune: choose one below {SEED:,}"
         raise HarnessError(message)
     if len(metrics := sorted({task.metrics[0] for task in tasks})) > 1:
         message = f"--tune needs one score to choose by, but the stages are scored by {' and '.join(metrics)}"
@@ -129,12 +129,17 @@ def with_values(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> 
 
 def trial_run(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> Run:
     """Return the run that tries settings: validation alone is scored, and nothing watched."""
-    return with_values(run, values, catalog).model_copy(update={"seed": SEED, "watch": (), "trial": True})
+    return _as_trial(with_values(run, values, catalog))
+
+
+def _as_trial(run: Run) -> Run:
+    # Other seeds asked for are another experiment, whose settings are chosen anew.
+    return run.model_copy(update={"seed": SEED + run.seed, "watch": (), "trial": True})
 
 
 def study_id(arm: Arm) -> str:
     """Return what tells the search for an arm's settings from any other: what is tried, on what; not how often."""
-    template = arm.runs[0].model_copy(update={"seed": SEED, "watch": (), "trial": True})
+    template = _as_trial(arm.runs[0])
     space = {key: list(values) for key, values in arm.space.items()}
     return digest([template.id, space])[:12]
 
