@@ -91,7 +91,8 @@ class _Study:
         self.arm, self.begun = arm, 0
         self._budget, self._store, self._catalog, self._processes = budget, store, catalog, processes
         self._folder = kept_at(arm, budget, store).parent
-        self._asked: dict[str, tuple[optuna.Trial, float, list[int]]] = {}
+        self._asked: dict[str, tuple[optuna.Trial, float, list[float]]] = {}
+        self._left: list[optuna.Trial] = []
         self._grid = _grid(arm.space, default_values(arm.runs[0], arm.space))
         self._reason = ""
 
@@ -132,11 +133,9 @@ class _Study:
         if not known:
             for values in self._grid or first_values(self.arm.runs[0], self.arm.space):
                 self._study.enqueue_trial(dict(values))
-        for trial in known:
-            if trial.state == optuna.trial.TrialState.RUNNING:
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                if trial.params:
-                    self._study.enqueue_trial(trial.params)
+        # Made again before any other: their runs may even be there already.
+        running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
+        self._left = [optuna.Trial(self._study, trial._trial_id) for trial in running]  # noqa: SLF001 - it has no other name
         self.begun = len(self._trials())
 
     def done(self) -> bool:
@@ -157,7 +156,7 @@ class _Study:
         # Made anew for each trial, so that a search that is taken up again does not draw what it drew before.
         seed = int(digest([self._folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(SPREAD))
-        trial = self._study.ask()
+        trial = self._left.pop(0) if self._left else self._study.ask()
         values = {key: _suggest(trial, key, allowed) for key, allowed in self.arm.space.items()}
         run = trial_run(self.arm.runs[0], values, self._catalog)
         self.begun += 1
@@ -174,8 +173,9 @@ class _Study:
         if not isinstance(value, float):
             return None
         trial, _, seen = self._asked[run.id]
-        seen.append(len(seen))
-        trial.report(value, seen[-1])
+        seen.append(value)
+        if len(seen) not in self._study.get_trials(deepcopy=False)[trial.number].intermediate_values:
+            trial.report(value, len(seen))
         # At its end a trial has cost what it costs.
         if event.get("step", 0) >= event.get("steps", 0) or not trial.should_prune():
             return None

@@ -636,7 +636,9 @@ def _training(plan: Plan) -> str:
     configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
     first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
     shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
-    shown = ", ".join(f"{key} {_setting(value)}" for key, value in shared.items() if value is not None and value is not False)
+    shown = ", ".join(
+        f"{key} {_setting(value)}" for key, value in shared.items() if value is not None and value is not False
+    )
     differing = [key for key in first if key not in shared]
     parts = [
         f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items())
