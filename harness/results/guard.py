@@ -75,7 +75,7 @@ def guard(table: Table, part: Part, parts: Sequence[Part]) -> Table:
     """Return the table of a part with what cannot be compared in it marked, and with why it stands apart."""
     table = _with_marked_costs(table, part)
     warnings = [
-        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean says nothing"
+        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean is over unlike tests"
         for label, differences in part.mixed.items()
     ]
     table = table.model_copy(update={"about": (*warnings, *_unequal_budgets(part), *table.about)})
