@@ -315,6 +315,15 @@ class Task(Component):
         return Predictions(view.outputs(split), view.targets(split), view.ids(split))
 
 
+class Span(NamedTuple):
+    """Numbers that a search may try, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether to look evenly over the orders of magnitude."""
+
+
 class Strategy(Component):
     """A way of adapting a model."""
 
@@ -327,6 +336,11 @@ class Strategy(Component):
         """Return the training settings it wants other values for on these stages: `defaults` unless overridden."""
         del tasks
         return self.defaults
+
+    def searched(self, tasks: Sequence[Task]) -> Mapping[str, Span | tuple[JsonValue, ...]]:
+        """Return the parameters worth choosing on validation besides the learning rate: numbers in a span, or some values."""
+        del tasks
+        return {}
 
     def check(self, model: Model, tasks: Sequence[Task]) -> str | None:
         """Return why this model cannot be tuned so through these stages, as a clause; None if it can.

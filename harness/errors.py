@@ -18,6 +18,10 @@ class UndefinedError(Exception):
     """A measurement that has no value here; the message is the reason a table prints in a footnote."""
 
 
+class PrunedError(Exception):
+    """Ends a trial that is not worth going on with; the message says why."""
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> HarnessError:
     """Return the error for a name that is not among `choices`, naming the nearest match."""
     known = sorted(choices)

@@ -22,6 +22,8 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
+TUNING = ("tune", "features")
+"""The phases that are tuning itself: neither validation nor tests nor watching."""
 ENGINE = 1
 """Version of what computes a run; raised when it computes other numbers from the same settings."""
 
@@ -90,13 +92,21 @@ class Run(Record):
     train: TrainConfig
     seed: NonNegativeInt
     engine: PositiveInt = ENGINE
+    repeat: NonNegativeInt = 0
+    """Which of several runs of the same seed, made to see how much a run differs from itself."""
+    trial: bool = False
+    """Whether it serves to choose settings: scored on validation alone, never on test."""
 
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits that change with anything that can change the numbers."""
         # Made anew each time: a cached id would survive `model_copy(update={"seed": ...})`. What seeds share is read once.
         parts = [[_key(part) for part in problems] for problems in (self.stages, self.watch)]
-        return digest([_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine])[:12]
+        # What an ordinary run has not is left out.
+        special = [{"repeat": self.repeat}] * (self.repeat > 0) + [{"trial": True}] * self.trial
+        return digest(
+            [_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine, *special]
+        )[:12]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -105,15 +115,22 @@ class Run(Record):
 
 
 class Phase(Record):
-    """What one phase of a run cost, summed over processes except for wall time."""
+    """What one phase of a run cost, summed over processes except for wall time and peaks."""
 
     wall_seconds: NonNegativeFloat = 0.0
+    """Of the first process, so that a run's phases sum to its wall time."""
+    device_seconds: NonNegativeFloat | None = None
+    """Wall time summed over the processes, each of which holds a device; None in what was stored before it was kept."""
     cpu_seconds: NonNegativeFloat = 0.0
     peak_memory_bytes: NonNegativeInt | None = None
     """Peak resident memory of the process (the largest process, if several); None where the system does not tell."""
     peak_device_bytes: NonNegativeInt | None = None
     """Peak memory allocated on the accelerator; None without one."""
+    peak_reserved_bytes: NonNegativeInt | None = None
+    """Peak memory that the library held of the accelerator, used or not; None without one."""
     flops: NonNegativeInt = 0
+    energy_joules: NonNegativeFloat | None = None
+    """None where it is not told; see `Outcome.energy`."""
 
 
 class Shared(Record):
@@ -121,10 +138,44 @@ class Shared(Record):
 
     seconds: NonNegativeFloat = 0.0
     flops: NonNegativeInt = 0
+    energy_joules: NonNegativeFloat | None = None
+    """None where it was not told, or there is nothing."""
 
     def __add__(self, other: Shared) -> Shared:
         """Return the cost of both."""
-        return Shared(seconds=self.seconds + other.seconds, flops=self.flops + other.flops)
+        energies = [part.energy_joules for part in (self, other) if part.seconds]
+        known = [energy for energy in energies if energy is not None]
+        return Shared(
+            seconds=self.seconds + other.seconds,
+            flops=self.flops + other.flops,
+            energy_joules=sum(known) if known and len(known) == len(energies) else None,
+        )
+
+
+class Speed(Record):
+    """How fast a model answers, from token ids to predictions in the host's memory."""
+
+    latency_p50_ms: NonNegativeFloat
+    """Median time of an item by itself."""
+    latency_p95_ms: NonNegativeFloat | None
+    """95th percentile; None where too few items were answered to tell it."""
+    latency_items: PositiveInt
+    """How many items these two are of."""
+    throughput: NonNegativeFloat
+    """Items per second in batches of the size that scoring uses."""
+    batch_size: NonNegativeFloat
+    """Items per such batch, on average."""
+
+
+class Inference(Record):
+    """How fast the model of the last stage answers."""
+
+    whole: Speed | None = None
+    """With the adapters merged that can be; of a model without such, as it is."""
+    apart: Speed | None = None
+    """With those adapters beside its weights; None where there are none."""
+    undefined: str | None = None
+    """Why `whole` is missing."""
 
 
 class Evaluation(Record):
@@ -195,15 +246,43 @@ class Outcome(Record):
     versions: dict[str, str]
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
+    validation: float | None = None
+    """Of a trial: the score on the validation split at its end, higher is better; the mean over stages if several."""
+    energy: str | None = None
+    """What the phases' energy was measured of, or why it was not; None in what was stored before it was measured."""
+    inference: Inference | None = None
+    """None in what was stored before it was measured."""
 
 
 class Failure(Record):
     """Why a run did not finish; it is tried again next time."""
 
     run_id: str
-    status: Literal["failed", "out of memory", "cancelled"]
+    status: Literal["failed", "out of memory", "cancelled", "pruned"]
     reason: str
     trace: str = ""
+
+
+class Trial(Record):
+    """One attempt to find better settings for an arm."""
+
+    values: dict[str, JsonValue]
+    score: float | None
+    """On validation, higher is better; None where it has none."""
+    status: Literal["done", "pruned", "failed"]
+    seconds: NonNegativeFloat
+    """Of wall time, summed over processes."""
+
+
+class Tuning(Record):
+    """How an arm's settings were chosen."""
+
+    trials: tuple[Trial, ...]
+    chosen: dict[str, JsonValue]
+    edges: tuple[str, ...] = ()
+    """Settings whose chosen value lies at an end of what was searched."""
+    exhausted: bool = False
+    """Whether there was nothing more to try before the budget was spent."""
 
 
 class Column(Record):

@@ -8,6 +8,9 @@
     model/              only if asked: adapter or weights, safetensors
     outcome.json        happened; written last, by rename: it means finished
     failure.json        why it did not finish; the run is tried again next time
+<root>/studies/<strategy>-<id>/                       how an arm's settings were chosen
+    trials.log          what was tried, as Optuna keeps it
+    <budget>.json       what was chosen
 <root>/tables/          what was written for people
 <root>/cache/           can be deleted at any time; made again where needed
 """
@@ -75,6 +78,11 @@ class Store:
     def folder(self, run: Run) -> Path:
         """Return the run's own folder, which need not exist yet."""
         return Path(self._place(run, run.id))
+
+    def study(self, run: Run, study_id: str) -> Path:
+        """Return the folder of the search for the settings of a run's arm, which need not exist yet."""
+        name = _UNSAFE.sub("-", run.strategy.name).strip("-")
+        return self.root / "studies" / f"{name}-{study_id}"
 
     def _place(self, run: Run, run_id: str) -> str:
         # As text: a table of thousands of runs spends more time on path objects than on reading.

@@ -167,7 +167,7 @@ class Watcher:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What an observer is told of one comparison with a run that trains."""
-    from harness.cli.compare import compute_missing
+    from harness.cli.compare import compute
     from harness.engine.launch import Launcher
     from harness.store import Store
     from harness.testing import toy_catalog, toy_run, write_tiny_model
@@ -178,7 +178,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     run = toy_run(catalog, write_tiny_model(folder / "model"), catalog.make(Strategy, "full", {}))
     launcher = Launcher(folder / "results", cpu=True, in_process=catalog)
     Store(folder / "results")
-    compute_missing([("full", run)], stored=0, catalog=catalog, launcher=launcher)
+    compute([("full", run)], "1 run to compute", 1, catalog, launcher)
     return watcher.seen
 
 

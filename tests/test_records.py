@@ -1,6 +1,6 @@
 import pytest
 
-from harness.records import ComponentRef, Problem, Run, TrainConfig
+from harness.records import ComponentRef, Outcome, Problem, Run, Shared, TrainConfig
 
 
 def ref(name: str, **more: object) -> ComponentRef:
@@ -60,3 +60,20 @@ def test_where_a_component_was_found_is_no_part_of_the_id():
 
 def test_a_run_comes_back_from_json_with_its_id():
     assert Run.model_validate_json(a_run().model_dump_json()).id == a_run().id
+
+
+def test_shared_energy_is_known_only_where_all_of_it_is():
+    known, unknown = Shared(seconds=2, energy_joules=3), Shared(seconds=1)
+    assert (Shared() + known + known).energy_joules == 6
+    assert (known + unknown).energy_joules is None
+    assert (Shared() + Shared()).energy_joules is None
+
+
+def test_what_was_stored_before_energy_and_inference_were_measured_can_be_read():
+    stored = {
+        "run_id": "0" * 12, "started": "2026-01-01T00:00:00Z", "wall_seconds": 1.0, "phases": {"tune": {"wall_seconds": 1.0}},
+        "parameters_total": 1, "parameters_trained": 1, "ship_bytes": 1, "steps": 1, "examples": 1, "evaluations": [],
+        "data": [], "device": "CPU", "processes": 1, "versions": {}, "plugins": {},
+    }  # fmt: skip
+    found = Outcome.model_validate(stored)
+    assert (found.energy, found.inference, found.phases["tune"].device_seconds) == (None, None, None)

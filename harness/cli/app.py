@@ -12,6 +12,7 @@ from harness.cli.describe import describe
 from harness.cli.doctor import doctor
 from harness.cli.list import list_components
 from harness.cli.plan import plan
+from harness.cli.recommend import recommend
 from harness.cli.report import report
 from harness.cli.why import why
 from harness.errors import HarnessError
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(compare)
 app.command()(plan)
 app.command()(report)
+app.command()(recommend)
 app.command()(why)
 app.command("list")(list_components)
 app.command()(describe)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,8 +19,11 @@ from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.engine.launch import Launcher
 from harness.engine.leaks import find_leaks
+from harness.engine.search import Search
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
+from harness.experiment.tuning import settle, unsettled
+from harness.quantities import parse_price
 from harness.records import Failure, Run
 from harness.store import Store
 
@@ -41,7 +44,10 @@ def compare(
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     option: options.Options = None,
+    tune: options.Tune = None,
+    repeat: options.Repeat = None,
     results: options.Results = Path("results"),
+    price: options.Price = None,
     format_: options.Format = "rich",
     processes_per_run: Annotated[
         int, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
@@ -69,13 +75,16 @@ def compare(
     """
     catalog = load_catalog(without or ())
     catalog.find(Reporter, format_)
+    per_second = None if price is None else parse_price(price)
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
     ).plan(catalog)
     store = Store(results)
+    asked = settle(asked, store, catalog)
+    searched = unsettled(asked)
     missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
     failed = False
-    if missing:
+    if missing or searched:
         for flag, number in (("--processes-per-run", processes_per_run), ("--side-by-side", side_by_side)):
             if in_process and number > 1:
                 message = f"--in-process and {flag} exclude each other"
@@ -92,30 +101,60 @@ def compare(
         )
         _check_room(results)
         _check_data(asked, store, catalog)
-        failed = compute_missing(missing, len(asked.runs) - len(missing), catalog, launcher)
-    show_table(asked, store, catalog, format_)
+        if searched and asked.budget:
+            with Search(searched, asked.budget, store, catalog, processes_per_run) as search:
+                begin = f"choosing settings on validation, {asked.budget} for each of {len(searched)} strategies"
+                compute(search.runs(), begin, search.expected, catalog, launcher, search)
+                search.finish()
+            asked = settle(asked, store, catalog)
+            missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
+        if missing:
+            stored = len(asked.runs) - len(missing)
+            begin = f"{len(missing)} runs to compute" + (f"; {stored} are stored already" if stored else "")
+            failed = compute(missing, begin, len(missing), catalog, launcher)
+    show_table(asked, store, catalog, format_, price=per_second)
     if failed:
         raise typer.Exit(1)
 
 
-def compute_missing(missing: Sequence[tuple[str, Run]], stored: int, catalog: Catalog, launcher: Launcher) -> bool:
-    """Compute runs, each given with its arm's label, and tell the observers; returns whether any failed."""
+def compute(
+    runs: Iterable[tuple[str, Run]],
+    begin: str,
+    total: int | None,
+    catalog: Catalog,
+    launcher: Launcher,
+    search: Search | None = None,
+) -> bool:
+    """Compute runs, each given with what it is called, and tell the observers; returns whether any failed.
+
+    Args:
+        runs: What is to be computed; asked for as there is room.
+        begin: Said first.
+        total: How many there are; None where that is not known.
+        catalog: Where the observers are.
+        launcher: How they are started.
+        search: What the runs are trials of.
+    """
     hook = catalog.plugins.hook
     failed = False
 
     def announced() -> Iterator[Run]:
-        for label, run in missing:
+        for label, run in runs:
             hook.harness_run_started(run=run, label=label)
             yield run
 
-    with Progress(total=len(missing), stored=stored) as progress:
+    def log(run: Run, event: dict[str, Any]) -> str | None:
+        hook.harness_run_logged(run=run, event=event)
+        return search.heard(run, event) if search else None
+
+    with Progress(begin, total) as progress:
         catalog.plugins.register(progress)
         try:
-            for run, result in launcher.launch(
-                announced(), lambda run, event: hook.harness_run_logged(run=run, event=event)
-            ):
+            for run, result in launcher.launch(announced(), log):
                 hook.harness_run_finished(run=run, result=result)
                 failed = failed or isinstance(result, Failure)
+                if search:
+                    search.told(run, result)
         finally:
             catalog.plugins.unregister(progress)
     return failed

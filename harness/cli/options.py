@@ -63,6 +63,23 @@ Options = Annotated[
         rich_help_panel=ASK,
     ),
 ]
+Tune = Annotated[
+    str | None,
+    typer.Option(
+        help="Choose each strategy's settings on validation: trials, such as 8, or device time, such as 20m.",
+        rich_help_panel=ASK,
+    ),
+]
+Repeat = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Runs of each strategy's first seed: how much a run differs from itself.", rich_help_panel=ASK
+    ),
+]
+Price = Annotated[
+    str | None,
+    typer.Option(help="Money for an hour of a device, such as 2.50/h; shows what tuning took.", rich_help_panel=HOW),
+]
 Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
 Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]
 Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=HOW)]
@@ -84,6 +101,8 @@ class Asked:
     text: str | None = None
     label: str | None = None
     options: Sequence[str] | None = None
+    tune: str | None = None
+    repeat: int | None = None
 
     def plan(self, catalog: Catalog) -> Plan:
         """Return the plan of what is asked.
@@ -131,6 +150,10 @@ class Asked:
             given["metrics"] = _split(self.metrics)
         if self.reference:
             given["reference"] = self.reference
+        if self.tune:
+            given["tune"] = self.tune
+        if self.repeat:
+            given["repeat"] = self.repeat
         return given
 
     def _defaults(self, catalog: Catalog) -> dict[str, Any]:

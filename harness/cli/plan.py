@@ -11,6 +11,7 @@ import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.experiment.tuning import settle, unsettled
 from harness.records import Run
 from harness.store import Store
 
@@ -28,6 +29,8 @@ def plan(
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     option: options.Options = None,
+    tune: options.Tune = None,
+    repeat: options.Repeat = None,
     results: options.Results = Path("results"),
     json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
@@ -35,9 +38,11 @@ def plan(
     """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing."""
     catalog = load_catalog(without or ())
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
     ).plan(catalog)
     store = Store(results) if results.exists() else None
+    if store:
+        asked = settle(asked, store, catalog)
     states = {run.id: _state(store, run) for _, run in asked.runs}
     if json_:
         runs = [
@@ -69,6 +74,11 @@ def plan(
             arm.label, strategy_name, "-" if rate is None else f"{rate:g}", *(states[run.id] for run in arm.runs)
         )
     console.print(grid)
+    for arm in unsettled(asked):
+        searched = ", ".join(arm.space)
+        console.print(
+            f"{arm.label}: {asked.budget} to choose {searched} on validation; its runs above are untuned ones"
+        )
     missing = sum(state != "done" for state in states.values())
     console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
 

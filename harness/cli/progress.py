@@ -18,15 +18,14 @@ from harness.records import Failure, Outcome, Run
 class Progress:
     """Shows the whole grid and the runs under way, on standard error."""
 
-    def __init__(self, total: int, stored: int) -> None:
-        """Prepare to show `total` runs, besides those that are stored already."""
+    def __init__(self, begin: str, total: int | None) -> None:
+        """Prepare to show `total` runs, or some number that only the end tells; says `begin` first."""
         self._total, self._count = total, 0
         self._under_way: dict[str, tuple[str, float, TaskID]] = {}
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
         self._grid = TaskID(0)
-        more = f"; {stored} are stored already" if stored else ""
-        self._console.print(f"{total} runs to compute{more}", highlight=False)
+        self._console.print(begin, highlight=False)
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -54,7 +53,8 @@ class Progress:
     @hookimpl
     def harness_run_started(self, run: Run, label: str) -> None:
         """Name a run that begins."""
-        name, task = f"{label} seed {run.seed}", TaskID(0)
+        again = f" again ({run.repeat})" if run.repeat else ""
+        name, task = label if run.trial else f"{label} seed {run.seed}{again}", TaskID(0)
         if self._bars is not None:
             task = self._bars.add_task(name, total=None, note="starting")
         self._under_way[run.id] = (name, time.perf_counter(), task)
@@ -86,6 +86,9 @@ class Progress:
         else:
             end = f"done in {time.perf_counter() - start:.1f} s"
         self._console.print(
-            f"[{self._count}/{self._total}] {name}: {end}", highlight=False, markup=False, soft_wrap=True
+            f"[{self._count}{f'/{self._total}' if self._total else ''}] {name}: {end}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         sys.stderr.flush()

@@ -11,6 +11,9 @@ from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
+from harness.experiment.tuning import settle
+from harness.quantities import parse_price
+from harness.results.table import View
 from harness.store import Store
 
 
@@ -27,17 +30,26 @@ def report(
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     option: options.Options = None,
+    tune: options.Tune = None,
+    repeat: options.Repeat = None,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
+    price: options.Price = None,
     format_: options.Format = "rich",
     without: options.Without = None,
 ) -> None:
     """Print the table from stored runs alone; what has not been computed is blank. Takes what `compare` takes."""
+    if matrix and price is not None:
+        message = "--price and --matrix exclude each other: the matrix has scores only"
+        raise HarnessError(message)
+    per_second = None if price is None else parse_price(price)
     if not results.exists():
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
     ).plan(catalog)
-    show_table(asked, Store(results), catalog, format_, "matrix" if matrix else "comparison")
+    store = Store(results)
+    view: View = "matrix" if matrix else "comparison"
+    show_table(settle(asked, store, catalog), store, catalog, format_, view, per_second)

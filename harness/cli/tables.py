@@ -14,9 +14,11 @@ from harness.store import Store, write_atomically
 _KEPT = "markdown"
 
 
-def show_table(plan: Plan, store: Store, catalog: Catalog, reporter: str, view: View = "comparison") -> None:
+def show_table(
+    plan: Plan, store: Store, catalog: Catalog, reporter: str, view: View = "comparison", price: float | None = None
+) -> None:
     """Print the table of what is stored of a plan, and keep it for people to read once every run is finished."""
-    table = tabulate(plan, store, catalog, view)
+    table = tabulate(plan, store, catalog, view, price)
     # Written as UTF-8 wherever it goes: an arrow must not end a command whose locale cannot show it.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,17 +20,21 @@ from harness.catalog import Catalog
 from harness.contracts import Dataset, Metric, Model, Strategy, Task
 from harness.engine.cache import Cache
 from harness.engine.data import Tokens, check_problem, prepare
+from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
 from harness.engine.leaks import find_leaks
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
+from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import HarnessError, UndefinedError
 from harness.records import DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
+_REST = "other"
+"""The phase of what no other phase has."""
 
 
 class Finished(NamedTuple):
@@ -48,6 +52,8 @@ def execute(
     cache: Cache,
     model_folder: Path,
     log: Callable[[dict[str, Any]], None],
+    *,
+    alone: bool = True,
 ) -> Finished:
     """Compute a run.
 
@@ -58,42 +64,59 @@ def execute(
         cache: Where data, tokens and features are shared with other runs.
         model_folder: Where what would be delivered is written.
         log: Told where the run is.
+        alone: Whether no other run is under way on this machine.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     phases: list[str] = []
 
     def enter(phase: str) -> None:
         phases[:] = [phase]
-        log({"phase": phase})
+        if phase != _REST:
+            log({"phase": phase})
 
-    meter = Meter(accelerator.device, enter)
-    session = _open(run, catalog, accelerator, cache, meter, lambda event: log({"phase": phases[0], **event}))
-    strategy = catalog.restore(Strategy, run.strategy)
-    scorer = _Scorer(session, Features(session))
-    scorer.score(moment=0)
-    for index, problem in enumerate(run.stages):
-        metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
-        # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
-        folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
-        stage = RunStage(session, scorer.features, index, metric, folder)
-        # Dropout must not be the same in every process, and every stage draws its own.
-        torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
-        with meter.phase("tune"):
-            tuned = strategy.tune(stage)
-        scorer.learned(tuned)
-        scorer.score(moment=index + 1)
-    if not stage.shipped:
-        stage.ship(tuned)
-    model = session.heads.models[len(run.stages) - 1] or session.heads.body
-    leaks = find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
+    def told(event: dict[str, Any]) -> None:
+        energy.follow()
+        log({"phase": phases[0], **event})
+
+    energy = open_energy(accelerator.device, first=accelerator.is_main_process, alone=alone)
+    meter = Meter(accelerator.device, enter, energy)
+    with meter.phase(_REST):
+        session = _open(run, catalog, accelerator, cache, meter, told)
+        strategy = catalog.restore(Strategy, run.strategy)
+        scorer = _Scorer(session, Features(session))
+        stages: list[RunStage] = []
+        if not run.trial:
+            scorer.score(moment=0)
+        for index, problem in enumerate(run.stages):
+            metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
+            # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
+            folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
+            stage = RunStage(session, scorer.features, index, metric, folder)
+            stages.append(stage)
+            # Dropout must not be the same in every process, and every stage draws its own.
+            torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
+            with meter.phase("tune"):
+                tuned = strategy.tune(stage)
+            scorer.learned(tuned)
+            stage.conclude(tuned)
+            if not run.trial:
+                scorer.score(moment=index + 1)
+        if not stage.shipped:
+            stage.ship(tuned)
+        validation = _validation(stages, scorer.tuned) if run.trial else None
+        inference = None if run.trial else measure_inference(session, tuned, stage.apart)
+        model = session.heads.models[len(run.stages) - 1] or session.heads.body
+        trained = stage.trained(tuned)
+        leaks = find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
+    wall_seconds = time.perf_counter() - clock
     outcome = Outcome(
         run_id=run.id,
         started=started,
         phases=merge_phases(gather_object([meter.phases()])),
-        wall_seconds=time.perf_counter() - clock,
+        wall_seconds=wall_seconds,
         shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
-        parameters_trained=stage.trained(tuned),
+        parameters_trained=trained,
         ship_bytes=sum(file.stat().st_size for file in model_folder.rglob("*.safetensors")),
         steps=session.steps,
         examples=session.examples,
@@ -107,6 +130,9 @@ def execute(
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         plugins=_plugins(run, catalog),
         notes=tuple(dict.fromkeys(session.notes)),
+        validation=validation,
+        energy=energy.about,
+        inference=inference,
     )
     return Finished(outcome, scorer.predictions)
 
@@ -156,6 +182,13 @@ def _check_length(run: Run, model: Model, tokenizer: Any) -> None:
         raise HarnessError(message)
 
 
+def _validation(stages: Sequence[RunStage], tuned: Sequence[nn.Module]) -> float | None:
+    """Return the mean over the stages of the score on validation, as the run leaves them; None if any has none."""
+    scores = [stage.validate(model) for stage, model in zip(stages, tuned, strict=True)]
+    defined = [score for score in scores if score is not None]
+    return float(np.mean(defined)) if len(defined) == len(scores) else None
+
+
 class _Scorer:
     """Fills the score matrix's predictions, moment by moment."""
 
@@ -163,14 +196,14 @@ class _Scorer:
         self.features = features
         self.predictions: dict[tuple[int, int], Predictions] = {}
         self._session = session
-        self._tuned: list[nn.Module] = []
+        self.tuned: list[nn.Module] = []
         self._undefined: dict[tuple[int, int], str] = {
             (0, problem): reason for problem, reason in session.heads.undefined.items()
         }
 
     def learned(self, tuned: nn.Module) -> None:
         """Take what the next stage was tuned to."""
-        self._tuned.append(tuned)
+        self.tuned.append(tuned)
         self.features.look()
 
     def score(self, moment: int) -> None:
@@ -178,12 +211,12 @@ class _Scorer:
         run, heads = self._session.run, self._session.heads
         for problem, tokens in enumerate(self._session.tokens):
             stage = problem < len(run.stages)
-            if stage and problem >= len(self._tuned) and not tokens.task.watchable:
+            if stage and problem >= len(self.tuned) and not tokens.task.watchable:
                 continue  # Its head knows nothing before its own stage.
             if problem in heads.undefined:
                 self._undefined[moment, problem] = heads.undefined[problem]
                 continue
-            model = self._tuned[problem] if problem < len(self._tuned) and stage else heads.models[problem]
+            model = self.tuned[problem] if problem < len(self.tuned) and stage else heads.models[problem]
             with self._session.meter.phase("test" if stage else "watch"):
                 try:
                     self.predictions[moment, problem] = self._predict(moment, problem, model)

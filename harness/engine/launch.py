@@ -22,10 +22,12 @@ from typing import Any
 
 from harness.catalog import Catalog
 from harness.engine.job import Job
+from harness.errors import PrunedError
 from harness.records import Failure, Outcome, Run
 from harness.store import Store
 
-Log = Callable[[Run, dict[str, Any]], None]
+Log = Callable[[Run, dict[str, Any]], str | None]
+"""Told where a run is; returns why it need not go on, or None."""
 Say = Callable[[Run, dict[str, Any] | None, Outcome | Failure | BaseException | None], None]
 """Told an event of a run, or what came of it."""
 _GRACE_SECONDS = 5.0
@@ -57,7 +59,7 @@ class Launcher:
             forkserver.ensure_running()
 
     def launch(self, runs: Iterable[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:
-        """Compute runs; yields each with what came of it, as they end."""
+        """Compute runs; yields each with what came of it, as they end. One that `log` has a reason to end is pruned."""
         self.warm()
         if self.in_process:
             for run in runs:
@@ -72,7 +74,12 @@ class Launcher:
         from harness.engine.worker import perform
 
         assert self.in_process is not None
-        return perform(self._job(run), self.in_process, lambda event: log(run, event))
+
+        def heed(event: dict[str, Any]) -> None:
+            if reason := log(run, event):
+                raise PrunedError(reason)
+
+        return perform(self._job(run), self.in_process, heed)
 
     def _job(self, run: Run, rank: int = 0, port: int = 0, place: int = 0) -> Job:
         return Job(
@@ -92,6 +99,7 @@ class Launcher:
         """Watch over each run in a thread of its own; everything is told from this one."""
         said: SimpleQueue[tuple[Run, Any, Any, int]] = SimpleQueue()
         stop, threads, waiting = Event(), list[Thread](), iter(runs)
+        ends: dict[int, SimpleQueue[str]] = {}
 
         def start(place: int) -> int:
             for run in itertools.islice(waiting, 1):
@@ -99,7 +107,8 @@ class Launcher:
                 def say(run: Run, event: Any, result: Any) -> None:
                     said.put((run, event, result, place))
 
-                threads.append(Thread(target=self._watch, args=(run, place, say, stop)))
+                ends[place] = SimpleQueue()
+                threads.append(Thread(target=self._watch, args=(run, place, say, stop, ends[place])))
                 threads[-1].start()
                 return 1
             return 0
@@ -109,7 +118,8 @@ class Launcher:
             while going:
                 run, event, result, place = said.get()
                 if event is not None:
-                    log(run, event)
+                    if reason := log(run, event):
+                        ends[place].put(reason)
                     continue
                 if isinstance(result, BaseException):
                     raise result
@@ -120,13 +130,15 @@ class Launcher:
             for thread in threads:
                 thread.join()
 
-    def _watch(self, run: Run, place: int, say: Say, stop: Event) -> None:
+    def _watch(self, run: Run, place: int, say: Say, stop: Event, end: SimpleQueue[str]) -> None:
         try:
-            say(run, None, self._launch(run, place, lambda run, event: say(run, event, None), stop))
+            say(run, None, self._launch(run, place, lambda event: say(run, event, None), stop, end))
         except BaseException as error:  # noqa: BLE001 - raised again where the command can hear it
             say(run, None, error)
 
-    def _launch(self, run: Run, place: int, log: Log, stop: Event) -> Outcome | Failure:
+    def _launch(
+        self, run: Run, place: int, tell: Callable[[dict[str, Any]], None], stop: Event, end: SimpleQueue[str]
+    ) -> Outcome | Failure:
         context = self._context()
         port = _free_port() if self.processes > 1 else 0
         jobs = [self._job(run, rank, port, place) for rank in range(self.processes)]
@@ -138,7 +150,10 @@ class Launcher:
             worker.start()
             child.close()
         try:
-            result = _follow(run, workers, [parent for parent, _ in pairs], log, stop)
+            result = _follow(run, workers, [parent for parent, _ in pairs], tell, stop, end)
+            if isinstance(result, Failure) and result.status == "pruned":
+                for parent, _ in pairs:
+                    parent.close()  # as a process hears this, it ends
         finally:
             _stop(workers)
         if isinstance(result, Failure):
@@ -147,13 +162,20 @@ class Launcher:
 
 
 def _follow(
-    run: Run, workers: Sequence[ForkServerProcess], connections: Sequence[Connection], log: Log, stop: Event
+    run: Run,
+    workers: Sequence[ForkServerProcess],
+    connections: Sequence[Connection],
+    tell: Callable[[dict[str, Any]], None],
+    stop: Event,
+    end: SimpleQueue[str],
 ) -> Outcome | Failure:
-    """Pass on what the processes of a run say until the first has a result, any has failed or the command must stop."""
+    """Pass on what a run's processes say until the first has a result, any has failed, or it must end or the command stop."""
     cancelled = Failure(run_id=run.id, status="cancelled", reason="interrupted")
     leader = connections[0]
     listening = dict(zip(connections, workers, strict=True))
     while not stop.is_set():
+        if not end.empty():
+            return Failure(run_id=run.id, status="pruned", reason=end.get())
         for ready in wait(list(listening), timeout=_LISTEN_SECONDS):
             assert isinstance(ready, Connection)
             try:
@@ -168,7 +190,7 @@ def _follow(
                     return _death(run, worker.exitcode)
                 continue
             if event is not None:
-                log(run, event)
+                tell(event)
             elif ready is leader or isinstance(result, Failure):
                 return result  # type: ignore[no-any-return]
     return cancelled

@@ -1,20 +1,22 @@
 """What a run costs, phase by phase.
 
-Phases nest and never overlap: while an inner one runs, the outer one's clock stands. Time is read after the device has
-finished what it was given. Peak memory starts anew at every change of phase.
+Phases nest and never overlap: while an inner one runs, the outer one's clock stands. What metering itself takes is the
+outermost phase's, so that phases sum to the time in that one. Time is read after the device has finished what it was given.
+Peak memory starts anew at every change of phase.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from harness.engine.energy import Energy
 from harness.records import Phase
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -24,14 +26,28 @@ _STATUS = Path("/proc/self/status")
 class Meter:
     """Clocks, memory marks and counters of one process."""
 
-    def __init__(self, device: torch.device, on_phase: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        on_phase: Callable[[str], None] = lambda _: None,
+        energy: Energy | None = None,
+    ) -> None:
         """Start in no phase; `on_phase` is told the name of each that begins."""
-        self._device, self._on_phase = device, on_phase
+        self._device, self._on_phase, self._energy = device, on_phase, energy or Energy("not asked")
         self._totals: dict[str, dict[str, Any]] = defaultdict(
-            lambda: {"wall": 0.0, "cpu": 0.0, "memory": None, "device": None, "flops": 0}
+            lambda: {
+                "wall": 0.0,
+                "cpu": 0.0,
+                "memory": None,
+                "device": None,
+                "reserved": None,
+                "flops": 0,
+                "joules": 0.0,
+            }
         )
         self._stack: list[str] = []
         self._mark = (0.0, 0.0)
+        self._joules: float | None = None
         self._tells_memory = False
 
     @contextmanager
@@ -60,13 +76,17 @@ class Meter:
 
     def phases(self) -> dict[str, Phase]:
         """Return what every phase has cost so far."""
+        told = self._energy.joules() is not None
         return {
             name: Phase(
                 wall_seconds=total["wall"],
+                device_seconds=total["wall"],
                 cpu_seconds=total["cpu"],
                 peak_memory_bytes=total["memory"],
                 peak_device_bytes=total["device"],
+                peak_reserved_bytes=total["reserved"],
                 flops=total["flops"],
+                energy_joules=total["joules"] if told else None,
             )
             for name, total in self._totals.items()
         }
@@ -76,39 +96,59 @@ class Meter:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = (time.perf_counter(), time.process_time())
+        joules = self._energy.joules()
         if self._stack:
             total = self._totals[self._stack[-1]]
             total["wall"] += now[0] - self._mark[0]
             total["cpu"] += now[1] - self._mark[1]
+            total["joules"] += (joules or 0.0) - (self._joules or 0.0)
             if self._tells_memory:
-                total["memory"] = _larger(total["memory"], _peak_resident_bytes())
+                total["memory"] = _largest((total["memory"], _peak_resident_bytes()))
             if self._device.type == "cuda":
-                total["device"] = _larger(total["device"], torch.cuda.max_memory_allocated(self._device))
+                total["device"] = _largest((total["device"], torch.cuda.max_memory_allocated(self._device)))
+                total["reserved"] = _largest((total["reserved"], torch.cuda.max_memory_reserved(self._device)))
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         # Where the peak cannot be started anew (not Linux), it would tell another phase's.
         self._tells_memory = _reset_peak_resident()
-        self._mark = (time.perf_counter(), time.process_time())
+        self._mark, self._joules = (time.perf_counter(), time.process_time()), joules
+        if self._stack:
+            outermost = self._totals[self._stack[0]]
+            outermost["wall"] += self._mark[0] - now[0]
+            outermost["cpu"] += self._mark[1] - now[1]
 
 
-def merge_phases(parts: list[dict[str, Phase]]) -> dict[str, Phase]:
-    """Return the phases of several processes as one run's: CPU time and operations add up, wall time and peaks do not."""
-    return {
-        name: Phase(
-            wall_seconds=max(part[name].wall_seconds for part in parts if name in part),
-            cpu_seconds=sum(part[name].cpu_seconds for part in parts if name in part),
-            peak_memory_bytes=max((part[name].peak_memory_bytes or 0 for part in parts if name in part), default=0)
-            or None,
-            peak_device_bytes=max((part[name].peak_device_bytes or 0 for part in parts if name in part), default=0)
-            or None,
-            flops=sum(part[name].flops for part in parts if name in part),
-        )
-        for name in parts[0]
-    }
+def merge_phases(parts: Sequence[dict[str, Phase]]) -> dict[str, Phase]:
+    """Return the phases of a run's processes as the run's, the first process's first.
+
+    Device and CPU time, operations and energy add up; peaks are the largest process's; wall time is the first's.
+    """
+    return {name: _merge([part[name] for part in parts if name in part]) for name in parts[0]}
 
 
-def _larger(first: int | None, second: int | None) -> int | None:
-    return max((value for value in (first, second) if value is not None), default=None)
+def energy_between(before: Phase, after: Phase) -> float | None:
+    """Return the joules a phase took between two moments; None where they are not told."""
+    if before.energy_joules is None or after.energy_joules is None:
+        return None
+    return after.energy_joules - before.energy_joules
+
+
+def _merge(phases: Sequence[Phase]) -> Phase:
+    joules = [phase.energy_joules for phase in phases if phase.energy_joules is not None]
+    return Phase(
+        wall_seconds=phases[0].wall_seconds,
+        device_seconds=sum(phase.wall_seconds for phase in phases),
+        cpu_seconds=sum(phase.cpu_seconds for phase in phases),
+        peak_memory_bytes=_largest(phase.peak_memory_bytes for phase in phases),
+        peak_device_bytes=_largest(phase.peak_device_bytes for phase in phases),
+        peak_reserved_bytes=_largest(phase.peak_reserved_bytes for phase in phases),
+        flops=sum(phase.flops for phase in phases),
+        energy_joules=sum(joules) if len(joules) == len(phases) else None,
+    )
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _reset_peak_resident() -> bool:

@@ -18,9 +18,9 @@ from torch import nn
 
 from harness.engine.cache import Cache
 from harness.engine.data import Tokens
-from harness.engine.meter import Meter
+from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import Heads
-from harness.records import Run, Shared
+from harness.records import TUNING, Run, Shared
 
 if TYPE_CHECKING:
     from harness.engine.splice import Splice
@@ -56,6 +56,17 @@ class Session:
     def arithmetic(self) -> list[str]:
         """What decides the last digits of a forward pass, and its cost."""
         return [self.run.train.precision, describe_device(self.accelerator.device), str(self.processes)]
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds and the operations that tuning has taken so far, as if nothing had been kept; told to all processes."""
+        # Entering a phase charges what has passed to the one before it; what is asked here is no part of tuning.
+        with self.meter.phase("validate"):
+            phases = merge_phases(gather_object([self.meter.phases()]))
+        tuning = [phases[name] for name in TUNING if name in phases]
+        return {
+            "seconds": sum(phase.wall_seconds for phase in tuning) + self.shared.seconds,
+            "flops": sum(phase.flops for phase in tuning) + self.shared.flops,
+        }
 
     @property
     def rank(self) -> int:

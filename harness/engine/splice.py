@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from harness.engine.forward import Batch, Batches, Compute, passes
+from harness.engine.meter import energy_between
 from harness.engine.prefix import Kept, Prefix, Writer, find_prefix
 from harness.engine.session import Session
 from harness.records import Shared, Split
@@ -97,7 +98,7 @@ class Splice:
             )
             spent = session.meter.now()
             seconds, flops = spent.wall_seconds - before.wall_seconds, spent.flops - before.flops
-            writer.close(Shared(seconds=seconds, flops=flops))
+            writer.close(Shared(seconds=seconds, flops=flops, energy_joules=energy_between(before, spent)))
 
         kept = Kept(session.cache.make("hidden", key, build), lengths)
         if known and split == "train":

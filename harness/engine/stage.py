@@ -19,12 +19,13 @@ from harness.engine.features import FeatureHead, Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
 from harness.engine.models import find_blocks, head_of
+from harness.engine.serve import can_merge, measure_speed
 from harness.engine.session import Session
 from harness.engine.shortcuts import short_attention
 from harness.engine.train import fit, planned_steps
 from harness.errors import HarnessError, UndefinedError
 from harness.protocols import Pooling
-from harness.records import Split, TrainConfig
+from harness.records import Speed, Split, TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,6 +90,9 @@ class RunStage:
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
         self.shipped = False
         """Whether the strategy has said what would be delivered."""
+        self.apart: Speed | str | None = None
+        """How fast the last stage's model answers with adapters beside its weights, or why that is not known; None if it has none."""
+        self._fitted = False
         session.trained.clear()
 
     @property
@@ -144,9 +148,16 @@ class RunStage:
         after_backward: Callable[[int], None] | None = None,
     ) -> nn.Module:
         """Train what requires a gradient with the run's settings, and return the same model."""
-        fitted = fit(self._session, self.index, model, self._validate, penalty, after_backward)
+        fitted = fit(self._session, self.index, model, self.validate, penalty, after_backward)
         self._features.look()
+        self._fitted = True
         return fitted
+
+    def conclude(self, tuned: nn.Module) -> None:
+        """Log how good the stage's model is, where it was made without `fit`, which logs every epoch."""
+        if not self._fitted and self.trained(tuned):
+            value = self.validate(tuned)
+            self._session.log({"stage": self.index, "validation": value, **self._session.spent()})
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         """Return the body's pooled features, `[n, width]`."""
@@ -166,6 +177,9 @@ class RunStage:
     def ship(self, model: nn.Module) -> None:
         """Write `model` as what would be delivered."""
         self.shipped = True
+        if not self._session.run.trial and self.index == len(self._session.run.stages) - 1 and can_merge(model):
+            # Now, because the adapters may be merged next.
+            self.apart = measure_speed(self._session, model)
         if self._session.rank != 0:
             return
         with self._session.meter.phase("save"):
@@ -183,10 +197,7 @@ class RunStage:
         made = {id(p): p for p in tuned.parameters() if id(p) not in self._known}
         return sum(parameter.numel() for parameter in {**made, **self._session.trained}.values())
 
-    def _modules(self) -> list[nn.Module]:
-        return [self._session.heads.body, *(model for model in self._session.heads.models if model is not None)]
-
-    def _validate(self, model: nn.Module) -> float | None:
+    def validate(self, model: nn.Module) -> float | None:
         """Return the validation score, higher is better; None where the data has nothing to score."""
         with self._session.meter.phase("validate"):
             view = DataView(self._session, self._features, self.index, model, None)
@@ -196,3 +207,6 @@ class RunStage:
             except UndefinedError:
                 return None
         return value if self._metric.better == "higher" else -value
+
+    def _modules(self) -> list[nn.Module]:
+        return [self._session.heads.body, *(model for model in self._session.heads.models if model is not None)]

@@ -72,7 +72,8 @@ def fit(
     for epoch in range(config.epochs):
         loop.epoch(_batches(session, problem, epoch))
         value = score(model)
-        session.log({"epoch": epoch + 1, "validation": value, "step": loop.step, "steps": total})
+        where = {"stage": problem, "epoch": epoch + 1, "step": loop.step, "steps": total}
+        session.log({**where, "validation": value, **session.spent()})
         if config.patience is None or value is None:
             continue
         if best is None or value > best[0]:

@@ -31,7 +31,7 @@ from harness.engine.cache import Cache
 from harness.engine.execute import execute
 from harness.engine.job import Job
 from harness.engine.memory import ran_out
-from harness.errors import HarnessError
+from harness.errors import HarnessError, PrunedError
 from harness.records import Failure, Outcome
 from harness.store import Store
 
@@ -86,7 +86,8 @@ def _perform_share(
     shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
     try:
         accelerator = _accelerator(job)
-        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log)
+        alone = job.side_by_side == 1
+        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
         if job.rank == 0:
             if job.keep_model:
                 shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)
@@ -95,6 +96,8 @@ def _perform_share(
                 store.finish(job.run, finished.outcome, finished.predictions)
     except HarnessError as error:
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
+    except PrunedError as error:
+        return Failure(run_id=job.run.id, status="pruned", reason=str(error))
     except Exception as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
         status = "out of memory" if ran_out(error) else "failed"
         return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())

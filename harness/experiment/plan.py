@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from pydantic import JsonValue, ValidationError
 
 from harness.catalog import Catalog, explain, kind_of
-from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
+from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy, Task
 from harness.errors import HarnessError, unknown
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.records import Problem, Record, Run, TrainConfig
+from harness.experiment.tuning import Budget, check_tunable, parse_budget, search_space
+from harness.records import Problem, Record, Run, TrainConfig, Tuning
 
 C = TypeVar("C", bound=Component)
 
@@ -23,6 +24,12 @@ class Arm(Record):
     label: str
     role: str
     runs: tuple[Run, ...]
+    repeats: tuple[Run, ...] = ()
+    """The first run again, to see how much it differs from itself."""
+    space: dict[str, Span | tuple[JsonValue, ...]] = {}
+    """Settings that are chosen on validation, each with what may be tried; empty where nothing is to be chosen."""
+    tuning: Tuning | None = None
+    """How they were chosen; None where nothing was, or it is still to be done."""
 
 
 class Plan(Record):
@@ -36,12 +43,15 @@ class Plan(Record):
     """For each stage, its metrics; the first is the one that counts."""
     watch_metrics: tuple[str, ...]
     """For each watched dataset, its metric."""
+    budget: Budget | None = None
+    """What each arm may spend on choosing its settings; None where they are as given."""
 
     @property
     def runs(self) -> list[tuple[Arm, Run]]:
         """Every run with its arm, seed by seed, so that an interrupted grid has all its arms compared on some seeds."""
         by_seed = zip(*(arm.runs for arm in self.arms), strict=True)
-        return [(arm, run) for runs in by_seed for arm, run in zip(self.arms, runs, strict=True)]
+        runs = [(arm, run) for runs in by_seed for arm, run in zip(self.arms, runs, strict=True)]
+        return [*runs, *((arm, run) for arm in self.arms for run in arm.repeats)]
 
 
 def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
@@ -58,6 +68,9 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
     _check_distinct(stages, watch)
     model_reference = model.reference()
+    budget = None if spec.tune is None else parse_budget(spec.tune)
+    if budget is not None:
+        check_tunable(spec.seeds, [catalog.restore(Task, problem.task) for problem in stages])
     tasks = [catalog.restore(Task, problem.task) for problem in stages]
     for problem, task in zip(stages, tasks, strict=True):
         if reason := task.check_model(model):
@@ -73,7 +86,14 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
             Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
             for seed in spec.seeds
         )
-        return Arm(label=entry.label or entry.name, role=strategy.role, runs=runs)
+        again = () if strategy.role == "floor" else range(1, spec.repeat)
+        return Arm(
+            label=entry.label or entry.name,
+            role=strategy.role,
+            runs=runs,
+            repeats=tuple(runs[0].model_copy(update={"repeat": number}) for number in again),
+            space=search_space(strategy, tasks, train, {**spec.train, **entry.train, **entry.params}) if budget else {},
+        )
 
     # Those that a user did not name are left out where they do not suit.
     arms = tuple(
@@ -92,6 +112,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
         reference=_reference(spec, arms),
         stage_metrics=tuple(_metrics(catalog, problem, spec.metrics) for problem in stages),
         watch_metrics=tuple(_metrics(catalog, problem, ())[0] for problem in watch),
+        budget=budget,
     )
 
 

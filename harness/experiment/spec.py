@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import Field, JsonValue, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from harness.catalog import explain
 from harness.errors import HarnessError, unknown
@@ -86,6 +86,12 @@ class ExperimentSpec(Record):
     metrics: tuple[str, ...] = Field((), description="score columns; blank: the task's own")
     reference: str | None = Field(None, description="label of the arm the others are compared with")
     train: dict[str, JsonValue] = Field({}, description="training settings for every arm")
+    tune: PositiveInt | str | None = Field(
+        None, description="trials, or device time such as '20m', in which each arm's settings are chosen on validation"
+    )
+    repeat: PositiveInt = Field(
+        1, description="times each arm's first seed is run, to see how much a run differs from itself"
+    )
 
     @model_validator(mode="after")
     def _no_seed_twice(self) -> Self:

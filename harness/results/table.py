@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Column, ComponentRef, DataNote, Outcome, Row, Run, SplitNote, Table
+from harness.records import Cell, Column, ComponentRef, DataNote, Inference, Outcome, Row, Run, Speed, SplitNote, Table
 from harness.results.comparability import Finished
+from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.guard import divide, guard
 from harness.results.scores import ScoreBook, Scores
@@ -53,10 +54,13 @@ class _Measure:
     """Whether the floor may be the best here: that it costs nothing is no merit."""
 
 
+_Detail = Callable[[Sequence[_Value]], str]
 View = Literal["comparison", "matrix"]
 
 
-def tabulate(plan: Plan, store: Store, catalog: Catalog, view: View = "comparison") -> Table:
+def tabulate(
+    plan: Plan, store: Store, catalog: Catalog, view: View = "comparison", price: float | None = None
+) -> Table:
     """Return the table of what is stored of a plan; what is missing is blank and says so.
 
     Args:
@@ -64,36 +68,49 @@ def tabulate(plan: Plan, store: Store, catalog: Catalog, view: View = "compariso
         store: Where the runs are.
         catalog: Where the metrics come from.
         view: `comparison` has what each strategy scores, forgets and costs; `matrix` has every score at every moment.
+        price: Money for each second that a device is held; None to leave money out.
     """
     book = ScoreBook(store)
     # Thousands of records that all stay: looking for garbage among them again and again would take a quarter of the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _tabulate(plan, store, catalog, book, view)
+        return _tabulate(plan, store, catalog, book, view, price)
     finally:
         book.save()
         if collecting:
             gc.enable()
 
 
-def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View) -> Table:
+def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View, price: float | None) -> Table:
     finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
     parts = divide(
         plan, {label: [Finished(item.run, item.outcome, store) for item in items] for label, items in finished.items()}
     )
-    first, *others = (guard(_table(part.plan(plan), finished, store, catalog, view), part, parts) for part in parts)
+    first, *others = (
+        guard(_table(part.plan(plan), finished, store, catalog, view, price), part, parts) for part in parts
+    )
     return first.model_copy(update={"others": tuple(others)})
 
 
 def _table(
-    plan: Plan, finished: Mapping[str, Sequence[_Finished]], store: Store, catalog: Catalog, view: View
+    plan: Plan,
+    finished: Mapping[str, Sequence[_Finished]],
+    store: Store,
+    catalog: Catalog,
+    view: View,
+    price: float | None,
 ) -> Table:
+    everything = [item for arm in plan.arms for item in finished[arm.label]]
     absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
+    about = _about(plan, everything)
     if view == "matrix":
+        about = (*_TRANSFER, *about)
         measures = [*_moment_measures(plan, catalog), *_transfer_measures(plan, catalog)]
     else:
-        measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *_cost_measures()]
+        costs = (*_cost_measures(everything, price), *_inference_measures(everything))
+        measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *costs]
+        about = (*about, *_about_costs(everything, price))
     footnotes: list[str] = []
     rows = [
         Row(
@@ -104,14 +121,13 @@ def _table(
         )
         for arm in plan.arms
     ]
-    everything = [item for arm in plan.arms for item in finished[arm.label]]
     return Table(
         title=plan.name,
         question=plan.question,
         columns=tuple(measure.column for measure in measures),
         rows=tuple(_with_best(rows, measures)),
         footnotes=tuple(footnotes),
-        about=(*(_TRANSFER if view == "matrix" else ()), *_about(plan, everything)),
+        about=tuple(about),
     )
 
 
@@ -250,9 +266,12 @@ _NO_TRANSFER = {
 }
 
 
-def _cost_measures() -> Iterable[_Measure]:
-    def column(key: str, title: str) -> Column:
-        return Column(key=key, group="cost", title=title, better="lower")
+def _cost_measures(finished: Sequence[_Finished], price: float | None) -> Iterable[_Measure]:
+    def measure(
+        key: str, title: str, read: Callable[[_Finished], _Value], write: Callable[[float], str], detail: _Detail
+    ) -> _Measure:
+        column = Column(key=key, group="cost", title=title, better="lower")
+        return _Measure(column, read, write, detail, interval=False, counts_floor=False)
 
     def trained(item: _Finished) -> _Value:
         share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
@@ -260,36 +279,86 @@ def _cost_measures() -> Iterable[_Measure]:
 
     # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
     def flops(item: _Finished) -> _Value:
-        return _Value(_tuning(item.outcome, "flops") + item.outcome.shared.flops)
+        return _Value(sum(phase.flops for phase in tuning_phases(item.outcome)) + item.outcome.shared.flops)
 
     def shipped(item: _Finished) -> _Value:
         return _Value(item.outcome.ship_bytes)
 
     def seconds(item: _Finished) -> _Value:
-        warm, shared = _tuning(item.outcome, "wall_seconds"), item.outcome.shared.seconds
+        warm, shared = sum(phase.wall_seconds for phase in tuning_phases(item.outcome)), item.outcome.shared.seconds
         return _Value(warm + shared, detail=f"{warm}" if shared else "")
 
-    def memory(item: _Finished) -> _Value:
-        tune = item.outcome.phases["tune"]
-        peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
-        return _Value(peak, undefined=None if peak is not None else "this system does not tell peak memory")
+    def money(item: _Finished) -> _Value:
+        return _Value(device_seconds(item.outcome) * (price or 0.0))
 
-    yield _Measure(
-        column("parameters_trained", "trained"), trained, _count, _first_detail, interval=False, counts_floor=False
-    )
-    yield _Measure(column("flops", "compute"), flops, _in("FLOP"), _no_detail, interval=False, counts_floor=False)
-    yield _Measure(column("ship_bytes", "to ship"), shipped, _in("B"), _no_detail, interval=False, counts_floor=False)
-    yield _Measure(column("tune_seconds", "time"), seconds, _seconds, _warm, interval=False, counts_floor=False)
-    yield _Measure(
-        column("peak_memory_bytes", "memory"), memory, _in("B"), _no_detail, interval=False, counts_floor=False
-    )
+    yield measure("parameters_trained", "trained", trained, _count, _first_detail)
+    yield measure("flops", "compute", flops, _in("FLOP"), _no_detail)
+    yield measure("ship_bytes", "to ship", shipped, _in("B"), _no_detail)
+    yield measure("tune_seconds", "time", seconds, _seconds, _also(_seconds, " warm"))
+    yield measure("peak_memory_bytes", "memory", _memory, _in("B"), _also(_in("B"), " reserved"))
+    if any(energy_joules(item.outcome) is not None for item in finished):
+        yield measure("energy_joules", "energy", _energy, _in("J"), _also(_in("Wh")))
+    if price is not None:
+        yield measure("money", "money", money, _plain(), _no_detail)
 
 
-def _tuning(outcome: Outcome, quantity: str) -> float:
-    """Return what tuning itself cost a run: neither validation nor tests nor watching."""
-    return float(
-        sum(getattr(outcome.phases[name], quantity) for name in ("tune", "features") if name in outcome.phases)
-    )
+def _memory(item: _Finished) -> _Value:
+    tune = item.outcome.phases["tune"]
+    peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
+    held = "" if tune.peak_reserved_bytes is None else f"{tune.peak_reserved_bytes}"
+    return _Value(peak, held, undefined=None if peak is not None else "this system does not tell peak memory")
+
+
+def _energy(item: _Finished) -> _Value:
+    joules = energy_joules(item.outcome)
+    return _Value(joules, "" if joules is None else f"{joules / 3600}", undefined=why_no_energy(item.outcome))
+
+
+def _inference_measures(finished: Sequence[_Finished]) -> Iterable[_Measure]:
+    """Yield how fast what was tuned answers; nothing where no run has measured it."""
+    if all(item.outcome.inference is None for item in finished):
+        return
+
+    def measure(
+        column: Column,
+        of: Callable[[Speed], float],
+        slow: Callable[[Speed], float | None],
+        write: Callable[[float], str],
+    ) -> _Measure:
+        def read(item: _Finished) -> _Value:
+            found = item.outcome.inference or Inference(undefined="stored before inference was measured")
+            shown = found.whole or found.apart
+            if shown is None:
+                return _Value(None, undefined=found.undefined)
+            apart = found.apart if found.whole else None
+            beside = (slow(shown), None if apart is None else of(apart))
+            return _Value(
+                of(shown), " ".join("nan" if value is None else f"{value}" for value in beside), found.undefined
+            )
+
+        def detail(values: Sequence[_Value]) -> str:
+            columns = np.array([[float(part) for part in value.detail.split()] for value in values]).T
+            named = zip(("p95", "adapter apart"), columns, strict=True)
+            return ", ".join(f"{name} {write(np.nanmean(seen))}" for name, seen in named if not np.isnan(seen).all())
+
+        return _Measure(column, read, write, detail, interval=False, counts_floor=False)
+
+    latency = Column(key="latency_p50_ms", group="inference", title="latency", better="lower")
+    throughput = Column(key="throughput", group="inference", title="throughput", better="higher")
+    yield measure(latency, lambda speed: speed.latency_p50_ms, lambda speed: speed.latency_p95_ms, _plain(" ms"))
+    yield measure(throughput, lambda speed: speed.throughput, lambda _: None, _plain(" items/s"))
+
+
+def _about_costs(finished: Sequence[_Finished], price: float | None) -> Iterable[str]:
+    """Return what a reader must know of energy, money and speed."""
+    yield from sorted({item.outcome.energy for item in finished if item.outcome.energy is not None})
+    if price is not None:
+        yield f"money: {_plain()(price * 3600)} an hour for each device, for what the time counts"
+    if any(item.outcome.inference for item in finished):
+        yield (
+            "inference: the last stage's model, adapters merged where they can be; latency: median of single test items; "
+            "throughput: in batches like scoring's"
+        )
 
 
 def _cell(measure: _Measure, finished: Sequence[_Finished], absences: Sequence[str], footnotes: list[str]) -> Cell:
@@ -464,6 +533,15 @@ def _seconds(value: float) -> str:
     return f"{value:,.1f} s"
 
 
+def _plain(unit: str = "") -> Callable[[float], str]:
+    """Return how to write three significant digits without prefix or exponent."""
+
+    def write(value: float) -> str:
+        return np.format_float_positional(float(f"{value:.3g}"), trim="-") + unit
+
+    return write
+
+
 def _count(value: float) -> str:
     """Return a number with three significant digits and an SI prefix."""
     for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -496,6 +574,11 @@ def _before_after(values: Sequence[_Value]) -> str:
     return f"{before:.3f} → {after:.3f}"
 
 
-def _warm(values: Sequence[_Value]) -> str:
-    warm = [float(value.detail) for value in values if value.detail]
-    return f"{np.mean(warm):,.1f} s warm" if warm else ""
+def _also(write: Callable[[float], str], word: str = "") -> _Detail:
+    """Return how to write the mean of what some values have beside them."""
+
+    def text(values: Sequence[_Value]) -> str:
+        beside = [float(value.detail) for value in values if value.detail]
+        return f"{write(float(np.mean(beside)))}{word}" if beside else ""
+
+    return text

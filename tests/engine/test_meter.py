@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.engine.energy import Energy
 from harness.engine.meter import Meter, merge_phases
 from harness.records import Phase
 
@@ -49,9 +50,43 @@ def test_operations_are_charged_to_the_phase_they_happen_in():
     assert {name: phase.flops for name, phase in meter.phases().items()} == {"tune": 6, "validate": 2}
 
 
-def test_processes_add_up_in_cpu_time_and_operations_but_not_in_wall_time_or_peaks():
-    first = Phase(wall_seconds=2, cpu_seconds=1, peak_memory_bytes=10, flops=100)
-    second = Phase(wall_seconds=3, cpu_seconds=1, peak_memory_bytes=None, flops=50)
+def test_processes_add_up_in_device_and_cpu_time_operations_and_energy_but_not_in_wall_time_or_peaks():
+    first = Phase(wall_seconds=2, cpu_seconds=1, peak_memory_bytes=10, flops=100, energy_joules=5)
+    second = Phase(wall_seconds=3, cpu_seconds=1, peak_memory_bytes=None, flops=50, energy_joules=2)
     assert merge_phases([{"tune": first}, {"tune": second}]) == {
-        "tune": Phase(wall_seconds=3, cpu_seconds=2, peak_memory_bytes=10, flops=150)
+        "tune": Phase(wall_seconds=2, device_seconds=5, cpu_seconds=2, peak_memory_bytes=10, flops=150, energy_joules=7)
     }
+
+
+def test_energy_that_one_process_does_not_tell_is_not_told_of_the_run():
+    parts = [{"tune": Phase(energy_joules=5)}, {"tune": Phase()}]
+    assert merge_phases(parts)["tune"].energy_joules is None
+
+
+def test_phases_sum_to_the_time_of_the_outermost_however_often_they_change():
+    meter = Meter(torch.device("cpu"))
+    before = time.perf_counter()
+    with meter.phase("other"):
+        for _ in range(200):
+            with meter.phase("tune"):
+                pass
+    passed = time.perf_counter() - before
+    assert sum(phase.wall_seconds for phase in meter.phases().values()) == pytest.approx(passed, rel=0.02)
+
+
+def test_energy_is_charged_to_the_phase_it_is_spent_in():
+    spent = 0.0
+    meter = Meter(torch.device("cpu"), energy=Energy("made up", [lambda: spent]))
+    with meter.phase("tune"):
+        spent += 3
+        with meter.phase("validate"):
+            spent += 4
+        spent += 1
+    assert {name: phase.energy_joules for name, phase in meter.phases().items()} == {"tune": 4, "validate": 4}
+
+
+def test_energy_is_not_told_without_a_counter():
+    meter = Meter(torch.device("cpu"))
+    with meter.phase("tune"):
+        pass
+    assert meter.phases()["tune"].energy_joules is None

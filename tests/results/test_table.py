@@ -16,11 +16,13 @@ from harness.records import (
     DataNote,
     Evaluation,
     Failure,
+    Inference,
     Outcome,
     Phase,
     Predictions,
     Run,
     Shared,
+    Speed,
     SplitNote,
     Table,
 )  # fmt: skip
@@ -172,6 +174,102 @@ def test_shared_features_count_as_if_extracted_anew_and_the_warm_time_is_told(st
         "2.0 s warm",
     )
     assert cell(table, "frozen", "flops").text == "4 GFLOP"
+
+
+def keys(table: Table) -> set[str]:
+    return {column.key for column in table.columns}
+
+
+def test_energy_that_no_run_tells_has_no_column_and_the_note_says_why(store, plan, toys):
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, energy="no energy: made up")
+    table = tabulate(plan, store, toys)
+    assert "energy_joules" not in keys(table)
+    assert "no energy: made up" in table.about
+
+
+def test_energy_is_that_of_tuning_in_joules_and_watt_hours(store, plan, toys):
+    phases = {"tune": Phase(wall_seconds=2, energy_joules=7000), "features": Phase(energy_joules=200), "test": Phase(energy_joules=1)}  # fmt: skip
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, phases=phases, energy="energy of a made up CPU")
+    for run in plan.arms[2].runs:
+        store_run(store, run, 8)
+    table = tabulate(plan, store, toys)
+    found = cell(table, "full", "energy_joules")
+    assert (found.value, found.text, found.detail) == (7200, "7.2 kJ", "2 Wh")
+    absent = cell(table, "frozen", "energy_joules")
+    assert (absent.value, absent.text) == (None, "")
+    assert table.footnotes[absent.note - 1] == "stored before energy was measured"
+    assert "energy of a made up CPU" in table.about
+
+
+def test_features_whose_energy_nobody_measured_leave_no_sum(store, plan, toys):
+    told = {"phases": {"tune": Phase(energy_joules=5)}, "energy": "energy of a made up CPU"}
+    for run, shared in zip(
+        plan.arms[2].runs, (Shared(seconds=3), Shared(seconds=3, energy_joules=4), Shared()), strict=True
+    ):
+        store_run(store, run, 7, shared=shared, **told)
+    found = cell(tabulate(plan, store, toys), "frozen", "energy_joules")
+    assert found.value == pytest.approx((9 + 5) / 2)
+    assert found.note is not None
+
+
+def test_money_is_that_of_all_devices_for_what_the_time_counts_and_only_shown_for_a_price(store, plan, toys):
+    for run in plan.arms[1].runs:
+        phases = {"tune": Phase(wall_seconds=2, device_seconds=7), "test": Phase(wall_seconds=50, device_seconds=90)}
+        store_run(store, run, 8, phases=phases, processes=4, shared=Shared(seconds=3))
+    assert "money" not in keys(tabulate(plan, store, toys))
+    table = tabulate(plan, store, toys, price=36 / 3600)
+    assert cell(table, "full", "money").value == pytest.approx((7 + 4 * 3) / 100)
+    assert cell(table, "full", "money").text == "0.19"
+    assert "money: 36 an hour for each device, for what the time counts" in table.about
+
+
+def test_time_of_devices_that_an_old_file_does_not_have_is_that_of_its_processes(store, plan, toys):
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, processes=3)
+    assert cell(tabulate(plan, store, toys, price=1), "full", "money").value == pytest.approx(6)
+
+
+def speed(latency: float, slow: float | None, throughput: float) -> Speed:
+    return Speed(
+        latency_p50_ms=latency, latency_p95_ms=slow, latency_items=30, throughput=throughput, batch_size=16
+    )  # fmt: skip
+
+
+def test_runs_that_never_measured_inference_have_no_columns_for_it(full):
+    assert not {"latency_p50_ms", "throughput"} & keys(full)
+
+
+def test_a_model_answers_at_the_speed_it_has_merged_with_its_adapters_apart_beside_it(store, plan, toys):
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, inference=Inference(whole=speed(8, 12, 1500), apart=speed(10, None, 1200)))
+    for run in plan.arms[2].runs:
+        store_run(store, run, 8)
+    table = tabulate(plan, store, toys)
+    latency, throughput = (cell(table, "full", key) for key in ("latency_p50_ms", "throughput"))
+    assert (latency.value, latency.text, latency.detail) == (8, "8 ms", "p95 12 ms, adapter apart 10 ms")
+    assert (throughput.text, throughput.detail) == ("1500 items/s", "adapter apart 1200 items/s")
+    old = cell(table, "frozen", "throughput")
+    assert old.value is None
+    assert table.footnotes[old.note - 1] == "stored before inference was measured"
+
+
+def test_adapters_that_stay_are_shown_at_their_speed_with_the_reason(store, plan, toys):
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, inference=Inference(apart=speed(10, None, 1200), undefined="they cannot be merged"))
+    table = tabulate(plan, store, toys)
+    found = cell(table, "full", "latency_p50_ms")
+    assert (found.text, found.detail) == ("10 ms", "")
+    assert table.footnotes[found.note - 1] == "they cannot be merged"
+
+
+def test_memory_says_what_was_reserved_on_an_accelerator(store, plan, toys):
+    phases = {"tune": Phase(peak_memory_bytes=9, peak_device_bytes=2_000_000, peak_reserved_bytes=3_000_000)}
+    for run in plan.arms[1].runs:
+        store_run(store, run, 8, phases=phases)
+    found = cell(tabulate(plan, store, toys), "full", "peak_memory_bytes")
+    assert (found.text, found.detail) == ("2 MB", "3 MB reserved")
 
 
 def test_nothing_stored_is_a_blank_and_says_so(store, plan, toys):

@@ -1,6 +1,6 @@
 """Remedies for forgetting earlier stages: full fine-tuning that looks back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
@@ -25,6 +25,11 @@ class Replay(harness.Strategy):
 
     share: float = Field(0.1, gt=0, le=1, description="of each earlier stage's training texts, that is remembered")
     weight: float = Field(1.0, gt=0, description="of the remembered texts' loss, against the new ones'")
+
+    def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, harness.Span]:
+        """Return the shares worth trying."""
+        del tasks
+        return {"share": harness.Span(0.05, 0.5, log=True)}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why there is nothing to remember."""
@@ -74,6 +79,11 @@ class EWC(harness.Strategy):
     samples: PositiveInt = Field(
         200, description="texts of each earlier stage that its Fisher information is taken from"
     )
+
+    def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, harness.Span]:
+        """Return the strengths worth trying."""
+        del tasks
+        return {"strength": harness.Span(0.1, 10.0, log=True)}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why there is nothing to hold on to."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
 
 from pydantic import Field, JsonValue
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+_POOLINGS = {"pooling": get_args(harness.Pooling)}
+_DEAD = 1e-6
+"""Of the largest spread: that of a feature which says nothing that float32 could carry beside the others."""
 _WRITES = "the model's own head writes the answer, so there is no new head to train"
 
 
@@ -39,6 +42,10 @@ class Frozen(harness.Strategy):
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
         """Return a learning rate where there is one: of a task's own head."""
         return {"learning_rate": 1e-3} if any(task.answers is None for task in tasks) else {}
+
+    def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, tuple[str, ...]]:
+        """Return the ways of pooling, where there is anything to pool."""
+        return {} if any(task.answers is None for task in tasks) else _POOLINGS
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
@@ -171,6 +178,7 @@ class LinearProbingThenFull(Frozen):
     """
 
     name = "lp-ft"
+    version = 2
     default = False
     defaults: ClassVar[Mapping[str, JsonValue]] = {"learning_rate": 5e-5}
 
@@ -189,6 +197,7 @@ class LinearProbingThenFull(Frozen):
         from torch import nn
 
         model = super().tune(stage)
+        _drop_dead(cast("nn.Linear", model.head), stage.features("train", self.pooling))
         model.requires_grad_(True)
         stage.fit(model)
 
@@ -202,6 +211,22 @@ class LinearProbingThenFull(Frozen):
 
         stage.ship(Delivered())
         return model
+
+
+def _drop_dead(head: "nn.Linear", features: "NDArray[Any]") -> None:
+    """Take from a head the weights of features that hardly vary.
+
+    One of MiniLM's features is of the order of 1e-31, so that a regression gives it a weight of the order of 1e31: right for a
+    body that stays, and the end of every gradient through it.
+    """
+    import torch
+
+    spread = torch.from_numpy(features.std(axis=0)).to(head.weight)
+    means = torch.from_numpy(features.mean(axis=0)).to(head.weight)
+    dead = spread < _DEAD * spread.max()
+    with torch.no_grad():
+        head.bias.add_(head.weight[:, dead] @ means[dead])
+        head.weight[:, dead] = 0.0
 
 
 class _Scaled(NamedTuple):

@@ -1,0 +1,192 @@
+"""What a comparison offers to judge its arms by, and the limits a user sets on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from harness import quantities as q
+from harness.errors import HarnessError, unknown
+from harness.experiment.plan import Plan
+from harness.records import Column, Row, Table
+from harness.results.recommend import SCORE, Candidate, Criterion, Draws, Limit
+
+FORGETTING = "forgetting"
+"""Key of the worst of all that is forgotten; one dataset's alone is `forgetting=DATASET`."""
+
+
+class Bound(NamedTuple):
+    """A limit as it was typed, before it is known what was measured."""
+
+    key: str
+    value: float
+    option: str
+    write: Callable[[float], str]
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A criterion and where a table has it."""
+
+    criterion: Criterion
+    columns: tuple[str, ...]
+    """Keys of the columns it is the mean, or the highest, of."""
+    join: Callable[..., Draws] = np.max
+    factor: float = 1.0
+
+
+def read_bounds(
+    *,
+    min_score: str | None,
+    max_forgetting: Sequence[str],
+    max_memory: str | None,
+    max_time: str | None,
+    max_size: str | None,
+    max_cost: str | None,
+) -> list[Bound]:
+    """Return the limits that options set.
+
+    Raises:
+        HarnessError: One of them cannot be read.
+    """
+    bounds: list[Bound] = []
+    if min_score is not None:
+        value, relative = q.parse_share(min_score, "--min-score")
+        write = _multiple if relative else q.write_number
+        bounds.append(Bound(SCORE, value, "--min-score ", write, relative))
+    for text in max_forgetting:
+        dataset, equals, amount = text.rpartition("=")
+        option = f"--max-forgetting {dataset}{equals}"
+        bounds.append(
+            Bound(f"{FORGETTING}{equals}{dataset}", q.parse_number(amount, option.rstrip()), option, q.write_number)
+        )
+    if max_memory is not None:
+        bounds.append(Bound("memory", q.parse_size(max_memory, "--max-memory"), "--max-memory ", _typed(q.write_size)))
+    if max_time is not None:
+        bounds.append(Bound("time", q.parse_duration(max_time, "--max-time"), "--max-time ", _typed(q.write_duration)))
+    if max_size is not None:
+        bounds.append(Bound("size", q.parse_size(max_size, "--max-size"), "--max-size ", _typed(q.write_size)))
+    if max_cost is not None:
+        bounds.append(Bound("cost", q.parse_number(max_cost, "--max-cost"), "--max-cost ", q.write_number))
+    return bounds
+
+
+def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str, per_second: float | None) -> list[Source]:
+    """Return what arms are judged by: score, forgetting, time or money, memory, and whatever else is limited or preferred.
+
+    Args:
+        plan: What was compared.
+        table: What was measured.
+        bounds: The limits set.
+        prefer: Key of the criterion that decides.
+        per_second: Money a second of tuning costs; None where time itself is the cost.
+
+    Raises:
+        HarnessError: The stages have no common score, or something is limited or preferred that is not measured.
+    """
+    asked = {prefer, *(bound.key for bound in bounds)}
+    lost = [column for column in table.columns if column.group == FORGETTING]
+    found = [_score(plan, table)]
+    # Each dataset counts on the front by itself, because their units may differ.
+    found += [
+        Source(Criterion(column.key, f"forgetting on {column.title}", write=_signed), (column.key,)) for column in lost
+    ]
+    named = sorted(key for key in asked if key.startswith(f"{FORGETTING}="))
+    if lost and (FORGETTING in asked or not named):
+        keys = tuple(column.key for column in lost)
+        title = "forgetting" if len(lost) == 1 else "worst forgetting"
+        found.append(Source(Criterion(FORGETTING, title, write=_signed, on_front=False), keys))
+    for key in named:
+        dataset = key.removeprefix(f"{FORGETTING}=")
+        keys = tuple(column.key for column in lost if _dataset(column) == dataset)
+        if not keys:
+            raise unknown("dataset in --max-forgetting", dataset, {_dataset(column) for column in lost})
+        found.append(Source(Criterion(key, f"forgetting on {dataset}", write=_signed, on_front=False), keys))
+    if per_second is None or "time" in asked:
+        on_front = per_second is None
+        found.append(
+            Source(Criterion("time", "tuning time", write=q.write_duration, on_front=on_front), ("tune_seconds",))
+        )
+    if per_second is not None:
+        found.append(Source(Criterion("cost", "cost", write=q.write_number), ("tune_seconds",), factor=per_second))
+    found.append(Source(Criterion("memory", "memory", write=q.write_size), ("peak_memory_bytes",)))
+    if "size" in asked:
+        found.append(Source(Criterion("size", "size to ship", write=q.write_size), ("ship_bytes",)))
+    if FORGETTING in asked and not lost:
+        message = "this comparison measures no forgetting: name a dataset to watch with --watch, and compare again"
+        raise HarnessError(message)
+    return found
+
+
+def candidate(row: Row, table: Table, found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]) -> Candidate:
+    """Return what is known of an arm; what is measured without uncertainty, as costs are, is the same in every resample.
+
+    Args:
+        row: The arm.
+        table: Where its values are.
+        found: What it is judged by.
+        sampled: The resampled values `[B]` of each arm, by column and label.
+    """
+    cells = {column.key: cell.value for column, cell in zip(table.columns, row.cells, strict=True)}
+    size = resamples(sampled)
+    points: dict[str, float] = {}
+    draws: dict[str, Draws] = {}
+    for source in found:
+        values = [cells.get(column) for column in source.columns]
+        known = [value for value in values if value is not None]
+        drawn = [
+            sampled[column][row.label] if column in sampled else np.full(size, value)
+            for column, value in zip(source.columns, values, strict=True)
+            if value is not None and (column not in sampled or row.label in sampled[column])
+        ]
+        if len(known) == len(drawn) == len(source.columns):
+            points[source.criterion.key] = float(source.join(known)) * source.factor
+            draws[source.criterion.key] = source.join(np.stack(drawn), axis=0) * source.factor
+    return Candidate(row.label, row.role, points, draws)
+
+
+def limit(bound: Bound, found: Sequence[Source]) -> Limit:
+    """Return a limit on one of the criteria."""
+    criterion = next(source.criterion for source in found if source.criterion.key == bound.key)
+    return Limit(criterion, bound.value, bound.option, bound.write, relative=bound.relative)
+
+
+def resamples(sampled: Mapping[str, Mapping[str, Draws]]) -> int:
+    """Return how many resamples there are."""
+    return next((len(values) for arms in sampled.values() for values in arms.values()), 1)
+
+
+def _score(plan: Plan, table: Table) -> Source:
+    """Return the score that counts, or its mean over the stages."""
+    columns = [column for column in table.columns if column.group == "score"]
+    if len(plan.stage_metrics) == 1:
+        columns = columns[:1]
+    names = {metrics[0] for metrics in plan.stage_metrics}
+    if len(names) > 1:
+        message = f"the stages are scored by {' and '.join(sorted(names))}, which have no mean: name one for all with --metric"
+        raise HarnessError(message)
+    title = columns[0].title if len(columns) == 1 else f"mean {names.pop()}"
+    criterion = Criterion(SCORE, title, columns[0].better or "higher", "{:.3f}".format)
+    return Source(criterion, tuple(column.key for column in columns), np.mean)
+
+
+def _dataset(column: Column) -> str:
+    """Return the dataset whose forgetting a column shows; its key is `forgetting.DATASET.TASK`."""
+    return column.key.split(".", 1)[1].rpartition(".")[0]
+
+
+def _multiple(value: float) -> str:
+    return f"{q.write_number(value)}x"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if value else "0"
+
+
+def _typed(write: Callable[[float], str]) -> Callable[[float], str]:
+    """Return how a quantity is typed after an option: without a space."""
+    return lambda value: write(value).replace(" ", "")

@@ -1,0 +1,257 @@
+"""The search for each arm's settings: trials are runs, told apart and stored like any other; Optuna says which to try next.
+
+Every arm has the same budget. Trials of an earlier command count, those that were cut short are made again, and one whose
+curve is below the median of the others' is pruned.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import product
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from pydantic import JsonValue
+
+from harness.catalog import Catalog
+from harness.contracts import Span
+from harness.errors import HarnessError
+from harness.experiment.plan import Arm
+from harness.experiment.tuning import SPREAD, Budget, choose, default_values, first_values, kept_at, trial_run
+from harness.records import Failure, Outcome, Run, Trial, digest
+from harness.store import Store, dump, write_atomically
+
+if TYPE_CHECKING:
+    import optuna
+
+_UNPRUNED = 2
+"""Trials that are made whole before any is measured by their median."""
+
+
+class Search:
+    """The searches of several arms, trial by trial. Use as a context: no other command searches for the same meanwhile."""
+
+    def __init__(self, arms: Sequence[Arm], budget: Budget, store: Store, catalog: Catalog, processes: int) -> None:
+        """Prepare to search; `processes` share each run."""
+        self._studies = [_Study(arm, budget, store, catalog, processes) for arm in arms]
+        self._under_way: dict[str, _Study] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Wait until no other command searches for the same, and read what was tried."""
+        for study in self._studies:
+            self._held.enter_context(study.hold())
+            study.open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let others search."""
+        self._held.close()
+
+    @property
+    def expected(self) -> int | None:
+        """How many trials are to be made; None where time decides."""
+        missing = [study.missing() for study in self._studies]
+        return None if None in missing else sum(count for count in missing if count is not None)
+
+    def runs(self) -> Iterator[tuple[str, Run]]:
+        """Yield trials that are to be made, each with what it is called, the arm with the fewest first."""
+        while open_ := [study for study in self._studies if not study.done()]:
+            study = min(open_, key=lambda study: study.begun)
+            run = study.ask()
+            if run is not None:
+                self._under_way[run.id] = study
+                yield f"{study.arm.label} trial {study.begun}", run
+
+    def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
+        """Take what a trial says of itself; returns why it need not go on, or None."""
+        return self._under_way[run.id].heard(run, event)
+
+    def told(self, run: Run, result: Outcome | Failure) -> None:
+        """Take what came of a trial."""
+        self._under_way.pop(run.id).told(run, result)
+
+    def finish(self) -> None:
+        """Choose, and keep what was chosen.
+
+        Raises:
+            HarnessError: No trial of an arm has a score.
+        """
+        for study in self._studies:
+            study.finish()
+
+
+class _Study:
+    """The search for one arm."""
+
+    def __init__(self, arm: Arm, budget: Budget, store: Store, catalog: Catalog, processes: int) -> None:
+        self.arm, self.begun = arm, 0
+        self._budget, self._store, self._catalog, self._processes = budget, store, catalog, processes
+        self._folder = kept_at(arm, budget, store).parent
+        self._asked: dict[str, tuple[optuna.Trial, float, list[int]]] = {}
+        self._grid = _grid(arm.space, default_values(arm.runs[0], arm.space))
+        self._reason = ""
+
+    def hold(self) -> IO[str]:
+        """Return the open lock."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = (self._folder / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def open(self) -> None:
+        """Read what was tried; what a killed command left half done is to be tried again."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        class Held:
+            """The folder's own lock is held already, and it ends with its process."""
+
+            def acquire(self) -> bool:
+                return True
+
+            def release(self) -> None:
+                pass
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        path = self._folder / "trials.log"
+        _mend(path)
+        kept = JournalFileBackend(str(path), Held())  # type: ignore[arg-type]  # its base class is not public
+        self._study = optuna.create_study(
+            storage=JournalStorage(kept),
+            study_name=self._folder.name,
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED, n_min_trials=_UNPRUNED),
+        )
+        known = self._study.get_trials(deepcopy=False)
+        if not known:
+            for values in self._grid or first_values(self.arm.runs[0], self.arm.space):
+                self._study.enqueue_trial(dict(values))
+        for trial in known:
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                if trial.params:
+                    self._study.enqueue_trial(trial.params)
+        self.begun = len(self._trials())
+
+    def done(self) -> bool:
+        """Return whether no other trial is to be begun."""
+        return self._exhausted() or self._budget.spent(self.begun, sum(trial.seconds for trial in self._trials()))
+
+    def missing(self) -> int | None:
+        """Return how many trials are to be made; None where time decides."""
+        if self._budget.trials is None:
+            return None
+        most = min(self._budget.trials, len(self._grid)) if self._grid else self._budget.trials
+        return max(0, most - self.begun)
+
+    def ask(self) -> Run | None:
+        """Begin a trial: returns its run, or None if that is there already."""
+        import optuna
+
+        # Made anew for each trial, so that a search that is taken up again does not draw what it drew before.
+        seed = int(digest([self._folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
+        self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(SPREAD))
+        trial = self._study.ask()
+        values = {key: _suggest(trial, key, allowed) for key, allowed in self.arm.space.items()}
+        run = trial_run(self.arm.runs[0], values, self._catalog)
+        self.begun += 1
+        self._asked[run.id] = (trial, time.perf_counter(), [])
+        outcome = self._store.outcome(run)
+        if outcome is None:
+            return run
+        self._tell(run, outcome, outcome.wall_seconds * outcome.processes)
+        return None
+
+    def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
+        """Take a point of the validation curve; returns why the trial is not worth going on with, or None."""
+        value = event.get("validation")
+        if not isinstance(value, float):
+            return None
+        trial, _, seen = self._asked[run.id]
+        seen.append(len(seen))
+        trial.report(value, seen[-1])
+        if not trial.should_prune():
+            return None
+        return f"validation {value:.3f} after epoch {len(seen)} is below the median of the other trials"
+
+    def told(self, run: Run, result: Outcome | Failure) -> None:
+        """Take what came of a trial."""
+        self._tell(run, result, (time.perf_counter() - self._asked[run.id][1]) * self._processes)
+
+    def finish(self) -> None:
+        """Choose, and keep what was chosen."""
+        trials = self._trials()
+        try:
+            tuning = choose(trials, self.arm.space, self.arm.label, exhausted=self._exhausted())
+        except HarnessError as error:
+            message = f"{error}{f'; the last one: {self._reason}' if self._reason else ''}"
+            raise HarnessError(message) from None
+        write_atomically(kept_at(self.arm, self._budget, self._store), dump(tuning.model_dump(mode="json")))
+
+    def _tell(self, run: Run, result: Outcome | Failure, seconds: float) -> None:
+        from optuna.trial import TrialState
+
+        trial, *_ = self._asked.pop(run.id)
+        if isinstance(result, Failure) and result.status == "cancelled":
+            return  # it stays under way, and is made again by the command that goes on
+        trial.set_user_attr("seconds", seconds)
+        if isinstance(result, Failure):
+            self._reason = result.reason
+            state = TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
+            trial.set_user_attr("reason", result.reason)
+            self._study.tell(trial, state=state)
+        elif result.validation is None:
+            self._reason = "there is nothing to score in the validation split"
+            trial.set_user_attr("reason", self._reason)
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, result.validation)
+
+    def _trials(self) -> list[Trial]:
+        """Return the trials that ended by themselves, in the order in which they were begun."""
+        status = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
+        return [
+            Trial(
+                values={key: trial.params[key] for key in self.arm.space},
+                score=trial.value if trial.state.name == "COMPLETE" else None,
+                status=status[trial.state.name],
+                seconds=trial.user_attrs["seconds"],
+            )
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.name in status and "seconds" in trial.user_attrs
+        ]
+
+    def _exhausted(self) -> bool:
+        return bool(self._grid) and self.begun >= len(self._grid)
+
+
+def _grid(
+    space: Mapping[str, Span | tuple[JsonValue, ...]], default: Mapping[str, JsonValue]
+) -> list[dict[str, JsonValue]]:
+    """Return every combination where there are finitely many, that of `default` first; nothing where there are not."""
+    lists = [values for values in space.values() if not isinstance(values, Span)]
+    if len(lists) < len(space):
+        return []
+    every = [dict(zip(space, values, strict=True)) for values in product(*lists)]
+    return [dict(default), *(values for values in every if values != default)]
+
+
+def _suggest(trial: optuna.Trial, key: str, allowed: Span | tuple[JsonValue, ...]) -> JsonValue:
+    if isinstance(allowed, Span):
+        return trial.suggest_float(key, allowed.low, allowed.high, log=allowed.log)
+    value: JsonValue = trial.suggest_categorical(key, list(allowed))  # type: ignore[arg-type]
+    return value
+
+
+def _mend(path: Path) -> None:
+    """Take off a last line that a killed command has not finished; Optuna could not read what comes after it."""
+    if path.exists():
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])
