@@ -380,6 +380,34 @@ class Metric(Component):
         """
 
 
+class Ratio(Metric):
+    """A metric that is a ratio of two sums over the items, such as a mean: what each item adds is known by itself."""
+
+    nothing: ClassVar[str] = "there are no items"
+    """Why there is no score where the second sum is 0."""
+
+    @abstractmethod
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return what each item adds to the numerator and to the denominator, `[n, 2]`.
+
+        Raises:
+            UndefinedError: The score has no value on these predictions; the message says why.
+        """
+
+    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        """Return the ratio of the items' sums for `outputs` `[n, ...]` against `targets` `[n, ...]`.
+
+        Raises:
+            UndefinedError: The score has no value on these predictions; the message says why.
+        """
+        if not len(targets):
+            raise UndefinedError(self.nothing)
+        numerator, denominator = self.items(outputs, targets).sum(axis=0, dtype="float64")
+        if denominator == 0:
+            raise UndefinedError(self.nothing)
+        return float(numerator / denominator)
+
+
 class Reporter(Component):
     """A way of writing a table."""
 

@@ -307,8 +307,28 @@ class Cell(Record):
     half_width: float | None = None
     """Half of the 95 % interval; None where there is no interval."""
     best: bool = False
+    """Of a score or of what is forgotten: that no arm is shown to be better; else the lowest or highest."""
+    verdict: str | None = None
+    """Against the reference: better, worse, no difference shown, equivalent; or why there is none."""
+    difference: float | None = None
+    """From the reference."""
+    difference_half_width: float | None = None
+    p: float | None = None
+    """Of the difference, among all that are compared (Holm)."""
+    rank: int | None = None
+    """One more than the number of arms that are shown to be better."""
+    dimmed: bool = False
+    """Whether the difference is no larger than that between two runs which should not differ."""
     note: int | None = None
     """Number of the footnote that says why it is blank or special."""
+
+    @property
+    def in_words(self) -> str:
+        """The verdict as it is read, such as `worse by 0.013 ± 0.007`; empty where there is none."""
+        if self.verdict not in {"better", "worse"} or self.difference is None:
+            return self.verdict or ""
+        about = "" if self.difference_half_width is None else f" ± {self.difference_half_width:.3f}"
+        return f"{self.verdict} by {abs(self.difference):.3f}{about}"
 
 
 class Row(Record):

@@ -46,6 +46,7 @@ def compare(
     option: options.Options = None,
     tune: options.Tune = None,
     repeat: options.Repeat = None,
+    margin: options.Margin = None,
     results: options.Results = Path("results"),
     price: options.Price = None,
     format_: options.Format = "rich",
@@ -77,7 +78,21 @@ def compare(
     catalog.find(Reporter, format_)
     per_second = None if price is None else parse_price(price)
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
+        target,
+        dataset,
+        model,
+        strategy,
+        watch,
+        seeds,
+        limit,
+        metric,
+        reference,
+        text,
+        label,
+        option,
+        tune,
+        repeat,
+        margin,
     ).plan(catalog)
     store = Store(results)
     asked = settle(asked, store, catalog)

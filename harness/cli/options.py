@@ -63,6 +63,13 @@ Options = Annotated[
         rich_help_panel=ASK,
     ),
 ]
+Margin = Annotated[
+    float | None,
+    typer.Option(
+        help="Difference within which two strategies are as good as each other: shown as equivalent.",
+        rich_help_panel=ASK,
+    ),
+]
 Tune = Annotated[
     str | None,
     typer.Option(
@@ -103,6 +110,7 @@ class Asked:
     options: Sequence[str] | None = None
     tune: str | None = None
     repeat: int | None = None
+    margin: float | None = None
 
     def plan(self, catalog: Catalog) -> Plan:
         """Return the plan of what is asked.
@@ -135,25 +143,20 @@ class Asked:
         return spec.model_copy(update={"name": f"{spec.name}-{digest(spec.model_dump(mode='json'))[:6]}"})
 
     def _given(self) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        if self.datasets:
-            given["stages"] = _split(self.datasets)
-        if self.model:
-            given["model"] = self.model
-        if self.strategies:
-            given["strategies"] = _split(self.strategies)
+        given = {
+            "stages": _split(self.datasets or ()),
+            "model": self.model,
+            "strategies": _split(self.strategies or ()),
+            "seeds": _seeds(self.seeds) if self.seeds else None,
+            "metrics": _split(self.metrics or ()),
+            "reference": self.reference,
+            "tune": self.tune,
+            "repeat": self.repeat,
+            "margin": self.margin,
+        }
+        given = {key: value for key, value in given.items() if value is not None and value != []}
         if self.watch:
             given["watch"] = [name for name in _split(self.watch) if name != "none"]
-        if self.seeds:
-            given["seeds"] = _seeds(self.seeds)
-        if self.metrics:
-            given["metrics"] = _split(self.metrics)
-        if self.reference:
-            given["reference"] = self.reference
-        if self.tune:
-            given["tune"] = self.tune
-        if self.repeat:
-            given["repeat"] = self.repeat
         return given
 
     def _defaults(self, catalog: Catalog) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def plan(
     option: options.Options = None,
     tune: options.Tune = None,
     repeat: options.Repeat = None,
+    margin: options.Margin = None,
     results: options.Results = Path("results"),
     json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
@@ -38,7 +39,21 @@ def plan(
     """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing."""
     catalog = load_catalog(without or ())
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
+        target,
+        dataset,
+        model,
+        strategy,
+        watch,
+        seeds,
+        limit,
+        metric,
+        reference,
+        text,
+        label,
+        option,
+        tune,
+        repeat,
+        margin,
     ).plan(catalog)
     store = Store(results) if results.exists() else None
     if store:

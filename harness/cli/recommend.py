@@ -16,9 +16,10 @@ from harness.cli import options
 from harness.cli.criteria import FORGETTING, Source, candidate, limit, read_bounds, resamples, sources
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
+from harness.experiment.tuning import settle
 from harness.records import Table
 from harness.results.recommend import CONFIDENCE, SCORE, Criterion, Judged, Recommendation, advise, percent
-from harness.results.table import tabulate
+from harness.results.table import draws, tabulate
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def recommend(
     text: options.TextColumn = None,
     label: options.LabelColumn = None,
     option: options.Options = None,
+    tune: options.Tune = None,
+    repeat: options.Repeat = None,
+    margin: options.Margin = None,
     results: options.Results = Path("results"),
     min_score: Annotated[
         str | None, typer.Option(help="Least score: 0.85, or 0.98x the reference's.", rich_help_panel=WANTED)
@@ -102,11 +106,24 @@ def recommend(
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     plan = options.Asked(
-        target, dataset, model, strategy, watch, seeds, rows, metric, reference, text, label, option
+        target,
+        dataset,
+        model,
+        strategy,
+        watch,
+        seeds,
+        rows,
+        metric,
+        reference,
+        text,
+        label,
+        option,
+        tune,
+        repeat,
+        margin,
     ).plan(catalog)
-    from harness.results.verdicts import draws
-
     store = Store(results)
+    plan = settle(plan, store, catalog)
     table = tabulate(plan, store, catalog)
     if not any(row.runs for row in table.rows):
         message = f"no run of {table.title!r} has finished: run harness compare with the same arguments first"

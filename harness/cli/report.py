@@ -32,6 +32,7 @@ def report(
     option: options.Options = None,
     tune: options.Tune = None,
     repeat: options.Repeat = None,
+    margin: options.Margin = None,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
     price: options.Price = None,
@@ -48,7 +49,21 @@ def report(
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat
+        target,
+        dataset,
+        model,
+        strategy,
+        watch,
+        seeds,
+        limit,
+        metric,
+        reference,
+        text,
+        label,
+        option,
+        tune,
+        repeat,
+        margin,
     ).plan(catalog)
     store = Store(results)
     view: View = "matrix" if matrix else "comparison"

@@ -176,7 +176,8 @@ class _Study:
         trial, _, seen = self._asked[run.id]
         seen.append(len(seen))
         trial.report(value, seen[-1])
-        if not trial.should_prune():
+        # At its end a trial has cost what it costs.
+        if event.get("step", 0) >= event.get("steps", 0) or not trial.should_prune():
             return None
         return f"validation {value:.3f} after epoch {len(seen)} is below the median of the other trials"
 

@@ -25,6 +25,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 import accelerate
 import torch
 import transformers
+from tqdm import tqdm
 
 from harness.catalog import Catalog, load_catalog
 from harness.engine.cache import Cache
@@ -40,6 +41,8 @@ warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\
 # Loading a base model under a new head always reports that the head is new.
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+# Its own is shared between processes, and stays behind in the system when a process is ended.
+tqdm.set_lock(threading.RLock())
 
 
 def work(job: Job, connection: Connection) -> None:

@@ -43,6 +43,8 @@ class Plan(Record):
     """For each stage, its metrics; the first is the one that counts."""
     watch_metrics: tuple[str, ...]
     """For each watched dataset, its metric."""
+    margin: float | None = None
+    """Within which two arms are as good as each other; None where that is left open."""
     budget: Budget | None = None
     """What each arm may spend on choosing its settings; None where they are as given."""
 
@@ -112,6 +114,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
         reference=_reference(spec, arms),
         stage_metrics=tuple(_metrics(catalog, problem, spec.metrics) for problem in stages),
         watch_metrics=tuple(_metrics(catalog, problem, ())[0] for problem in watch),
+        margin=spec.margin,
         budget=budget,
     )
 

@@ -86,6 +86,9 @@ class ExperimentSpec(Record):
     metrics: tuple[str, ...] = Field((), description="score columns; blank: the task's own")
     reference: str | None = Field(None, description="label of the arm the others are compared with")
     train: dict[str, JsonValue] = Field({}, description="training settings for every arm")
+    margin: float | None = Field(
+        None, gt=0, description="difference within which two arms are as good as each other; blank: none"
+    )
     tune: PositiveInt | str | None = Field(
         None, description="trials, or device time such as '20m', in which each arm's settings are chosen on validation"
     )

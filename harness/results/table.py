@@ -19,8 +19,10 @@ from harness.results.comparability import Finished
 from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.guard import divide, guard
+from harness.results.noise import Noise, measure_noise
 from harness.results.scores import ScoreBook, Scores
-from harness.results.statistics import Estimate, estimate
+from harness.results.statistics import RESAMPLES, Estimate, estimate
+from harness.results.verdicts import ItemBook, Judgement, Part, judge, sample
 from harness.store import Store
 
 
@@ -52,6 +54,8 @@ class _Measure:
     """Whether the interval is written: where seeds hardly matter it only takes room."""
     counts_floor: bool = True
     """Whether the floor may be the best here: that it costs nothing is no merit."""
+    parts: tuple[Part, ...] = ()
+    """The stored scores it is the sum of, from which it is resampled; none for what is no score."""
 
 
 _Detail = Callable[[Sequence[_Value]], str]
@@ -70,25 +74,55 @@ def tabulate(
         view: `comparison` has what each strategy scores, forgets and costs; `matrix` has every score at every moment.
         price: Money for each second that a device is held; None to leave money out.
     """
-    book = ScoreBook(store)
+    book, items = ScoreBook(store), ItemBook(store, catalog)
     # Thousands of records that all stay: looking for garbage among them again and again would take a quarter of the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _tabulate(plan, store, catalog, book, view, price)
+        return _tabulate(plan, store, catalog, book, items, view, price)
     finally:
         book.save()
+        items.save()
         if collecting:
             gc.enable()
 
 
-def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view: View, price: float | None) -> Table:
+def draws(plan: Plan, store: Store, catalog: Catalog) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Return what scores and forgetting might have been: by a column's key and an arm's label, one value per resample.
+
+    The same index is the same resample of seeds and items everywhere.
+    """
+    book, items = ScoreBook(store), ItemBook(store, catalog)
     finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    runs = {label: [(item.run, item.outcome) for item in some] for label, some in finished.items()}
+    found = {
+        measure.column.key: sample(runs, measure.parts, plan.reference, items)[0]
+        for measure in (*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog))
+    }
+    items.save()
+    return {key: {label: one.draws for label, one in of.items()} for key, of in found.items()}
+
+
+def _tabulate(
+    plan: Plan,
+    store: Store,
+    catalog: Catalog,
+    book: ScoreBook,
+    items: ItemBook,
+    view: View,
+    price: float | None,
+) -> Table:
+    finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    again = {
+        arm.label: list(_finished(arm.model_copy(update={"runs": arm.repeats}), store, catalog, book))
+        for arm in plan.arms
+    }
     parts = divide(
         plan, {label: [Finished(item.run, item.outcome, store) for item in items] for label, items in finished.items()}
     )
     first, *others = (
-        guard(_table(part.plan(plan), finished, store, catalog, view, price), part, parts) for part in parts
+        guard(_table(part.plan(plan), finished, again, store, catalog, items, view, price), part, parts)
+        for part in parts
     )
     return first.model_copy(update={"others": tuple(others)})
 
@@ -96,8 +130,10 @@ def _tabulate(plan: Plan, store: Store, catalog: Catalog, book: ScoreBook, view:
 def _table(
     plan: Plan,
     finished: Mapping[str, Sequence[_Finished]],
+    again: Mapping[str, Sequence[_Finished]],
     store: Store,
     catalog: Catalog,
+    items: ItemBook,
     view: View,
     price: float | None,
 ) -> Table:
@@ -112,11 +148,17 @@ def _table(
         measures = [*_score_measures(plan, catalog), *_forgetting_measures(plan, catalog), *costs]
         about = (*about, *_about_costs(everything, price))
     footnotes: list[str] = []
+    judged = [_judge(measure, plan, finished, items) for measure in measures]
+    noise = [measure_noise(measure.read, finished, again) if measure.parts else None for measure in measures]
+    about = (*about, *_about_verdicts(plan, measures), *_about_noise(measures, noise))
     rows = [
         Row(
             label=arm.label,
             role="reference" if arm.label == plan.reference else ("floor" if arm.role == "floor" else "contender"),
-            cells=tuple(_cell(measure, finished[arm.label], absences[arm.label], footnotes) for measure in measures),
+            cells=tuple(
+                _cell(measure, finished[arm.label], absences[arm.label], footnotes, found.get(arm.label), smallest)
+                for measure, found, smallest in zip(measures, judged, noise, strict=True)
+            ),
             runs=tuple(item.outcome.run_id for item in finished[arm.label]),
         )
         for arm in plan.arms
@@ -156,7 +198,8 @@ def _score_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
                 unit=metric.unit,
                 better=metric.better,
             )
-            yield _Measure(column, read, _three_decimals, _no_detail)
+            parts = (Part(1.0, name, position + 1, position),)
+            yield _Measure(column, read, _three_decimals, _no_detail, parts=parts)
 
 
 def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
@@ -183,7 +226,9 @@ def _forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[_Measure]:
             unit=metric.unit,
             better="lower",
         )
-        yield _Measure(column, read, _signed, _before_after, counts_floor=False)
+        moments = ((signs[position], learned_at[position]), (-signs[position], stages))
+        parts = tuple(Part(factor, names[position], moment, position) for factor, moment in moments)
+        yield _Measure(column, read, _signed, _before_after, counts_floor=False, parts=parts)
 
 
 def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.float64], list[int]]:
@@ -361,21 +406,50 @@ def _about_costs(finished: Sequence[_Finished], price: float | None) -> Iterable
         )
 
 
-def _cell(measure: _Measure, finished: Sequence[_Finished], absences: Sequence[str], footnotes: list[str]) -> Cell:
+def _judge(
+    measure: _Measure, plan: Plan, finished: Mapping[str, Sequence[_Finished]], book: ItemBook
+) -> dict[str, Judgement | str]:
+    """Return what is known of each arm in a column, or why nothing is beyond its mean; empty for what is no score."""
+    if not measure.parts or measure.column.better is None:
+        return {}
+    runs = {arm.label: [(item.run, item.outcome) for item in finished[arm.label]] for arm in plan.arms}
+    samples, reasons = sample(runs, measure.parts, plan.reference, book)
+    ranked = [arm.label for arm in plan.arms if measure.counts_floor or arm.role != "floor"]
+    return {**judge(samples, plan.reference, measure.column.better, plan.margin, ranked), **reasons}
+
+
+def _cell(
+    measure: _Measure,
+    finished: Sequence[_Finished],
+    absences: Sequence[str],
+    footnotes: list[str],
+    judged: Judgement | str | None,
+    noise: Noise | None,
+) -> Cell:
     values = [measure.read(item) for item in finished]
     defined = [value for value in values if value.value is not None]
-    reasons = [value.undefined for value in values if value.undefined] or absences
+    reasons = [value.undefined for value in values if value.undefined] or list(absences)
+    if isinstance(judged, str) and judged not in reasons:
+        reasons.append(judged)
     note = _footnote(footnotes, "; ".join(dict.fromkeys(reasons))) if reasons else None
     if not defined:
         return Cell(text="", note=note)
     result = estimate([float(value.value or 0) for value in defined])
-    return Cell(
+    known = judged if isinstance(judged, Judgement) else None
+    if measure.parts:
+        result = result._replace(half_width=known.half_width if known else None)
+    cell = Cell(
         text=_with_interval(result, measure.write) if measure.interval else measure.write(result.mean),
         detail=measure.detail(defined),
         value=result.mean,
         half_width=result.half_width,
         note=note,
     )
+    if known is None:
+        return cell
+    told = {key: value for key, value in known._asdict().items() if key != "half_width"}
+    dimmed = noise is not None and known.difference is not None and abs(known.difference) < noise.floor
+    return cell.model_copy(update={**told, "dimmed": dimmed})
 
 
 def _absences(arm: Arm, finished: Sequence[_Finished], store: Store) -> list[str]:
@@ -400,28 +474,53 @@ def _footnote(footnotes: list[str], text: str) -> int:
 
 
 def _with_best(rows: Sequence[Row], measures: Sequence[_Measure]) -> Iterable[Row]:
-    """Mark the best value of every column; equal values share the mark."""
-    best: list[float | None] = []
+    """Mark the best of every column: all of rank 1 where arms are ranked, else the lowest or highest; equals share the mark."""
+    marked: list[set[str]] = []
     for position, measure in enumerate(measures):
-        values = [
-            row.cells[position].value
+        values = {
+            row.label: row.cells[position]
             for row in rows
             if row.cells[position].value is not None and (measure.counts_floor or row.role != "floor")
-        ]
+        }
+        if values and all(cell.rank is not None for cell in values.values()):
+            marked.append({label for label, cell in values.items() if cell.rank == 1})
+            continue
         pick = max if measure.column.better == "higher" else min
-        best.append(pick((value for value in values if value is not None), default=None))
+        best = pick((cell.value for cell in values.values() if cell.value is not None), default=None)
+        marked.append({label for label, cell in values.items() if cell.value == best})
     for row in rows:
-        cells = tuple(
-            cell.model_copy(
-                update={
-                    "best": cell.value is not None
-                    and cell.value == winner
-                    and (measure.counts_floor or row.role != "floor")
-                }
-            )
-            for cell, winner, measure in zip(row.cells, best, measures, strict=True)
+        cells = (
+            cell.model_copy(update={"best": row.label in labels})
+            for cell, labels in zip(row.cells, marked, strict=True)
         )
-        yield row.model_copy(update={"cells": cells})
+        yield row.model_copy(update={"cells": tuple(cells)})
+
+
+def _about_verdicts(plan: Plan, measures: Sequence[_Measure]) -> Iterable[str]:
+    """Return what the verdicts mean."""
+    if plan.reference is None or len(plan.arms[0].runs) < 2 or not any(measure.parts for measure in measures):
+        return
+    within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
+    yield (
+        f"verdicts are against {plan.reference}, paired by test item, at 95 % for all arms of a column together (Holm){within}; "
+        "bold: no arm is shown to be better"
+    )
+
+
+def _about_noise(measures: Sequence[_Measure], noise: Sequence[Noise | None]) -> Iterable[str]:
+    """Return how much runs differ that should not."""
+    told = [
+        f"{measure.column.title} {_three_decimals(found.identical)} and {_three_decimals(found.seeds)}"
+        if found.seeds is not None
+        else f"{measure.column.title} {_three_decimals(found.identical)}"
+        for measure, found in zip(measures, noise, strict=True)
+        if found is not None
+    ]
+    if told:
+        yield (
+            "noise: run again with the same seed, values differ by at most the first number, with another seed by the second "
+            f"(standard deviation); smaller differences from the reference are dimmed: {'; '.join(told)}"
+        )
 
 
 def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
@@ -429,7 +528,10 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
     run = plan.arms[0].runs[0]
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
     if len(plan.arms[0].runs) > 1:
-        yield f"± is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}), by Student's t"
+        yield (
+            f"± of scores and forgetting is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and "
+            f"over test items (crossed bootstrap of {RESAMPLES:,} resamples, Student's t with Satterthwaite's degrees of freedom)"
+        )
     else:
         yield f"1 seed ({seeds}): no interval; a difference may be noise"
     if len(run.problems) > 1:
@@ -452,6 +554,7 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         classes = f", {note.classes} classes" if note.classes else ""
         yield f"{'watched' if problem in run.watch else 'tuned on'}: {_called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes])}"
     yield _training(plan)
+    yield from _about_tuning(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
             "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
@@ -464,6 +567,42 @@ def _about(plan: Plan, finished: Sequence[_Finished]) -> Iterable[str]:
         mixed = " (runs differ in this: compare with care)" if len(values) > 1 else ""
         yield f"{title}: {' | '.join(sorted(values))}{mixed}"
     yield from sorted({note for item in finished for note in item.outcome.notes})
+
+
+def _about_tuning(plan: Plan) -> Iterable[str]:
+    """Return how settings were chosen, or that they were not where it matters."""
+    if plan.budget is None:
+        by_rate: dict[float, list[str]] = {}
+        for arm in plan.arms:
+            if (rate := arm.runs[0].train.learning_rate) is not None and arm.role != "floor":
+                by_rate.setdefault(rate, []).append(arm.label)
+        for rate, labels in by_rate.items():
+            if len(labels) > 1:
+                yield (
+                    f"{' and '.join(labels)} share the learning rate {rate:g}, which was not searched for: what suits one may not "
+                    "suit the other; --tune chooses for each"
+                )
+        return
+    yield f"settings were chosen on validation, {plan.budget} for each strategy, with a seed that no run of the table has:"
+    for arm in plan.arms:
+        if arm.tuning is None:
+            if arm.role != "floor":
+                why = "they are still to be chosen: harness compare" if arm.space else "it has none to choose"
+                yield f"{arm.label}: {why}"
+            continue
+        trials = arm.tuning.trials
+        pruned = sum(trial.status == "pruned" for trial in trials)
+        failed = sum(trial.status == "failed" for trial in trials)
+        count = f"{len(trials)} trials" + (" (all there are)" if arm.tuning.exhausted else "")
+        count += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed" if failed else "")
+        chosen = ", ".join(f"{key} {_setting(value)}" for key, value in arm.tuning.chosen.items())
+        edge = f"; at the end of what was searched: {', '.join(arm.tuning.edges)}" if arm.tuning.edges else ""
+        yield f"{arm.label}: {chosen} ({count}, {_seconds(sum(trial.seconds for trial in trials))}){edge}"
+
+
+def _setting(value: object) -> str:
+    # Those that a search has found have more digits than anybody reads.
+    return f"{value:.4g}" if isinstance(value, float) and f"{value:g}" != f"{value}" else f"{value}"
 
 
 def _split_size(name: str, split: SplitNote, max_length: int) -> str:
@@ -497,7 +636,7 @@ def _training(plan: Plan) -> str:
     configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
     first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
     shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
-    shown = ", ".join(f"{key} {value}" for key, value in shared.items() if value is not None and value is not False)
+    shown = ", ".join(f"{key} {_setting(value)}" for key, value in shared.items() if value is not None and value is not False)
     differing = [key for key in first if key not in shared]
     parts = [
         f"{key}: " + ", ".join(f"{label} {_blank(config[key])}" for label, config in configs.items())
@@ -507,7 +646,7 @@ def _training(plan: Plan) -> str:
 
 
 def _blank(value: object) -> str:
-    return "-" if value is None else f"{value}"
+    return "-" if value is None else _setting(value)
 
 
 def _processes(count: int) -> str:

@@ -2,22 +2,23 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
 
 
 class Counts(NamedTuple):
-    """How many entities there are in all texts together."""
+    """How many entities each text has, `[n]`."""
 
-    answered: int
-    right: int
+    answered: NDArray[np.int64]
+    right: NDArray[np.int64]
     """Of those answered, those that have the right type, first word and last word."""
-    wanted: int
+    wanted: NDArray[np.int64]
 
 
 def count(outputs: NDArray[Any], targets: NDArray[Any]) -> Counts:
-    """Return how many entities the tags `[n, words]` mark; an empty string is no word.
+    """Return how many entities the tags `[n, words]` of each text mark; an empty string is no word.
 
     Raises:
         UndefinedError: These are not tags.
@@ -26,7 +27,7 @@ def count(outputs: NDArray[Any], targets: NDArray[Any]) -> Counts:
         message = "only tags of words mark entities"
         raise harness.UndefinedError(message)
     answered, wanted = entities(outputs), entities(targets)
-    return Counts(len(answered), len(answered & wanted), len(wanted))
+    return Counts(*(_by_text(some, len(targets)) for some in (answered, answered & wanted, wanted)))
 
 
 def entities(tags: NDArray[Any]) -> set[tuple[int, int, int, str]]:
@@ -49,3 +50,7 @@ def entities(tags: NDArray[Any]) -> set[tuple[int, int, int, str]]:
             if mark in ("B", "I") and open_type is None:
                 first, open_type = at, entity_type
     return found
+
+
+def _by_text(found: set[tuple[int, int, int, str]], texts: int) -> NDArray[np.int64]:
+    return np.bincount([entity[0] for entity in found], minlength=texts).astype(np.int64)

@@ -9,10 +9,10 @@ import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import harness
+from harness_plugins.metrics._texts import of_one
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -45,8 +45,8 @@ def answers(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str,
         yield normalised(answer), {known for text in right if (known := normalised(text))} or {""}
 
 
-def mean_of_best(outputs: NDArray[Any], targets: NDArray[Any], score: Callable[[str, str], float]) -> float:
-    """Return the mean over the items of the given answer's best score against one of the right answers.
+def best(outputs: NDArray[Any], targets: NDArray[Any], score: Callable[[str, str], float]) -> NDArray[Any]:
+    """Return each given answer's best score against one of the right answers, out of 1: `[n, 2]`.
 
     Args:
         outputs: As `answers` takes them.
@@ -56,4 +56,4 @@ def mean_of_best(outputs: NDArray[Any], targets: NDArray[Any], score: Callable[[
     Raises:
         UndefinedError: There are no items, or they are not texts.
     """
-    return float(np.mean([max(score(answer, known) for known in right) for answer, right in answers(outputs, targets)]))
+    return of_one(max(score(answer, known) for known in right) for answer, right in answers(outputs, targets))

@@ -1,8 +1,9 @@
 """What the metrics that compare texts share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
@@ -25,3 +26,9 @@ def pairs(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str, l
         message = "the answers are not texts"
         raise harness.UndefinedError(message)
     yield from zip(outputs.tolist(), targets.reshape(len(targets), -1).tolist(), strict=True)
+
+
+def of_one(values: Iterable[float]) -> NDArray[Any]:
+    """Return what items add to a mean, `[n, 2]`: their values, each out of 1."""
+    array = np.array([float(value) for value in values])
+    return np.stack([array, np.ones_like(array)], axis=1)

@@ -8,22 +8,16 @@ from numpy.typing import NDArray
 import harness
 
 
-class Accuracy(harness.Metric):
+class Accuracy(harness.Ratio):
     """Share of items whose highest class score is the right class's."""
 
     name = "accuracy"
     title = "accuracy"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the accuracy of class scores `[n, classes]` against class numbers `[n]`, from 0 to 1.
-
-        Raises:
-            UndefinedError: There are no items.
-        """
-        if not len(targets):
-            message = "there are no items"
-            raise harness.UndefinedError(message)
-        return float(np.mean(outputs.argmax(1) == targets))
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether class scores `[n, classes]` are right of class numbers `[n]`, each out of 1: `[n, 2]`."""
+        right = outputs.argmax(1) == targets
+        return np.stack([right, np.ones_like(right)], axis=1)
 
 
 @harness.hookimpl

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
 
 
-class EntityF1(harness.Metric):
+class EntityF1(harness.Ratio):
     """Harmonic mean of entity-precision and entity-recall, over the entities of all texts together.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
@@ -15,20 +16,18 @@ class EntityF1(harness.Metric):
 
     name = "entity-f1"
     title = "entity F1"
+    nothing = "the texts have no entities, and none is answered"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the F1 of tags `[n, words]` against those that are right; 0 where none of the entities is found.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
 
         Raises:
-            UndefinedError: There are no entities, neither right nor answered.
+            UndefinedError: These are not tags.
         """
         from harness_plugins.metrics._entities import count
 
         found = count(outputs, targets)
-        if not found.answered + found.wanted:
-            message = "the texts have no entities, and none is answered"
-            raise harness.UndefinedError(message)
-        return 2 * found.right / (found.answered + found.wanted)
+        return np.stack([2 * found.right, found.answered + found.wanted], axis=1)
 
 
 @harness.hookimpl

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
 
 
-class EntityPrecision(harness.Metric):
+class EntityPrecision(harness.Ratio):
     """Share of the entities answered that are right in type, first word and last word.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
@@ -15,20 +16,18 @@ class EntityPrecision(harness.Metric):
 
     name = "entity-precision"
     title = "entity precision"
+    nothing = "no entity is answered"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the precision of tags `[n, words]` against those that are right.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
 
         Raises:
-            UndefinedError: No entity is answered.
+            UndefinedError: These are not tags.
         """
         from harness_plugins.metrics._entities import count
 
         found = count(outputs, targets)
-        if not found.answered:
-            message = "no entity is answered"
-            raise harness.UndefinedError(message)
-        return found.right / found.answered
+        return np.stack([found.right, found.answered], axis=1)
 
 
 @harness.hookimpl

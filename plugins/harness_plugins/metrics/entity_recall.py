@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
 
 
-class EntityRecall(harness.Metric):
+class EntityRecall(harness.Ratio):
     """Share of the entities there are that are answered with the right type, first word and last word.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
@@ -15,20 +16,18 @@ class EntityRecall(harness.Metric):
 
     name = "entity-recall"
     title = "entity recall"
+    nothing = "the texts have no entities"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the recall of tags `[n, words]` against those that are right.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
 
         Raises:
-            UndefinedError: The texts have no entities.
+            UndefinedError: These are not tags.
         """
         from harness_plugins.metrics._entities import count
 
         found = count(outputs, targets)
-        if not found.wanted:
-            message = "the texts have no entities"
-            raise harness.UndefinedError(message)
-        return found.right / found.wanted
+        return np.stack([found.right, found.wanted], axis=1)
 
 
 @harness.hookimpl

@@ -2,27 +2,25 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import harness
-from harness_plugins.metrics._texts import pairs
+from harness_plugins.metrics._texts import of_one, pairs
 
 
-class ExactMatch(harness.Metric):
+class ExactMatch(harness.Ratio):
     """Share of texts that equal a right one but for white space."""
 
     name = "exact-match"
     title = "exact match"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the share of texts `[n]` that are the right one `[n]`, or one of several `[n, k]`, from 0 to 1.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether each text `[n]` is the right one `[n]`, or one of several `[n, k]`, out of 1: `[n, 2]`.
 
         Raises:
-            UndefinedError: There are no items, or they are not texts.
+            UndefinedError: They are not texts.
         """
-        found = [_plain(text) in map(_plain, right) for text, right in pairs(outputs, targets)]
-        return float(np.mean(found))
+        return of_one(_plain(text) in map(_plain, right) for text, right in pairs(outputs, targets))
 
 
 def _plain(text: str) -> str:

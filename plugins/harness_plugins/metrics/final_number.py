@@ -4,11 +4,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import harness
-from harness_plugins.metrics._texts import pairs
+from harness_plugins.metrics._texts import of_one, pairs
 
 _MARK = "####"
 """What stands before the number in the right answers of GSM8K."""
@@ -16,7 +15,7 @@ _MARK = "####"
 _NUMBER = re.compile(r"(?<![\d.])-?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
 
 
-class FinalNumber(harness.Metric):
+class FinalNumber(harness.Ratio):
     """Share of texts whose last number is the right answer's: the one after "####", or its last.
 
     Numbers are compared by value: thousands separators, and zeros that change nothing, do not count. Source: Cobbe et al.,
@@ -27,14 +26,13 @@ class FinalNumber(harness.Metric):
     name = "final-number"
     title = "final number"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the share of texts `[n]` that end with the right one's number `[n]`, or that of one of several `[n, k]`.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether each text `[n]` ends with the right one's number `[n]`, or that of one of several `[n, k]`: `[n, 2]`.
 
         Raises:
-            UndefinedError: There are no items, they are not texts, or a right answer has no number.
+            UndefinedError: They are not texts, or a right answer has no number.
         """
-        found = [_number(text) in [_right(known) for known in right] for text, right in pairs(outputs, targets)]
-        return float(np.mean(found))
+        return of_one(_number(text) in [_right(known) for known in right] for text, right in pairs(outputs, targets))
 
 
 def _number(text: str) -> Decimal | None:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 import harness
 
 
-class MicroF1(harness.Metric):
+class MicroF1(harness.Ratio):
     """F1 over all pairs of a text and a class together: frequent classes count more than rare ones.
 
     Source: scikit-learn's f1_score with average="micro". Where each text has one class it equals accuracy.
@@ -15,20 +16,20 @@ class MicroF1(harness.Metric):
 
     name = "micro-f1"
     title = "micro-F1"
+    nothing = "no text has a class"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the F1 of scores `[n, classes]` against class numbers `[n]` or 0 and 1 for each class `[n, classes]`.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return twice the right answers, and the answers given and wanted, of each text: `[n, 2]`.
 
-        Raises:
-            UndefinedError: No text has a class, and none is answered.
+        Args:
+            outputs: Scores `[n, classes]`, or log-odds where a text may have several classes.
+            targets: Class numbers `[n]`, or 0 and 1 for each class `[n, classes]`.
         """
-        from sklearn.metrics import f1_score
-
-        answered = outputs.argmax(1) if targets.ndim == 1 else outputs > 0
-        if not len(targets) or (targets.ndim > 1 and not targets.any() and not answered.any()):
-            message = "no text has a class"
-            raise harness.UndefinedError(message)
-        return float(f1_score(targets, answered, average="micro", zero_division=0.0))
+        if targets.ndim == 1:
+            right = outputs.argmax(1) == targets
+            return np.stack([2 * right, np.full(len(right), 2)], axis=1)
+        answered, wanted = outputs > 0, targets > 0
+        return np.stack([2 * (answered & wanted).sum(1), answered.sum(1) + wanted.sum(1)], axis=1)
 
 
 @harness.hookimpl

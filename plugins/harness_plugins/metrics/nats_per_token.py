@@ -7,26 +7,19 @@ from numpy.typing import NDArray
 import harness
 
 
-class NatsPerToken(harness.Metric):
+class NatsPerToken(harness.Ratio):
     """Mean cross-entropy of the predicted tokens, in nats; its exponential is the perplexity."""
 
     name = "nats-per-token"
     title = "loss"
     unit = "nats/token"
     better = "lower"
+    nothing = "no token was predicted"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the loss of texts `[n, 2]`, each with its summed loss and its number of predicted tokens.
-
-        Raises:
-            UndefinedError: No token was predicted.
-        """
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return each text's summed loss and number of predicted tokens, which are the outputs `[n, 2]`."""
         del targets
-        tokens = outputs[:, 1].sum(dtype="float64")
-        if tokens == 0:
-            message = "no token was predicted"
-            raise harness.UndefinedError(message)
-        return float(outputs[:, 0].sum(dtype="float64") / tokens)
+        return outputs
 
 
 @harness.hookimpl

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 import harness
 from harness_plugins.metrics._squad import answers
+from harness_plugins.metrics._texts import of_one
 
 
-class NoAnswerAccuracy(harness.Metric):
+class NoAnswerAccuracy(harness.Ratio):
     """Share of questions of which it is told rightly whether the passage has an answer, whichever that is.
 
     An answer of punctuation and articles alone is none, as in SQuAD's official script.
@@ -18,17 +18,17 @@ class NoAnswerAccuracy(harness.Metric):
     name = "no-answer-accuracy"
     title = "no-answer accuracy"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the share of answers `[n]` that are "" just where the right answers `[n, m]` are, from 0 to 1.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether each answer `[n]` is "" just where the right answers `[n, m]` are, out of 1: `[n, 2]`.
 
         Raises:
-            UndefinedError: There are no items, they are not texts, or every question has an answer.
+            UndefinedError: They are not texts, or every question has an answer.
         """
         pairs = list(answers(outputs, targets))
         if not any(right == {""} for _, right in pairs):
             message = "every question has an answer"
             raise harness.UndefinedError(message)
-        return float(np.mean([(answer == "") == (right == {""}) for answer, right in pairs]))
+        return of_one((answer == "") == (right == {""}) for answer, right in pairs)
 
 
 @harness.hookimpl

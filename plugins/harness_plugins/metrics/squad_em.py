@@ -5,10 +5,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 import harness
-from harness_plugins.metrics._squad import mean_of_best
+from harness_plugins.metrics._squad import best
 
 
-class SquadEM(harness.Metric):
+class SquadEM(harness.Ratio):
     """Share of answers that are a right one but for case, punctuation and articles, as SQuAD's official script has it.
 
     Where there is no answer, giving none is right. Source: Rajpurkar et al., 2018 (Know What You Don't Know: Unanswerable
@@ -18,13 +18,13 @@ class SquadEM(harness.Metric):
     name = "squad-em"
     title = "EM"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the share of answers `[n]` that are among the right answers `[n, m]`, from 0 to 1; "" is no answer.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether each answer `[n]` is among the right answers `[n, m]`, out of 1: `[n, 2]`; "" is no answer.
 
         Raises:
-            UndefinedError: There are no items, or they are not texts.
+            UndefinedError: They are not texts.
         """
-        return mean_of_best(outputs, targets, lambda answer, right: float(answer == right))
+        return best(outputs, targets, lambda answer, right: float(answer == right))
 
 
 @harness.hookimpl

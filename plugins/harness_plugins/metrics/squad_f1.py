@@ -6,10 +6,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 import harness
-from harness_plugins.metrics._squad import mean_of_best
+from harness_plugins.metrics._squad import best
 
 
-class SquadF1(harness.Metric):
+class SquadF1(harness.Ratio):
     """F1 of the answer's words against those of the right answer that fits best, as SQuAD's official script has it.
 
     Where there is no answer, 1 for giving none and 0 for giving one. Source: Rajpurkar et al., 2018 (Know What You Don't
@@ -19,13 +19,13 @@ class SquadF1(harness.Metric):
     name = "squad-f1"
     title = "F1"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the mean F1 of answers `[n]` against right answers `[n, m]`, from 0 to 1; "" is no answer.
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return the F1 of each answer `[n]` against right answers `[n, m]`, out of 1: `[n, 2]`; "" is no answer.
 
         Raises:
-            UndefinedError: There are no items, or they are not texts.
+            UndefinedError: They are not texts.
         """
-        return mean_of_best(outputs, targets, _f1)
+        return best(outputs, targets, _f1)
 
 
 def _f1(answer: str, right: str) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 import harness
 
 
-class SubsetAccuracy(harness.Metric):
+class SubsetAccuracy(harness.Ratio):
     """Share of texts all of whose classes, and no others, are answered.
 
     Source: scikit-learn's accuracy_score for multilabel targets.
@@ -17,16 +17,10 @@ class SubsetAccuracy(harness.Metric):
     name = "subset-accuracy"
     title = "all right"
 
-    def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        """Return the share for log-odds `[n, classes]` against 0 and 1 for each class `[n, classes]`, from 0 to 1.
-
-        Raises:
-            UndefinedError: There are no items.
-        """
-        if not len(targets):
-            message = "there are no items"
-            raise harness.UndefinedError(message)
-        return float(np.mean(((outputs > 0) == (targets > 0)).all(axis=1)))
+    def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+        """Return whether log-odds `[n, classes]` are right of all classes `[n, classes]`, 0 or 1, each out of 1: `[n, 2]`."""
+        right = ((outputs > 0) == (targets > 0)).all(axis=1)
+        return np.stack([right, np.ones_like(right)], axis=1)
 
 
 @harness.hookimpl

@@ -5,9 +5,20 @@ import io
 
 import harness
 
+_ENDINGS = {
+    "": "value",
+    ".half_width": "half_width",
+    ".verdict": "verdict",
+    ".difference": "difference",
+    ".difference_half_width": "difference_half_width",
+    ".p": "p",
+    ".rank": "rank",
+}
+"""What a column's key ends with for each field of a cell."""
+
 
 class CSV(harness.Reporter):
-    """For a spreadsheet: plain numbers, each with half the width of its interval; blank where undefined."""
+    """For a spreadsheet: plain numbers, each with half the width of its interval and its verdict; blank where undefined."""
 
     name = "csv"
     suffix = ".csv"
@@ -16,10 +27,10 @@ class CSV(harness.Reporter):
         """Return the table as CSV with one header line; rows that cannot be compared have another title in `table`."""
         output = io.StringIO()
         writer = csv.writer(output, lineterminator="\n")
-        keys = [key for column in table.columns for key in (column.key, f"{column.key}.half_width")]
+        keys = [f"{column.key}{ending}" for column in table.columns for ending in _ENDINGS]
         writer.writerow(["strategy", "role", "seeds", "runs", "table", *keys])
         for title, row in ((part.title, row) for part in (table, *table.others) for row in part.rows):
-            numbers = [number for cell in row.cells for number in (cell.value, cell.half_width)]
+            numbers = [getattr(cell, field) for cell in row.cells for field in _ENDINGS.values()]
             writer.writerow(
                 [
                     row.label,

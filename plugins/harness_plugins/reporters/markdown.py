@@ -43,7 +43,8 @@ def _heading(column: harness.Column) -> str:
 
 def _cell(cell: harness.Cell) -> str:
     text = f"**{cell.text}**" if cell.best else cell.text
-    detail = f" ({cell.detail})" if cell.detail else ""
+    more = "; ".join(part for part in (cell.detail, cell.in_words) if part)
+    detail = f" ({more})" if more else ""
     note = f" [{cell.note}]" if cell.note is not None else ""
     return f"{text}{detail}{note}".strip()
 

@@ -91,8 +91,11 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
             text = Text(cell.text, style="bold" if cell.best else "")
             if cell.note is not None:
                 text.append(f" [{cell.note}]", style="yellow")
-            if cell.detail:
-                text.append(f"\n{cell.detail}", style="dim")
+            for more in (cell.detail, cell.in_words):
+                if more:
+                    text.append(f"\n{more}", style="dim")
+            if cell.dimmed:
+                text.stylize("dim")
             cells.append(text)
         grid.add_row(Text(row.label).append(mark, style="dim"), str(len(row.runs)), *cells)
     return grid

@@ -1,0 +1,55 @@
+"""How much runs differ that should not: the same seed run again, and other seeds alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+
+class _HasValue(Protocol):
+    @property
+    def value(self) -> float | None: ...
+
+
+F = TypeVar("F")
+
+
+class Noise(NamedTuple):
+    """How much a column's values differ for no reason."""
+
+    identical: float
+    """The largest difference between two runs of an arm with the same settings and seed."""
+    seeds: float | None
+    """Standard deviation between the seeds of an arm, root mean square over the arms; None with one seed."""
+
+    @property
+    def floor(self) -> float:
+        """Return below what a difference says nothing."""
+        return max(self.identical, self.seeds or 0.0)
+
+
+def measure_noise(
+    read: Callable[[F], _HasValue], finished: Mapping[str, Sequence[F]], again: Mapping[str, Sequence[F]]
+) -> Noise | None:
+    """Return a column's noise; None where no arm's first run was made again.
+
+    Args:
+        read: How a run's value in the column is found.
+        finished: By label, the runs of every seed, the first one first.
+        again: By label, the first seed's runs again.
+    """
+    ranges, variances = [], []
+    for label, repeats in again.items():
+        if not repeats or not finished[label]:
+            continue
+        values = [value for run in (finished[label][0], *repeats) if (value := read(run).value) is not None]
+        if len(values) > 1:
+            ranges.append(max(values) - min(values))
+        seeds = [value for run in finished[label] if (value := read(run).value) is not None]
+        if len(seeds) > 1:
+            variances.append(np.var(seeds, ddof=1))
+    if not ranges:
+        return None
+    return Noise(max(ranges), float(np.sqrt(np.mean(variances))) if variances else None)

@@ -1,0 +1,178 @@
+"""What a column of a table shows of the arms: resampled from stored predictions, and judged against the reference."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.catalog import Catalog
+from harness.contracts import Metric
+from harness.errors import UndefinedError
+from harness.records import Outcome, Run
+from harness.results.items import Items, take_apart
+from harness.results.statistics import Sample, difference, holm, interval, ranks, resample, verdict
+from harness.store import Store, replacing
+
+ONE_SEED = "1 seed"
+
+
+class Part(NamedTuple):
+    """A stored score that a column's value is made of, and what it is multiplied by."""
+
+    factor: float
+    metric: str
+    moment: int
+    problem: int
+
+
+class Judgement(NamedTuple):
+    """What is known of an arm in a column."""
+
+    half_width: float | None
+    verdict: str | None = None
+    """Against the reference; None for the reference itself, and where there is none."""
+    difference: float | None = None
+    difference_half_width: float | None = None
+    p: float | None = None
+    rank: int | None = None
+
+
+class ItemBook:
+    """Scores of stored runs, taken apart: a file for each run, because metrics, which are slow, need then be asked but once."""
+
+    def __init__(self, store: Store, catalog: Catalog) -> None:
+        """Read nothing yet."""
+        self._store, self._catalog = store, catalog
+        self._known: dict[str, dict[str, Items | str]] = {}
+        self._fresh: set[str] = set()
+
+    def get(self, run: Run, outcome: Outcome, part: Part) -> Items:
+        """Return a score of a finished run, taken apart.
+
+        Raises:
+            UndefinedError: It cannot be; the message says why.
+        """
+        known = self._known.setdefault(outcome.run_id, {})
+        if not known:
+            known.update(self._read(outcome.run_id))
+        metric = self._catalog.find(Metric, part.metric)
+        key = f"{part.metric}@{metric.version} {outcome.started.isoformat()} {part.moment} {part.problem}"
+        if key not in known:
+            self._fresh.add(outcome.run_id)
+            predictions = self._store.predictions(run, part.moment, part.problem)
+            try:
+                known[key] = take_apart(self._catalog.make(Metric, part.metric, {}), predictions)
+            except UndefinedError as error:
+                known[key] = str(error)
+        found = known[key]
+        if isinstance(found, str):
+            raise UndefinedError(found)
+        return found
+
+    def save(self) -> None:
+        """Keep what was computed for the next time."""
+        for run_id in self._fresh:
+            arrays: dict[str, NDArray[Any]] = {}
+            for key, found in self._known[run_id].items():
+                arrays[f"{key} key"] = np.array(found if isinstance(found, str) else found.key)
+                if isinstance(found, Items):
+                    arrays[f"{key} items"] = found.statistics
+            with replacing(self._path(run_id)) as path, path.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]  # its own flags have other types
+        self._fresh.clear()
+
+    def _path(self, run_id: str) -> Path:
+        return self._store.cache / "items" / f"{run_id}.npz"
+
+    def _read(self, run_id: str) -> dict[str, Items | str]:
+        try:
+            with np.load(self._path(run_id), allow_pickle=False) as arrays:
+                return {
+                    name.removesuffix(" key"): Items(arrays[items], str(arrays[name]))
+                    if (items := f"{name.removesuffix(' key')} items") in arrays
+                    else str(arrays[name])
+                    for name in arrays
+                    if name.endswith(" key")
+                }
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            # A cache that is missing or damaged is made again.
+            return {}
+
+
+def sample(
+    arms: Mapping[str, Sequence[tuple[Run, Outcome]]], parts: Sequence[Part], first: str | None, book: ItemBook
+) -> tuple[dict[str, Sample], dict[str, str]]:
+    """Return what resampling makes of the arms in a column, and why it can make nothing of others.
+
+    Args:
+        arms: By label, the finished runs.
+        parts: What the column's value is the sum of.
+        first: The label of the arm whose items the others must share; None for the first there is.
+        book: Where scores are taken apart.
+    """
+    taken: dict[str, list[list[tuple[float, Items]]]] = {}
+    reasons: dict[str, str] = {}
+    for label, runs in arms.items():
+        try:
+            taken[label] = [[(part.factor, book.get(*item, part)) for part in parts] for item in runs]
+        except UndefinedError as error:
+            reasons[label] = str(error)
+    taken = {label: seeds for label, seeds in taken.items() if seeds}
+    leader = first if first in taken else next(iter(taken), None)
+    if leader is None:
+        return {}, reasons
+    key = taken[leader][0][0][1].key
+    for label, seeds in list(taken.items()):
+        if any(items.key != key for seed in seeds for _, items in seed):
+            reasons[label] = f"{label}: its test items are not those of {leader}, so that it is compared with no other"
+            del taken[label]
+    arrays = {
+        label: [[(factor, items.statistics) for factor, items in seed] for seed in seeds]
+        for label, seeds in taken.items()
+    }
+    return resample(arrays, key), reasons
+
+
+def judge(
+    samples: Mapping[str, Sample],
+    reference: str | None,
+    better: Literal["higher", "lower"],
+    margin: float | None,
+    ranked: Sequence[str],
+) -> dict[str, Judgement]:
+    """Return what is known of each arm in a column.
+
+    Args:
+        samples: By label.
+        reference: What the others are compared with; None for nothing.
+        better: Which direction is good.
+        margin: Within which two arms are as good as each other; None to leave that open.
+        ranked: The arms that are ranked among each other.
+    """
+    standing = samples.get(reference) if reference else None
+    others = [label for label in samples if label != reference] if standing else []
+    compared = {label: difference(samples[label], standing) for label in others} if standing else {}
+    found = {label: result for label, result in compared.items() if result is not None}
+    adjusted = dict(zip(found, holm([result.p for result in found.values()]), strict=True))
+    places = ranks({label: samples[label] for label in ranked if label in samples}, better)
+    judged: dict[str, Judgement] = {}
+    for label, one in samples.items():
+        base = Judgement(interval(one), rank=places.get(label))
+        result = found.get(label)
+        if result is not None:
+            p = adjusted[label]
+            base = base._replace(
+                verdict=verdict(result, p, better, margin),
+                difference=result.value,
+                difference_half_width=result.half_width,
+                p=p,
+            )
+        elif label in others:
+            base = base._replace(verdict=ONE_SEED)
+        judged[label] = base
+    return judged
