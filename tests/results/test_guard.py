@@ -10,7 +10,20 @@ import pytest
 from harness.catalog import Catalog
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, DataNote, Evaluation, Leak, Outcome, Phase, Predictions, Run, SplitNote, Table
+from harness.records import (
+    Cell,
+    DataNote,
+    Evaluation,
+    Inference,
+    Leak,
+    Outcome,
+    Phase,
+    Predictions,
+    Run,
+    Speed,
+    SplitNote,
+    Table,
+)
 from harness.results.table import tabulate
 from harness.store import Store
 from harness.testing import toy_catalog, toy_run
@@ -137,6 +150,18 @@ def test_costs_measured_on_another_device_are_marked_and_none_is_the_best(store,
     assert cell(table, "frozen", "flops").best
     assert cell(table, "frozen", "flops").note is None
     assert cell(table, "frozen", "accuracy").best
+
+
+def test_speed_on_another_device_is_marked_too(store, make, toys):
+    plan = make()
+    answering = Speed(latency_p50_ms=8, latency_p95_ms=None, latency_items=5, throughput=100, batch_size=8)
+    for arm in plan.arms:
+        device = "CPU two" if arm.label == "frozen" else "CPU one"
+        store_run(store, arm.runs[0], device=device, inference=Inference(whole=answering))
+    table = tabulate(plan, store, toys)
+    found = cell(table, "frozen", "throughput")
+    assert table.footnotes[found.note - 1].startswith("frozen was measured with device CPU two")
+    assert not found.best
 
 
 def test_costs_on_one_device_are_not_marked(store, make, toys):
