@@ -28,6 +28,7 @@ Effect = Literal["scores", "forgetting", "costs", "budget"]
 
 _SETTINGS: Mapping[str, tuple[Effect, ...]] = {
     "engine": ("scores", "costs"),
+    "trial": ("scores", "costs"),
     "train.max_length": ("scores",),
     "train.precision": ("scores",),
     "train.epochs": ("budget",),

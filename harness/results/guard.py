@@ -15,6 +15,8 @@ from harness.results.comparability import Difference, Effect, Finished, compare_
 
 COUNTED = frozenset({"parameters_trained", "flops", "ship_bytes"})
 """Keys of the cost columns that are the same wherever a run happens; the others are measured there."""
+_MEASURED = ("cost", "inference")
+"""Groups of the columns that tell what a machine did."""
 
 
 @dataclass
@@ -75,7 +77,7 @@ def guard(table: Table, part: Part, parts: Sequence[Part]) -> Table:
     """Return the table of a part with what cannot be compared in it marked, and with why it stands apart."""
     table = _with_marked_costs(table, part)
     warnings = [
-        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean says nothing"
+        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean is over unlike tests"
         for label, differences in part.mixed.items()
     ]
     table = table.model_copy(update={"about": (*warnings, *_unequal_budgets(part), *table.about)})
@@ -129,7 +131,7 @@ def _with_marked_costs(table: Table, part: Part) -> Table:
     """Return the table with a footnote on what was measured elsewhere than the base; then nothing measured is the best."""
     if part.base is None or not part.costs:
         return table
-    measured = [column.group == "cost" and column.key not in COUNTED for column in table.columns]
+    measured = [column.group in _MEASURED and column.key not in COUNTED for column in table.columns]
     footnotes = list(table.footnotes)
 
     def marked(row: Row, cell: Cell) -> Cell:

@@ -84,7 +84,9 @@ def test_a_run_does_not_differ_from_itself(tmp_path):
     ("other", "expected"),
     [
         (changed(seed=1), ("seed", 0, 1, ())),
+        (changed(repeat=1), ("repeat", 0, 1, ())),
         (changed(engine=2), ("engine", 1, 2, ("scores", "costs"))),
+        (changed(trial=True), ("trial", False, True, ("scores", "costs"))),
         (changed(strategy=ComponentRef(name="lora", version=1)), ("strategy.name", "full", "lora", ())),
         (trained(max_length=64), ("train.max_length", 128, 64, ("scores",))),
         (trained(precision="bf16"), ("train.precision", "fp32", "bf16", ("scores",))),

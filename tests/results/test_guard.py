@@ -10,7 +10,20 @@ import pytest
 from harness.catalog import Catalog
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, DataNote, Evaluation, Leak, Outcome, Phase, Predictions, Run, SplitNote, Table
+from harness.records import (
+    Cell,
+    DataNote,
+    Evaluation,
+    Inference,
+    Leak,
+    Outcome,
+    Phase,
+    Predictions,
+    Run,
+    Speed,
+    SplitNote,
+    Table,
+)
 from harness.results.table import tabulate
 from harness.store import Store
 from harness.testing import toy_catalog, toy_run
@@ -63,6 +76,12 @@ def fill(store: Store, plan: Plan, **of_last: Any) -> None:
     for arm in plan.arms:
         for run in arm.runs:
             store_run(store, run, **(of_last if arm is plan.arms[-1] else {}))
+
+
+def with_two_seeds(plan: Plan) -> Plan:
+    runs = [(*arm.runs, arm.runs[0].model_copy(update={"seed": 1})) for arm in plan.arms]
+    arms = [arm.model_copy(update={"runs": pair}) for arm, pair in zip(plan.arms, runs, strict=True)]
+    return plan.model_copy(update={"arms": tuple(arms)})
 
 
 def labels(table: Table) -> list[str]:
@@ -133,6 +152,18 @@ def test_costs_measured_on_another_device_are_marked_and_none_is_the_best(store,
     assert cell(table, "frozen", "accuracy").best
 
 
+def test_speed_on_another_device_is_marked_too(store, make, toys):
+    plan = make()
+    answering = Speed(latency_p50_ms=8, latency_p95_ms=None, latency_items=5, throughput=100, batch_size=8)
+    for arm in plan.arms:
+        device = "CPU two" if arm.label == "frozen" else "CPU one"
+        store_run(store, arm.runs[0], device=device, inference=Inference(whole=answering))
+    table = tabulate(plan, store, toys)
+    found = cell(table, "frozen", "throughput")
+    assert table.footnotes[found.note - 1].startswith("frozen was measured with device CPU two")
+    assert not found.best
+
+
 def test_costs_on_one_device_are_not_marked(store, make, toys):
     plan = make()
     fill(store, plan, seconds=1.0)
@@ -142,11 +173,7 @@ def test_costs_on_one_device_are_not_marked(store, make, toys):
 
 
 def test_a_footnote_that_was_there_is_kept_beside_the_mark(store, make, toys):
-    plan = make()
-    arms = [
-        arm.model_copy(update={"runs": (*arm.runs, arm.runs[0].model_copy(update={"seed": 1}))}) for arm in plan.arms
-    ]
-    plan = plan.model_copy(update={"arms": tuple(arms)})
+    plan = with_two_seeds(make())
     for arm in plan.arms[:2]:
         for run in arm.runs:
             store_run(store, run)
@@ -157,6 +184,16 @@ def test_a_footnote_that_was_there_is_kept_beside_the_mark(store, make, toys):
         "frozen was measured with device CPU two, full with CPU one: not to be compared"
     )
     assert table.footnotes[cell(table, "frozen", "accuracy").note - 1] == "frozen: 1 of 2 seeds not run yet"
+
+
+def test_a_reference_whose_own_runs_were_scored_on_other_items_is_said_first(store, make, toys):
+    plan = with_two_seeds(make())
+    for run, first_id in zip(plan.arms[1].runs, (0, 1), strict=True):
+        store_run(store, run, first_id=first_id)
+    table = tabulate(plan, store, toys)
+    assert table.about[0] == (
+        "the runs of full differ among themselves in stages.0.test.ids: its mean is over unlike tests"
+    )
 
 
 def test_unequal_budgets_are_said_first(store, make, toys):

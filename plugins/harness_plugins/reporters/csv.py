@@ -26,21 +26,22 @@ class CSV(harness.Reporter):
     def render(self, table: harness.Table) -> str:
         """Return the table as CSV with one header line; rows that cannot be compared have another title in `table`."""
         output = io.StringIO()
-        writer = csv.writer(output, lineterminator="\n")
-        keys = [f"{column.key}{ending}" for column in table.columns for ending in _ENDINGS]
-        writer.writerow(["strategy", "role", "seeds", "runs", "table", *keys])
-        for title, row in ((part.title, row) for part in (table, *table.others) for row in part.rows):
-            numbers = [getattr(cell, field) for cell in row.cells for field in _ENDINGS.values()]
-            writer.writerow(
-                [
-                    row.label,
-                    row.role,
-                    len(row.runs),
-                    " ".join(row.runs),
-                    title,
-                    *("" if number is None else number for number in numbers),
-                ]
-            )
+        tables = (table, *table.others)
+        # What was never measured in a table has no column there.
+        keys = list(dict.fromkeys(column.key for part in tables for column in part.columns))
+        titles = [f"{key}{ending}" for key in keys for ending in _ENDINGS]
+        first = ["strategy", "role", "seeds", "runs", "table"]
+        writer = csv.DictWriter(output, [*first, *titles], lineterminator="\n")
+        writer.writeheader()
+        for part in tables:
+            for row in part.rows:
+                facts = (row.label, row.role, len(row.runs), " ".join(row.runs), part.title)
+                cells = {
+                    f"{column.key}{ending}": getattr(cell, field)
+                    for column, cell in zip(part.columns, row.cells, strict=True)
+                    for ending, field in _ENDINGS.items()
+                }
+                writer.writerow({**dict(zip(first, facts, strict=True)), **cells})
         return output.getvalue()
 
 

@@ -170,6 +170,18 @@ def test_csv_tells_rows_that_cannot_be_compared_by_their_table():
     assert titles == ["reviews", "reviews", "reviews", "reviews: lora"]
 
 
+def test_csv_keeps_every_number_under_its_title_where_a_table_lacks_a_column():
+    short = APART.model_copy(
+        update={
+            "columns": TABLE.columns[2:],
+            "rows": (APART.rows[0].model_copy(update={"cells": TABLE.rows[1].cells[2:]}),),
+        }
+    )
+    *_, row = csv.DictReader(io.StringIO(CSV().render(TABLE.model_copy(update={"others": (short,)}))))
+    assert row["reviews.accuracy"] == ""
+    assert float(row["cost.trained"]) == 22_700_000
+
+
 def test_json_holds_everything_and_null_where_there_is_no_number():
     text = JSON().render(TABLE)
     assert text.endswith("}\n")
