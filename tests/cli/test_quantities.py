@@ -2,6 +2,7 @@ import pytest
 
 from harness import HarnessError
 from harness.cli.quantities import parse_price
+from harness.cli.report import report
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,8 @@ def test_a_price_is_money_per_second(text, an_hour):
 def test_a_price_without_a_unit_says_how_to_write_it(text):
     with pytest.raises(HarnessError, match=r"a price needs a unit: write --price 2\.50/h"):
         parse_price(text)
+
+
+def test_money_goes_with_the_comparison_and_not_with_the_matrix(tmp_path):
+    with pytest.raises(HarnessError, match="--price and --matrix exclude each other"):
+        report(target="data.csv", results=tmp_path, matrix=True, price="1/h")
