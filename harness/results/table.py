@@ -383,7 +383,7 @@ def _inference_measures(finished: Sequence[_Finished]) -> Iterable[_Measure]:
 
         def detail(values: Sequence[_Value]) -> str:
             columns = np.array([[float(part) for part in value.detail.split()] for value in values]).T
-            named = zip(("p95", "adapter apart"), columns, strict=True)
+            named = zip(("p95", "apart"), columns, strict=True)
             return ", ".join(f"{name} {write(np.nanmean(seen))}" for name, seen in named if not np.isnan(seen).all())
 
         return _Measure(column, read, write, detail, interval=False, counts_floor=False)
@@ -401,8 +401,8 @@ def _about_costs(finished: Sequence[_Finished], price: float | None) -> Iterable
         yield f"money: {_plain()(price * 3600)} an hour for each device, for what the time counts"
     if any(item.outcome.inference for item in finished):
         yield (
-            "inference: the last stage's model, adapters merged where they can be; latency: median of single test items; "
-            "throughput: in batches like scoring's"
+            "inference: the last stage's model, adapters merged where they can be ('apart': beside the weights); latency: median of "
+            "single test items; throughput: in batches like scoring's"
         )
 
 

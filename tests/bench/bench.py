@@ -365,8 +365,9 @@ def ratio_row(name: str, both: Sequence[tuple[float, float]], aim: str) -> str:
 
 
 def seconds_of(pair: tuple[Any, Any], strategy: str) -> tuple[float, float]:
-    """Return a run's wall seconds by the script and by the harness."""
-    first, second = (next(r["wall_seconds"] for r in side["runs"] if r["strategy"] == strategy) for side in pair)
+    """Return a run's wall seconds by the script and by the harness, without what the harness alone measures afterwards."""
+    runs = (next(run for run in side["runs"] if run["strategy"] == strategy) for side in pair)
+    first, second = (run["wall_seconds"] - run.get("phases", {}).get("serve", 0.0) for run in runs)
     return first, second
 
 

@@ -248,8 +248,8 @@ def test_a_model_answers_at_the_speed_it_has_merged_with_its_adapters_apart_besi
         store_run(store, run, 8)
     table = tabulate(plan, store, toys)
     latency, throughput = (cell(table, "full", key) for key in ("latency_p50_ms", "throughput"))
-    assert (latency.value, latency.text, latency.detail) == (8, "8 ms", "p95 12 ms, adapter apart 10 ms")
-    assert (throughput.text, throughput.detail) == ("1500 items/s", "adapter apart 1200 items/s")
+    assert (latency.value, latency.text, latency.detail) == (8, "8 ms", "p95 12 ms, apart 10 ms")
+    assert (throughput.text, throughput.detail) == ("1500 items/s", "apart 1200 items/s")
     old = cell(table, "frozen", "throughput")
     assert old.value is None
     assert table.footnotes[old.note - 1] == "stored before inference was measured"
