@@ -10,7 +10,7 @@ import numpy as np
 
 from harness import quantities as q
 from harness.errors import HarnessError, unknown
-from harness.experiment.plan import Plan
+from harness.experiment.plan import Arm, Plan
 from harness.records import Column, Row, Table
 from harness.results.recommend import SCORE, Candidate, Criterion, Draws, Limit
 
@@ -36,7 +36,6 @@ class Source:
     columns: tuple[str, ...]
     """Keys of the columns it is the mean, or the highest, of."""
     join: Callable[..., Draws] = np.max
-    factor: float = 1.0
 
 
 def read_bounds(
@@ -60,10 +59,9 @@ def read_bounds(
         bounds.append(Bound(SCORE, value, "--min-score ", write, relative))
     for text in max_forgetting:
         dataset, equals, amount = text.rpartition("=")
+        most = q.parse_number(amount, "--max-forgetting")
         option = f"--max-forgetting {dataset}{equals}"
-        bounds.append(
-            Bound(f"{FORGETTING}{equals}{dataset}", q.parse_number(amount, option.rstrip()), option, q.write_number)
-        )
+        bounds.append(Bound(f"{FORGETTING}{equals}{dataset}", most, option, q.write_number))
     if max_memory is not None:
         bounds.append(Bound("memory", q.parse_size(max_memory, "--max-memory"), "--max-memory ", _typed(q.write_size)))
     if max_time is not None:
@@ -75,7 +73,7 @@ def read_bounds(
     return bounds
 
 
-def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str, per_second: float | None) -> list[Source]:
+def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str) -> list[Source]:
     """Return what arms are judged by: score, forgetting, time or money, memory, and whatever else is limited or preferred.
 
     Args:
@@ -83,7 +81,6 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str, per_
         table: What was measured.
         bounds: The limits set.
         prefer: Key of the criterion that decides.
-        per_second: Money a second of tuning costs; None where time itself is the cost.
 
     Raises:
         HarnessError: The stages have no common score, or something is limited or preferred that is not measured.
@@ -106,13 +103,12 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str, per_
         if not keys:
             raise unknown("dataset in --max-forgetting", dataset, {_dataset(column) for column in lost})
         found.append(Source(Criterion(key, f"forgetting on {dataset}", write=_signed, on_front=False), keys))
-    if per_second is None or "time" in asked:
-        on_front = per_second is None
-        found.append(
-            Source(Criterion("time", "tuning time", write=q.write_duration, on_front=on_front), ("tune_seconds",))
-        )
-    if per_second is not None:
-        found.append(Source(Criterion("cost", "cost", write=q.write_number), ("tune_seconds",), factor=per_second))
+    in_money = any(column.key == "money" for column in table.columns)
+    if in_money:
+        found.append(Source(Criterion("cost", "cost", write=q.write_number), ("money",)))
+    if not in_money or "time" in asked:
+        time = Criterion("time", "tuning time", write=q.write_duration, on_front=not in_money)
+        found.append(Source(time, ("tune_seconds",)))
     found.append(Source(Criterion("memory", "memory", write=q.write_size), ("peak_memory_bytes",)))
     if "size" in asked:
         found.append(Source(Criterion("size", "size to ship", write=q.write_size), ("ship_bytes",)))
@@ -122,11 +118,14 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str, per_
     return found
 
 
-def candidate(row: Row, table: Table, found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]) -> Candidate:
-    """Return what is known of an arm; what is measured without uncertainty, as costs are, is the same in every resample.
+def candidate(
+    row: Row, arm: Arm, table: Table, found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]
+) -> Candidate:
+    """Return what is known of an arm; what was not resampled is the same in every resample.
 
     Args:
-        row: The arm.
+        row: What was measured of the arm.
+        arm: The arm as it was planned.
         table: Where its values are.
         found: What it is judged by.
         sampled: The resampled values `[B]` of each arm, by column and label.
@@ -139,20 +138,26 @@ def candidate(row: Row, table: Table, found: Sequence[Source], sampled: Mapping[
         values = [cells.get(column) for column in source.columns]
         known = [value for value in values if value is not None]
         drawn = [
-            sampled[column][row.label] if column in sampled else np.full(size, value)
+            sampled[column][row.label] if is_sampled(column, sampled) else np.full(size, value)
             for column, value in zip(source.columns, values, strict=True)
-            if value is not None and (column not in sampled or row.label in sampled[column])
+            if value is not None and (not is_sampled(column, sampled) or row.label in sampled[column])
         ]
         if len(known) == len(drawn) == len(source.columns):
-            points[source.criterion.key] = float(source.join(known)) * source.factor
-            draws[source.criterion.key] = source.join(np.stack(drawn), axis=0) * source.factor
-    return Candidate(row.label, row.role, points, draws)
+            points[source.criterion.key] = float(source.join(known))
+            draws[source.criterion.key] = source.join(np.stack(drawn), axis=0)
+    # The floor stays the floor where the others are compared with it.
+    return Candidate(row.label, "floor" if arm.role == "floor" else row.role, points, draws)
 
 
-def limit(bound: Bound, found: Sequence[Source]) -> Limit:
+def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
     """Return a limit on one of the criteria."""
     criterion = next(source.criterion for source in found if source.criterion.key == bound.key)
     return Limit(criterion, bound.value, bound.option, bound.write, relative=bound.relative)
+
+
+def is_sampled(column: str, sampled: Mapping[str, Mapping[str, Draws]]) -> bool:
+    """Return whether a column was resampled: costs are not, nor a score that cannot be taken apart into items."""
+    return bool(sampled.get(column))
 
 
 def resamples(sampled: Mapping[str, Mapping[str, Draws]]) -> int:

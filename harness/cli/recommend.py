@@ -13,7 +13,7 @@ import typer
 from harness import quantities as q
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.criteria import FORGETTING, Source, candidate, limit, read_bounds, resamples, sources
+from harness.cli.criteria import FORGETTING, Source, candidate, is_sampled, limit_on, read_bounds, resamples, sources
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle
@@ -36,7 +36,7 @@ def recommend(
     strategy: options.Strategies = None,
     watch: options.Watch = None,
     seeds: options.Seeds = None,
-    rows: options.Limit = None,
+    limit: options.Limit = None,
     metric: options.Metrics = None,
     reference: options.Reference = None,
     text: options.TextColumn = None,
@@ -66,9 +66,7 @@ def recommend(
     max_cost: Annotated[
         str | None, typer.Option(help="Most money for tuning one seed; needs --price.", rich_help_panel=WANTED)
     ] = None,
-    price: Annotated[
-        str | None, typer.Option(help="What the machine costs, such as 2.50/h.", rich_help_panel=WANTED)
-    ] = None,
+    price: options.Price = None,
     prefer: Annotated[
         str,
         typer.Option(
@@ -105,41 +103,39 @@ def recommend(
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    plan = options.Asked(
-        target,
-        dataset,
-        model,
-        strategy,
-        watch,
-        seeds,
-        rows,
-        metric,
-        reference,
-        text,
-        label,
-        option,
-        tune,
-        repeat,
+    asked = options.Asked(
+        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat,
         margin,
-    ).plan(catalog)
+    ).plan(catalog)  # fmt: skip
     store = Store(results)
-    plan = settle(plan, store, catalog)
-    table = tabulate(plan, store, catalog)
+    plan = settle(asked, store, catalog)
+    table = tabulate(plan, store, catalog, price=per_second)
     if not any(row.runs for row in table.rows):
         message = f"no run of {table.title!r} has finished: run harness compare with the same arguments first"
         raise HarnessError(message)
+    labels = {row.label for row in table.rows}
+    comparable = plan.model_copy(update={"arms": tuple(arm for arm in plan.arms if arm.label in labels)})
+    arms = {arm.label: arm for arm in comparable.arms}
     decides = "time" if prefer == "cost" and per_second is None else prefer
-    found = sources(plan, table, bounds, decides, per_second)
-    sampled = draws(plan, store, catalog)
+    found = sources(plan, table, bounds, decides)
+    sampled = draws(comparable, store, catalog)
     advice = advise(
-        [candidate(row, table, found, sampled) for row in table.rows],
+        [candidate(row, arms[row.label], table, found, sampled) for row in table.rows],
         [source.criterion for source in found],
-        [limit(bound, found) for bound in bounds],
+        [limit_on(bound, found) for bound in bounds],
+        reference=plan.reference,
         prefer=decides,
         confidence=confidence,
         floor=least,
     )
-    advice = advice.model_copy(update={"notes": (*advice.notes, *_notes(plan, table, resamples(sampled)))})
+    fixed = [
+        source.criterion.title
+        for source in found
+        if source.criterion.key == SCORE or source.criterion.key.startswith(f"{FORGETTING}.")
+        if not all(is_sampled(column, sampled) for column in source.columns)
+    ]
+    notes = _notes(comparable, table, resamples(sampled), fixed)
+    advice = advice.model_copy(update={"notes": (*advice.notes, *notes)})
     # Written as UTF-8 wherever it goes, as tables are.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
@@ -149,10 +145,10 @@ def recommend(
         _print(table, advice, found)
 
 
-def _notes(plan: Plan, table: Table, size: int) -> Iterable[str]:
+def _notes(plan: Plan, table: Table, size: int, fixed: Sequence[str]) -> Iterable[str]:
     """Yield what a reader must know of the numbers."""
     seeds = len(plan.arms[0].runs)
-    costs = "costs are taken as measured"
+    costs = f"{', '.join([*fixed, 'costs'])} are taken as measured"
     if seeds == 1:
         yield (
             f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may choose otherwise; "
@@ -163,6 +159,8 @@ def _notes(plan: Plan, table: Table, size: int) -> Iterable[str]:
     for row, arm in zip(table.rows, plan.arms, strict=True):
         if len(row.runs) < len(arm.runs):
             yield f"{row.label}: {len(row.runs)} of {len(arm.runs)} seeds have finished; harness compare computes the rest"
+    if left_out := [row.label for other in table.others for row in other.rows]:
+        yield f"left out, because they cannot be compared with these (harness why says why): {', '.join(left_out)}"
 
 
 def _print(table: Table, advice: Recommendation, found: Sequence[Source]) -> None:
@@ -229,7 +227,7 @@ _ORDER = {"choice": 0, "runner-up": 1, "possible": 2, "excluded": 3}
 
 def _verdict(arm: Judged, confidence: float) -> str:
     if arm.verdict != "excluded":
-        return {"choice": "take this one"}.get(arm.verdict, arm.verdict)
+        return {"choice": "take this one", "possible": "outdone"}.get(arm.verdict, arm.verdict)
     if arm.role == "floor":
         return "floor"
     if SCORE not in arm.values:

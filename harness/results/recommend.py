@@ -84,6 +84,7 @@ class Candidate:
 
     label: str
     role: Literal["floor", "reference", "contender"]
+    """`floor` is what comes of no tuning, even where the others are compared with it."""
     points: Mapping[str, float]
     """Its value in each criterion."""
     draws: Mapping[str, Draws]
@@ -129,6 +130,7 @@ def advise(
     criteria: Sequence[Criterion],
     limits: Sequence[Limit] = (),
     *,
+    reference: str | None = None,
     prefer: str = SCORE,
     confidence: float = CONFIDENCE,
     floor: float | None = None,
@@ -147,6 +149,7 @@ def advise(
         arms: What is known of each.
         criteria: What they are judged by; one has the key `score`.
         limits: What must be kept to.
+        reference: Label of the arm that relative limits are relative to.
         prefer: Key of the criterion that decides among those that can be taken.
         confidence: Probability with which all limits must be met.
         floor: Score of an answer that takes no learning, such as the share of the commonest class.
@@ -162,10 +165,10 @@ def advise(
     score = named[SCORE]
     learning = _learning(scored, score, floor)
     learned = tuple(arm for arm in scored if arm.label in learning.learned)
-    reference = next((arm for arm in scored if arm.role == "reference"), None)
+    compared_with = next((arm for arm in scored if arm.label == reference), None)
     for limit in limits:
-        _check_reference(limit, reference)
-    question = _Question(learned, tuple(limits), score, named[prefer], confidence, reference)
+        _check_reference(limit, compared_with)
+    question = _Question(learned, tuple(limits), score, named[prefer], confidence, compared_with)
     choice = question.choose()
     runner_up = question.without(choice).choose() if choice else None
     on_front = [criterion for criterion in criteria if criterion.on_front]
@@ -381,9 +384,8 @@ class _Question:
 
     def _rank(self, arm: Candidate) -> tuple[bool, float, float]:
         """Return an arm's place by the preferred criterion, then by its score; what is not known comes last."""
-        value = arm.points.get(self.prefer.key)
-        known = value is not None
-        return not known, self.prefer.sign * value if value is not None else 0.0, self.score.sign * arm.points[SCORE]
+        value, score = arm.points.get(self.prefer.key), self.score.sign * arm.points[SCORE]
+        return (True, 0.0, score) if value is None else (False, self.prefer.sign * value, score)
 
     def needed(self, arm: Candidate, limit: Limit, confidence: float) -> float | None:
         """Return the tightest bound with which an arm meets all limits; None where no bound of this limit is enough."""
@@ -540,25 +542,30 @@ def _relaxations(question: _Question, limit: Limit, choice: Candidate | None) ->
 
 
 def _several(question: _Question) -> str:
-    """Return which arm would need the fewest limits loosened, and to what."""
-    known = [arm for arm in question.arms if all(limit.criterion.key in arm.draws for limit in question.limits)]
-    if not known:
+    """Return which arm would need the fewest limits loosened, and those the least."""
+    needs = [need for arm in question.arms if (need := _needs(question, arm)) is not None]
+    if not needs:
         return "Not enough is known of any arm to say what would help."
-    nearest = min(
-        known, key=lambda arm: (len(question.failing(arm)), -(question.probability(arm, question.limits) or 0))
-    )
-    failing = question.failing(nearest) or list(question.limits)
+    label, pairs = min(needs, key=lambda need: (len(need[1]), sum(_distance(*pair) for pair in need[1])))
+    loosened = " and ".join(f"{new} (not {old.write(old.bound)})" for old, new in pairs)
+    return f"No single limit is in the way; the nearest is {label}, which would need {loosened}."
+
+
+def _needs(question: _Question, arm: Candidate) -> tuple[str, list[tuple[Limit, Limit]]] | None:
+    """Return what an arm would need of each limit that it does not meet; None where that cannot be told."""
+    alone = dataclasses.replace(question, limits=())
+    failing = question.failing(arm) or list(question.limits)
     for confidence in (question.confidence, 1.0):
-        alone = dataclasses.replace(question, limits=())
-        pairs = [
-            (limit, limit.loosened_to(bound))
-            for limit in failing
-            if (bound := alone.needed(nearest, limit, confidence)) is not None
-        ]
-        if question.loosened(*pairs).feasible(nearest):
-            break
-    needs = " and ".join(f"{new} (not {old.write(old.bound)})" for old, new in pairs)
-    return f"No single limit is in the way; the nearest is {nearest.label}, which would need {needs}."
+        bounds = [(limit, alone.needed(arm, limit, confidence)) for limit in failing]
+        pairs = [(limit, limit.loosened_to(bound)) for limit, bound in bounds if bound is not None]
+        if question.loosened(*pairs).feasible(arm):
+            return arm.label, pairs
+    return None
+
+
+def _distance(limit: Limit, loosened: Limit) -> float:
+    """Return how far a limit must be loosened, as a share of the larger bound."""
+    return abs(loosened.bound - limit.bound) / max(abs(loosened.bound), abs(limit.bound), 1e-12)
 
 
 def _better_score(question: _Question, choice: Candidate) -> Iterable[str]:
