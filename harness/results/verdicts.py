@@ -57,6 +57,10 @@ class ItemBook:
         Raises:
             UndefinedError: It cannot be; the message says why.
         """
+        cells = {(cell.moment, cell.problem): cell for cell in outcome.evaluations}
+        cell = cells.get((part.moment, part.problem))
+        if cell is None or cell.undefined is not None:
+            raise UndefinedError("not tuned on yet" if cell is None or cell.undefined is None else cell.undefined)
         known = self._known.setdefault(outcome.run_id, {})
         if not known:
             known.update(self._read(outcome.run_id))

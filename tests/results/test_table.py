@@ -128,16 +128,17 @@ def test_arms_are_rows_with_their_roles_and_runs(full, plan):
 def test_a_score_is_the_mean_over_seeds_with_its_interval(full):
     found = cell(full, "full", "accuracy")
     assert found.value == pytest.approx(0.8)
-    # Student's t with 2 degrees of freedom, 4.303, times 0.1 / sqrt(3).
-    assert found.half_width == pytest.approx(0.2484, abs=1e-4)
-    assert found.text == "0.800 ± 0.248"
-    assert cell(full, "frozen", "accuracy").text == "0.700"
+    # Wider than by its seeds alone: Student's t with 2 degrees of freedom, 4.303, times 0.1 / sqrt(3) is 0.248.
+    assert found.half_width == pytest.approx(0.287, abs=0.02)
+    assert found.text == f"0.800 ± {found.half_width:.3f}"
+    # Its seeds are alike, so it is as sure as its ten items: 2.262 * sqrt(0.7 * 0.3 / 10).
+    assert cell(full, "frozen", "accuracy").half_width == pytest.approx(0.328, abs=0.02)
 
 
 def test_what_was_lost_is_positive_with_the_scores_before_and_after(full):
     found = cell(full, "full", WATCHED)
     assert found.value == pytest.approx(0.3)
-    assert (found.text, found.detail) == ("+0.300", "0.800 → 0.500")
+    assert (found.text[:9], found.detail) == ("+0.300 ± ", "0.800 → 0.500")
 
 
 def test_what_did_not_move_has_lost_exactly_nothing(full):
@@ -146,7 +147,9 @@ def test_what_did_not_move_has_lost_exactly_nothing(full):
 
 
 def test_the_best_is_marked_and_the_floor_is_never_the_best_for_costing_nothing(full):
-    assert [row.label for row in full.rows if row.cells[0].best] == ["full"]
+    # Of ten items too few to tell them apart.
+    assert [row.label for row in full.rows if row.cells[0].best] == ["untuned", "full", "frozen"]
+    assert [row.label for row in full.rows if cell(full, row.label, WATCHED).best] == ["full", "frozen"]
     assert [row.label for row in full.rows if cell(full, row.label, "flops").best] == ["full", "frozen"]
 
 
@@ -299,7 +302,10 @@ def test_what_is_undefined_is_blank_with_its_reason(store, plan, toys):
 
 
 def test_the_note_says_what_a_reader_must_know(full):
-    assert "± is the 95 % interval of the mean over n = 3 seeds (0, 1, 2), by Student's t" in full.about
+    assert any(
+        "95 % interval of the mean over n = 3 seeds (0, 1, 2) and over test items" in line for line in full.about
+    )
+    assert any("verdicts are against full, paired by test item" in line for line in full.about)
     assert any("40 train (3 cut to 24 tokens), 10 test, 2 classes" in line for line in full.about)
     assert "device: CPU made up, 1 process" in full.about
     assert "versions: torch 2.13.0" in full.about
@@ -362,3 +368,60 @@ def test_the_matrix_has_every_score_at_every_moment_and_what_they_come_to(store,
     assert values["final_forgetting"] == values["maximal_forgetting"] == pytest.approx(0.3)
     assert values["forward_transfer"] is None
     assert any("before its own stage" in note for note in found.footnotes)
+
+
+def test_an_arm_is_judged_against_the_reference(store, plan, toys):
+    fill(
+        store,
+        plan,
+        {"untuned": (0, 0, 0), "full": (9, 9, 9), "frozen": (9, 9, 9)},
+        {"untuned": 8, "full": 0, "frozen": 8},
+    )
+    table = tabulate(plan.model_copy(update={"margin": 0.05}), store, toys)
+    floor, reference, contender = (cell(table, label, "accuracy") for label in ("untuned", "full", "frozen"))
+    assert (floor.verdict, reference.verdict, contender.verdict) == ("worse", None, "equivalent")
+    assert (floor.rank, reference.rank, contender.rank) == (3, 1, 1)
+    assert (floor.best, reference.best, contender.best) == (False, True, True)
+    assert floor.in_words == f"worse by 0.900 ± {floor.difference_half_width:.3f}"
+    assert floor.p < 0.01
+    forgot = cell(table, "frozen", WATCHED)
+    assert (forgot.verdict, forgot.best, forgot.difference) == ("better", True, pytest.approx(-0.8))
+    assert any("equivalent: the interval of the difference lies within ±0.05" in line for line in table.about)
+
+
+def test_one_seed_has_no_verdict_and_says_so(store, plan, toys):
+    single = plan.model_copy(update={"arms": tuple(arm.model_copy(update={"runs": arm.runs[:1]}) for arm in plan.arms)})
+    for arm in single.arms:
+        store_run(store, arm.runs[0], 9 if arm.label == "full" else 2)
+    table = tabulate(single, store, toys)
+    found = cell(table, "frozen", "accuracy")
+    assert (found.text, found.verdict, found.rank, found.half_width) == ("0.200", "1 seed", None, None)
+    assert [row.label for row in table.rows if row.cells[0].best] == ["full"]
+
+
+def test_a_difference_that_identical_runs_have_too_is_dimmed(store, plan, toys):
+    fill(
+        store,
+        plan,
+        {"untuned": (5, 5, 5), "full": (8, 8, 8), "frozen": (7, 7, 7)},
+        {"untuned": 8, "full": 8, "frozen": 8},
+    )
+    again = plan.arms[1].runs[0].model_copy(update={"repeat": 1})
+    arms = [arm.model_copy(update={"repeats": (again,)}) if arm.label == "full" else arm for arm in plan.arms]
+    repeated = plan.model_copy(update={"arms": tuple(arms)})
+    assert not any(cell(tabulate(repeated, store, toys), label, "accuracy").dimmed for label in ("untuned", "frozen"))
+    store_run(store, again, 6)
+    table = tabulate(repeated, store, toys)
+    assert [cell(table, label, "accuracy").dimmed for label in ("untuned", "frozen")] == [False, True]
+    assert any(line.startswith("noise: ") and "accuracy 0.200 and 0.000" in line for line in table.about)
+
+
+def test_the_same_table_again_asks_no_metric_again(store, plan, toys, full, monkeypatch):
+    monkeypatch.setattr(Store, "predictions", None)
+    assert tabulate(plan, store, toys) == full
+
+
+def test_a_damaged_cache_of_items_is_made_again(store, plan, toys, full):
+    for path in (store.cache / "items").iterdir():
+        path.write_bytes(b"not an archive")
+    assert tabulate(plan, store, toys) == full

@@ -5,16 +5,15 @@ import io
 
 import harness
 
-_ENDINGS = {
-    "": "value",
-    ".half_width": "half_width",
+_ALWAYS = {"": "value", ".half_width": "half_width"}
+_JUDGED = {
     ".verdict": "verdict",
     ".difference": "difference",
     ".difference_half_width": "difference_half_width",
     ".p": "p",
     ".rank": "rank",
 }
-"""What a column's key ends with for each field of a cell."""
+"""What a column's key ends with for each field of a cell; the second only where arms are judged by the column."""
 
 
 class CSV(harness.Reporter):
@@ -29,19 +28,22 @@ class CSV(harness.Reporter):
         tables = (table, *table.others)
         # What was never measured in a table has no column there.
         keys = list(dict.fromkeys(column.key for part in tables for column in part.columns))
-        titles = [f"{key}{ending}" for key in keys for ending in _ENDINGS]
+        cells = [pair for part in tables for row in part.rows for pair in zip(part.columns, row.cells, strict=True)]
+        judged = {column.key for column, cell in cells if cell.verdict is not None or cell.rank is not None}
+        endings = {key: _ALWAYS | (_JUDGED if key in judged else {}) for key in keys}
+        titles = [f"{key}{ending}" for key in keys for ending in endings[key]]
         first = ["strategy", "role", "seeds", "runs", "table"]
         writer = csv.DictWriter(output, [*first, *titles], lineterminator="\n")
         writer.writeheader()
         for part in tables:
             for row in part.rows:
                 facts = (row.label, row.role, len(row.runs), " ".join(row.runs), part.title)
-                cells = {
+                numbers = {
                     f"{column.key}{ending}": getattr(cell, field)
                     for column, cell in zip(part.columns, row.cells, strict=True)
-                    for ending, field in _ENDINGS.items()
+                    for ending, field in endings[column.key].items()
                 }
-                writer.writerow({**dict(zip(first, facts, strict=True)), **cells})
+                writer.writerow({**dict(zip(first, facts, strict=True)), **numbers})
         return output.getvalue()
 
 

@@ -187,7 +187,25 @@ def test_json_holds_everything_and_null_where_there_is_no_number():
     assert text.endswith("}\n")
     assert Table.model_validate_json(text) == TABLE
     blank = json.loads(text)["rows"][0]["cells"][1]
-    assert blank == {"text": "", "detail": "", "value": None, "half_width": None, "best": False, "note": 1}
+    assert {key: value for key, value in blank.items() if value not in (None, False)} == {
+        "text": "",
+        "detail": "",
+        "note": 1,
+    }
+    assert {"value", "half_width", "verdict", "difference", "p", "rank"} <= blank.keys()
+
+
+def test_a_verdict_stands_under_the_value_it_is_about():
+    judged = Cell(text="0.700", value=0.7, verdict="worse", difference=-0.1, difference_half_width=0.04, rank=2)
+    cells = (judged, *TABLE.rows[0].cells[1:])
+    row = TABLE.rows[0].model_copy(update={"cells": cells})
+    table = TABLE.model_copy(update={"rows": (row,), "others": ()})
+    assert "worse by 0.100 ± 0.040" in Rich(width=200).render(table)
+    assert "0.700 (worse by 0.100 ± 0.040)" in Markdown().render(table)
+    header, line = list(csv.reader(CSV().render(table).splitlines()))[:2]
+    told = dict(zip(header, line, strict=True))
+    key = table.columns[0].key
+    assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.rank"]) == ("worse", "-0.1", "2")
 
 
 @pytest.mark.parametrize(("width", "expected"), [(58, WIDE), (200, WIDE), (57, NARROW), (45, NARROW)])
