@@ -177,6 +177,11 @@ class Store:
             raise HarnessError(message)
         return run
 
+    def log(self, run: Run) -> list[dict[str, Any]]:
+        """Return the events of a run's training curve, in order; none where it left none."""
+        lines = (_read(self.folder(run) / "log.jsonl") or "").splitlines()
+        return [json.loads(line) for line in lines]
+
     @contextmanager
     def attempt(self, run: Run) -> Iterator[Path]:
         """Hold the run's folder while it is computed; a second process that wants it waits here."""

@@ -9,6 +9,7 @@ import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.cli.curve import show_curve
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
 from harness.experiment.tuning import settle
@@ -35,6 +36,13 @@ def report(
     margin: options.Margin = None,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Validation over the cost of tuning, as a plot, and the cost to reach a score."),
+    ] = False,
+    reach: Annotated[
+        float, typer.Option(min=0.01, max=1, help="With --curve: which share of the reference's best is to be reached.")
+    ] = 0.95,
     price: options.Price = None,
     format_: options.Format = "rich",
     without: options.Without = None,
@@ -44,6 +52,9 @@ def report(
         message = "--price and --matrix exclude each other: the matrix has scores only"
         raise HarnessError(message)
     per_second = None if price is None else parse_price(price)
+    if curve and (matrix or format_ != "rich"):
+        message = "--curve is a picture of its own: leave out --matrix and --format"
+        raise HarnessError(message)
     if not results.exists():
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
@@ -66,5 +77,9 @@ def report(
         margin,
     ).plan(catalog)
     store = Store(results)
+    settled = settle(asked, store, catalog)
+    if curve:
+        show_curve(settled, store, catalog, reach, per_second)
+        return
     view: View = "matrix" if matrix else "comparison"
-    show_table(settle(asked, store, catalog), store, catalog, format_, view, per_second)
+    show_table(settled, store, catalog, format_, view, per_second)

@@ -1,0 +1,146 @@
+"""`harness report --curve`: validation over the cost of tuning, as a plot, and what each arm took to get good."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness.catalog import Catalog
+from harness.contracts import Metric, Task
+from harness.errors import HarnessError
+from harness.experiment.plan import Plan
+from harness.results.curve import Curve, bests, mean_curve, reach, read_curves, target
+from harness.store import Store, replacing
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Told apart by the colour-blind, too (Okabe and Ito, 2008, Color Universal Design)."""
+_LETTERS = "ox+*#@%&"
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: float | None) -> None:
+    """Print what each arm took to reach a share of the reference's best score, and its curve; keep the curve as an image.
+
+    Raises:
+        HarnessError: There is no curve to show, or what draws it is not installed.
+    """
+    if missing := [name for name in ("matplotlib", "plotext") if importlib.util.find_spec(name) is None]:
+        message = f"{missing[0]}, which draws curves, is not installed: pip install 'finetune-harness[plot]'"
+        raise HarnessError(message)
+    curves = read_curves(plan, store)
+    if not curves:
+        message = (
+            "no finished run has a curve that tells costs: harness compare computes what is missing; runs stored by an earlier "
+            "version have none"
+        )
+        raise HarnessError(message)
+    task = catalog.restore(Task, plan.arms[0].runs[0].stages[-1].task)
+    metric = catalog.find(Metric, task.metrics[0])
+    title = f"validation {metric.title}"
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    sign = 1.0 if metric.better == "higher" else -1.0
+    _print_table(plan, curves, share, price, title, sign)
+    _print_plot(curves, title, sign)
+    path = store.root / "tables" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', plan.name).strip('.-') or 'table'}-curve.svg"
+    _draw(path, plan, curves, title, sign)
+    sys.stdout.write(f"\nkept as {path}\n")
+
+
+def _print_table(
+    plan: Plan, curves: Mapping[str, Sequence[Curve]], share: float, price: float | None, title: str, sign: float
+) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{plan.name}[/bold]  {plan.question}")
+    reference = plan.reference if plan.reference and plan.reference in curves else next(iter(curves))
+    goal = target(curves[reference], share)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    money = ["money"] if price is not None else []
+    for heading in ("arm", "n", f"best {title}", "time", "compute", *money):
+        grid.add_column(heading, justify="left" if heading == "arm" else "right")
+    found = {label: reach(some, goal) for label, some in curves.items()}
+    for label, best in bests(curves).items():
+        mark = "> " if found[label].censored else ""
+        costs = [f"{mark}{found[label].seconds:,.1f} s", f"{mark}{found[label].flops / 1e9:,.0f} GFLOP"]
+        costs += [f"{mark}{found[label].seconds * price:.3g}"] if price is not None else []
+        grid.add_row(label, str(found[label].of), f"{sign * best:.3f}", *costs)
+    for arm in plan.arms:
+        if arm.label not in curves:
+            grid.add_row(arm.label, "0", "", "", "", *("" for _ in money))
+    console.print(grid)
+    console.print(
+        f"time, compute: of tuning until {title} is {sign * goal:.3f}, which is {share:.0%} of {reference}'s best; the first "
+        "point that was validated counts; means over the seeds; blank: no curve, because nothing is trained or the run was "
+        "stored before curves told costs",
+        style="dim",
+    )
+    for label, one in found.items():
+        if one.censored:
+            console.print(
+                f"> {label}: reached by {one.seeds} of {one.of} seeds; the longest of the others ended there",
+                style="dim",
+            )
+
+
+def _print_plot(curves: Mapping[str, Sequence[Curve]], title: str, sign: float) -> None:
+    import plotext
+
+    plotext.clear_figure()
+    plotext.theme("clear")
+    width = min(100, shutil.get_terminal_size((100, 40)).columns)
+    plotext.plotsize(width, 22)
+    for some, mark in zip(curves.values(), _LETTERS, strict=False):
+        points = mean_curve(some)
+        xs, ys = [point.seconds for point in points], [sign * point.score for point in points]
+        if len(points) > 1:
+            plotext.plot(xs, ys, marker=mark)
+        else:
+            plotext.scatter(xs, ys, marker=mark)
+    plotext.xlim(0, 1.02 * max(point.seconds for some in curves.values() for point in mean_curve(some)))
+    plotext.xlabel("seconds of tuning")
+    plotext.ylabel(title)
+    # Its own legend would lie over the points, and its colours are asked for even where there is no terminal.
+    drawn = plotext.uncolorize(plotext.build())
+    legend = ", ".join(f"{mark} {label}" for label, mark in zip(curves, _LETTERS, strict=False))
+    sys.stdout.write(f"\n{drawn}\n{legend}\n")
+
+
+def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: str, sign: float) -> None:
+    """Write the curves as an SVG: a thin line for each seed, a thick one for their mean."""
+    import textwrap
+
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": plan.name, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (label, some) in enumerate(curves.items()):
+            colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
+            for curve in some:
+                axes.plot(
+                    [point.seconds for point in curve], [sign * point.score for point in curve],
+                    color=colour, linewidth=0.8, alpha=0.3, marker=".", markersize=3,
+                )  # fmt: skip
+            mean = mean_curve(some)
+            axes.plot(
+                [point.seconds for point in mean], [sign * point.score for point in mean],
+                color=colour, linewidth=2, marker=mark, markersize=6, label=f"{label} (n = {len(some)})",
+            )  # fmt: skip
+        axes.set_xlabel("time of tuning [s], validation not counted")
+        axes.set_ylabel(title)
+        axes.set_xlim(left=0)
+        axes.set_title("\n".join(textwrap.wrap(plan.question or plan.name, 80)), fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})

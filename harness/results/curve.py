@@ -1,0 +1,98 @@
+"""What it takes to get good: the score on validation over what tuning has cost, from the curves of stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.experiment.plan import Plan
+from harness.records import Run
+from harness.store import Store
+
+
+class Point(NamedTuple):
+    """A moment of tuning at which validation was scored."""
+
+    seconds: float
+    """Of tuning, over all stages so far; features as if extracted anew."""
+    flops: float
+    score: float
+    """On validation, higher is better."""
+
+
+Curve = Sequence[Point]
+
+
+class Reached(NamedTuple):
+    """What tuning took until a score was reached."""
+
+    seconds: float
+    """Mean over the seeds; where not all have reached it, what the longest has taken without: the true value lies above."""
+    flops: float
+    seeds: int
+    """How many of them have reached it."""
+    of: int
+
+    @property
+    def censored(self) -> bool:
+        """Return whether a seed has not reached it."""
+        return self.seeds < self.of
+
+
+def read_curve(store: Store, run: Run) -> Curve:
+    """Return a finished run's curve of its last stage; empty where it has none, or was stored before curves told costs."""
+    last = len(run.stages) - 1
+    return [
+        Point(event["seconds"], event["flops"], event["validation"])
+        for event in store.log(run)
+        if event.get("validation") is not None and "seconds" in event and event.get("stage") == last
+    ]
+
+
+def read_curves(plan: Plan, store: Store) -> dict[str, list[Curve]]:
+    """Return the curves of every arm's finished runs, a seed each; arms without one are left out."""
+    found = {
+        arm.label: [curve for run in arm.runs if store.outcome(run) and (curve := read_curve(store, run))]
+        for arm in plan.arms
+    }
+    return {label: curves for label, curves in found.items() if curves}
+
+
+def target(curves: Sequence[Curve], share: float) -> float:
+    """Return the score that counts as reached: a share of the mean over seeds of an arm's best.
+
+    Of a score whose lower values are better, which is stored with its sign turned, the value divided by the share.
+    """
+    best = float(np.mean([max(point.score for point in curve) for curve in curves]))
+    return best * share if best >= 0 else best / share
+
+
+def reach(curves: Sequence[Curve], score: float) -> Reached:
+    """Return what an arm took to its first validated point at or above a score; nothing is interpolated between points."""
+    firsts = [next((point for point in curve if point.score >= score), None) for curve in curves]
+    there = [point for point in firsts if point is not None]
+    if len(there) == len(curves):
+        return Reached(
+            float(np.mean([point.seconds for point in there])),
+            float(np.mean([point.flops for point in there])),
+            len(there),
+            len(curves),
+        )
+    without = [curve[-1] for curve, first in zip(curves, firsts, strict=True) if first is None]
+    return Reached(
+        max(point.seconds for point in without), max(point.flops for point in without), len(there), len(curves)
+    )
+
+
+def mean_curve(curves: Sequence[Curve]) -> Curve:
+    """Return the mean of the seeds' curves, point by point, as far as all go."""
+    return [Point(*(float(value) for value in np.mean(points, axis=0))) for points in zip(*curves, strict=False)]
+
+
+def bests(curves: Mapping[str, Sequence[Curve]]) -> dict[str, float]:
+    """Return the mean over seeds of each arm's best score."""
+    return {
+        label: float(np.mean([max(point.score for point in curve) for curve in some])) for label, some in curves.items()
+    }
