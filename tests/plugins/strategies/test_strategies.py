@@ -181,6 +181,21 @@ def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_mode
     assert np.allclose(found, np.stack(expected, axis=1), rtol=0, atol=1e-4)
 
 
+def test_lp_ft_tunes_a_body_one_of_whose_features_hardly_varies(toys, tiny_model, tmp_path):
+    model = transformers.AutoModel.from_pretrained(tiny_model)
+    norm = model.encoder.layer[-1].output.LayerNorm
+    with torch.no_grad():
+        norm.weight[0], norm.bias[0] = 1e-31, 0.0
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    stage = staged(RunStage, toys, folder, toys.make(Strategy, "lp-ft", {}), tmp_path / "cache")
+    before = body_digest(stage.body)
+    tuned = toys.make(Strategy, "lp-ft", {}).tune(stage)
+    assert body_digest(stage.body) != before
+    assert tuned.head.weight.abs().max() < 1e6
+
+
 @pytest.mark.parametrize(
     ("name", "params"), [("frozen", {"strengths": (0.1,)}), ("frozen-ridge", {"penalties": (10.0,)})]
 )
