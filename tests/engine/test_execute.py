@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from harness import hookimpl
+from harness.catalog import with_plugin
 from harness.contracts import Strategy, Task
 from harness.records import TUNING, Problem
 from harness.results.scores import ScoreBook, Scores
@@ -64,6 +66,69 @@ def test_phases_add_up_to_the_runs_wall_time(catalog, tiny_model, tmp_path):
     outcome = compute(toy_run(toys, tiny_model, toys.make(Strategy, "full", {})), toys, tmp_path)
     covered = sum(phase.wall_seconds for phase in outcome.phases.values())
     assert covered == pytest.approx(outcome.wall_seconds, rel=0.02, abs=0.05)
+
+
+class Clock:
+    """A meter's clock on which nothing takes time but sleep."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def process_time(self) -> float:
+        return 0.0
+
+    def sleep(self) -> None:
+        self.now += 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("harness.engine.meter.time", clock)
+    return clock
+
+
+def slept(phases):
+    return {name: phase.wall_seconds for name, phase in phases.items() if phase.wall_seconds}
+
+
+def test_a_strategy_that_sleeps_a_second_changes_its_own_phase_alone(catalog, tiny_model, tmp_path, clock):
+    class Sleepy(Strategy):
+        """Trains everything, after a second's sleep."""
+
+        name = "sleepy"
+        defaults = {"learning_rate": 1e-3}
+
+        def tune(self, stage):
+            clock.sleep()
+            stage.model.requires_grad_(True)
+            return stage.fit(stage.model)
+
+    class Bedroom:
+        @hookimpl
+        def harness_strategies(self):
+            return [Sleepy]
+
+    toys = with_plugin(toy_catalog(catalog), Bedroom(), "bedroom")
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "sleepy", {}), stages=1)
+    assert slept(compute(run, toys, tmp_path / "results").phases) == {"tune": 1}
+
+
+def test_evaluation_never_enters_the_time_of_tuning(catalog, tiny_model, tmp_path, clock, monkeypatch):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1, epochs=2)
+    run = run.model_copy(update={"watch": ()})
+    kind = type(toys.restore(Task, run.stages[0].task))
+    evaluate = kind.evaluate
+
+    def slow(task, view, split="test"):
+        clock.sleep()
+        return evaluate(task, view, split)
+
+    monkeypatch.setattr(kind, "evaluate", slow)
+    assert slept(compute(run, toys, tmp_path / "results").phases) == {"validate": 2, "test": 1}
 
 
 def test_an_outcome_says_what_was_trained_delivered_and_used(catalog, tiny_model, tmp_path):
