@@ -38,13 +38,19 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
             "version have none"
         )
         raise HarnessError(message)
-    task = catalog.restore(Task, plan.arms[0].runs[0].stages[-1].task)
-    metric = catalog.find(Metric, task.metrics[0])
-    title = f"validation {metric.title}"
+    stages = plan.arms[0].runs[0].stages
+    metric = catalog.find(Metric, catalog.restore(Task, stages[-1].task).metrics[0])
+    title = f"validation {metric.title}" + (f" on {stages[-1].dataset.name}" if len(stages) > 1 else "")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sign = 1.0 if metric.better == "higher" else -1.0
-    _print_table(plan, curves, share, price, title, sign)
+    devices = {
+        arm.label: max(found.processes for run in arm.runs if (found := store.outcome(run)))
+        for arm in plan.arms
+        if arm.label in curves
+    }
+    prices = None if price is None else {label: price * number for label, number in devices.items()}
+    _print_table(plan, curves, share, prices, title, sign)
     _print_plot(curves, title, sign)
     path = store.root / "tables" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', plan.name).strip('.-') or 'table'}-curve.svg"
     _draw(path, plan, curves, title, sign)
@@ -52,7 +58,12 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
 
 
 def _print_table(
-    plan: Plan, curves: Mapping[str, Sequence[Curve]], share: float, price: float | None, title: str, sign: float
+    plan: Plan,
+    curves: Mapping[str, Sequence[Curve]],
+    share: float,
+    prices: Mapping[str, float] | None,
+    title: str,
+    sign: float,
 ) -> None:
     from rich import box
     from rich.console import Console
@@ -63,14 +74,14 @@ def _print_table(
     reference = plan.reference if plan.reference and plan.reference in curves else next(iter(curves))
     goal = target(curves[reference], share)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    money = ["money"] if price is not None else []
+    money = ["money"] if prices is not None else []
     for heading in ("arm", "n", f"best {title}", "time", "compute", *money):
         grid.add_column(heading, justify="left" if heading == "arm" else "right")
     found = {label: reach(some, goal) for label, some in curves.items()}
     for label, best in bests(curves).items():
         mark = "> " if found[label].censored else ""
         costs = [f"{mark}{found[label].seconds:,.1f} s", f"{mark}{found[label].flops / 1e9:,.0f} GFLOP"]
-        costs += [f"{mark}{found[label].seconds * price:.3g}"] if price is not None else []
+        costs += [f"{mark}{found[label].seconds * prices[label]:.3g}"] if prices is not None else []
         grid.add_row(label, str(found[label].of), f"{sign * best:.3f}", *costs)
     for arm in plan.arms:
         if arm.label not in curves:
