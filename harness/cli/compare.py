@@ -111,7 +111,7 @@ def compare(
             side_by_side=side_by_side,
             cpu=cpu,
             keep_models=keep_models,
-            imports=("harness.cli.app", *_imports(asked, catalog)),
+            imports=("harness.cli.app", *slow_imports(asked, catalog)),
             in_process=catalog if in_process else None,
         )
         _check_room(results)
@@ -179,7 +179,7 @@ def _done(store: Store, run: Run, *, keep_models: bool) -> bool:
     return store.outcome(run) is not None and (not keep_models or (store.folder(run) / "model").exists())
 
 
-def _imports(plan: Plan, catalog: Catalog) -> list[str]:
+def slow_imports(plan: Plan, catalog: Catalog) -> list[str]:
     """Return the slow modules that the plan's components need."""
     runs = [arm.runs[0] for arm in plan.arms]
     components: list[Component] = [catalog.restore(Strategy, run.strategy) for run in runs]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.cli.estimate import estimates, rehearse_unknown, show_estimates
 from harness.errors import HarnessError
-from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle, unsettled
-from harness.quantities import parse_price, write_duration, write_size
+from harness.quantities import parse_price
 from harness.records import Run
-from harness.results.estimates import estimate
 from harness.store import Store
 
 
@@ -38,13 +37,16 @@ def plan(
     margin: options.Margin = None,
     results: options.Results = Path("results"),
     estimate_: Annotated[
-        bool, typer.Option("--estimate", help="What the missing runs will take, from stored ones of the same strategy.")
+        bool,
+        typer.Option(
+            "--estimate", help="What the missing runs will take: from stored ones of the same strategy, else rehearsed."
+        ),
     ] = False,
     price: options.Price = None,
     json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing."""
+    """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing, but for what --estimate rehearses."""
     per_second = None if price is None else parse_price(price)
     if price is not None and not estimate_:
         message = "--price goes with --estimate"
@@ -67,16 +69,24 @@ def plan(
         repeat,
         margin,
     ).plan(catalog)
-    store = Store(results) if results.exists() else None
+    store = Store(results) if results.exists() or estimate_ else None
     if store:
         asked = settle(asked, store, catalog)
     states = {run.id: _state(store, run) for _, run in asked.runs}
+    reasons = rehearse_unknown(asked, store, catalog, tuple(without or ())) if estimate_ and store else {}
     if json_:
         runs = [
             {"arm": arm.label, "id": run.id, "state": states[run.id], "run": run.model_dump(mode="json")}
             for arm, run in asked.runs
         ]
-        body = {"name": asked.name, "question": asked.question, "reference": asked.reference, "runs": runs}
+        body: dict[str, Any] = {
+            "name": asked.name,
+            "question": asked.question,
+            "reference": asked.reference,
+            "runs": runs,
+        }
+        if estimate_ and store:
+            body["estimates"] = estimates(asked, store, reasons)
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
         return
     from rich import box
@@ -107,52 +117,9 @@ def plan(
             f"{arm.label}: {asked.budget} to choose {searched} on validation; its runs above are untuned ones"
         )
     missing = sum(state != "done" for state in states.values())
-    if estimate_:
-        _print_estimates(asked, store, per_second)
+    if estimate_ and store:
+        show_estimates(asked, store, reasons, per_second)
     console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
-
-
-def _print_estimates(asked: Plan, store: Store | None, price: float | None) -> None:
-    """Print what the missing runs will take, strategy by strategy, and in all."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    found = {arm.label: estimate(arm, store) for arm in asked.arms} if store else {}
-    missing = {label: one for label, one in found.items() if one.missing}
-    console = Console(highlight=False)
-    if not missing and store:
-        return
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
-    known = [one for one in missing.values() if one.seconds is not None]
-    whole = write_duration(sum(one.missing * (one.seconds or 0) for one in known)) if known else ""
-    money = f"{sum(one.missing * (one.device_seconds or 0) for one in known) * (price or 0):.3g}" if known else ""
-    peaks = [one.memory_bytes for one in known if one.memory_bytes is not None]
-    columns = [("arm", "all that are known"), ("missing", ""), ("each", ""), ("together", whole)]
-    columns += [("memory", write_size(max(peaks)) if peaks else ""), *([("money", money)] if price is not None else [])]
-    for title, footer in (*columns, ("known from", "")):
-        grid.add_column(title, footer, justify="left" if title in {"arm", "known from"} else "right")
-    for arm in asked.arms:
-        one = found.get(arm.label)
-        count = len(arm.runs) + len(arm.repeats) if one is None else one.missing
-        if not count:
-            continue
-        if one is None or one.seconds is None:
-            blanks = [""] * (len(columns) - 2)
-            grid.add_row(arm.label, f"{count}", *blanks, "no run of it yet")
-            continue
-        each, together = write_duration(one.seconds), write_duration(one.missing * one.seconds)
-        costs = [] if price is None else [f"{one.missing * (one.device_seconds or 0) * price:.3g}"]
-        memory = "" if one.memory_bytes is None else write_size(one.memory_bytes)
-        grid.add_row(
-            arm.label, f"{count}", each, together, memory, *costs, f"{one.stored} stored, on {', '.join(one.devices)}"
-        )
-    console.print(grid)
-    console.print(
-        "one run after another on such a device; the search of --tune is not in it; of a strategy without a "
-        "stored run nothing is known: compute one seed of it first",
-        style="dim",
-    )
 
 
 def _state(store: Store | None, run: Run) -> str:

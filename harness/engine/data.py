@@ -6,6 +6,7 @@ train. A split that is missing is carved from train, class by class, all rows of
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -59,13 +60,7 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
 
     def build(target: Path) -> None:
         splits, moved = _split(dataset, dict(dataset.read()))
-        for name, rows in splits.items():
-            rows.save_to_disk(target / name)
-        facts = dataset.facts()
-        (target / "facts.json").write_text(
-            dump({**facts._asdict(), "moved": moved}),
-            encoding="utf-8",
-        )
+        _write(Prepared(key, splits, dataset.facts(), moved), target)
 
     folder = cache.make("data", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
@@ -77,6 +72,18 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
         facts=Facts(**{**facts, "classes": classes, "notes": tuple(facts["notes"])}),
         moved=moved,
     )
+
+
+def keep(prepared: Prepared, cache: Cache) -> None:
+    """Keep splits where `prepare` will find them in this cache."""
+    cache.make("data", prepared.key, functools.partial(_write, prepared))
+
+
+def _write(prepared: Prepared, target: Path) -> None:
+    for name, rows in prepared.splits.items():
+        rows.save_to_disk(target / name)
+    facts = dump({**prepared.facts._asdict(), "moved": prepared.moved})
+    (target / "facts.json").write_text(facts, encoding="utf-8")
 
 
 def check_problem(problem: Problem, task: Task, prepared: Prepared) -> None:

@@ -1,0 +1,125 @@
+"""`harness plan --estimate`: what the missing runs will take, strategy by strategy, and how what was predicted turned out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from harness.catalog import Catalog
+from harness.cli.compare import slow_imports
+from harness.engine.cache import Cache
+from harness.engine.launch import Launcher
+from harness.engine.rehearse import Rehearsal
+from harness.experiment.plan import Plan
+from harness.quantities import write_duration, write_size
+from harness.records import Failure
+from harness.results.estimates import Prediction, estimate, keep_prediction, peak_bytes
+from harness.store import Store
+
+
+def rehearse_unknown(
+    asked: Plan, store: Store, catalog: Catalog, without: tuple[str, ...] = (), launcher: Launcher | None = None
+) -> dict[str, str]:
+    """Rehearse the arms of which no run is stored and nothing is predicted; returns why some could not be, by label.
+
+    Args:
+        asked: What the runs are for.
+        store: Where predictions are kept.
+        catalog: Where the components come from.
+        without: Plugins that are left out.
+        launcher: How runs are started; None for as `compare` does.
+    """
+    unknown = [arm for arm in asked.arms if estimate(arm, store).seconds is None]
+    if not unknown:
+        return {}
+    imports = ("harness.cli.app", *slow_imports(asked, catalog))
+    launcher = launcher or Launcher(results=store.root, without=without, imports=imports)
+    reasons = {}
+    sys.stderr.write(f"rehearsing {len(unknown)} strategies on a sample of the data\n")
+    runs = [arm.runs[0] for arm in asked.arms]
+    with Rehearsal(runs, catalog, Cache(store.cache), launcher) as rehearsal:
+        for number, arm in enumerate(unknown, 1):
+            found = rehearsal.rehearse(arm.runs[0])
+            if isinstance(found, Failure):
+                reasons[arm.label] = f"{found.status}: {found.reason}"
+            else:
+                prediction = Prediction(
+                    seconds=found.seconds,
+                    processes=found.outcome.processes,
+                    memory_bytes=peak_bytes(found.outcome),
+                    device=found.outcome.device,
+                    share=found.share,
+                )
+                keep_prediction(arm, store, prediction)
+            sys.stderr.write(f"[{number}/{len(unknown)}] {arm.label}\n")
+    return reasons
+
+
+def estimates(asked: Plan, store: Store, reasons: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what is known of every arm's missing runs, by label, as JSON has it; `reason`: why nothing is."""
+    found = {arm.label: estimate(arm, store) for arm in asked.arms}
+    return {
+        label: {
+            **one._asdict(),
+            "prediction": one.prediction and one.prediction.model_dump(),
+            "reason": reasons.get(label),
+        }
+        for label, one in found.items()
+    }
+
+
+def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price: float | None) -> None:
+    """Print what the missing runs will take, and where runs are stored that were predicted, both.
+
+    Args:
+        asked: What the runs are for.
+        store: Where they are.
+        reasons: Why nothing is known, by label.
+        price: Money for each second that a device is held; None to leave money out.
+    """
+    console = Console(highlight=False)
+    found = {arm.label: estimate(arm, store) for arm in asked.arms}
+    missing = {label: one for label, one in found.items() if one.missing}
+    if missing:
+        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+        known = [one for one in missing.values() if one.seconds is not None]
+        whole = write_duration(sum(one.missing * (one.seconds or 0) for one in known)) if known else ""
+        spent = sum(one.missing * (one.device_seconds or 0) for one in known)
+        peaks = [one.memory_bytes for one in known if one.memory_bytes is not None]
+        columns = [("arm", "all that are known"), ("missing", ""), ("each", ""), ("together", whole)]
+        columns += [("memory", write_size(max(peaks)) if peaks else "")]
+        columns += [] if price is None else [("money", f"{spent * price:.3g}" if known else "")]
+        for title, footer in (*columns, ("known from", "")):
+            grid.add_column(title, footer, justify="left" if title in {"arm", "known from"} else "right")
+        for label, one in missing.items():
+            if one.seconds is None or one.device_seconds is None:
+                grid.add_row(label, f"{one.missing}", *[""] * (len(columns) - 2), reasons.get(label, "nothing"))
+                continue
+            memory = "" if one.memory_bytes is None else write_size(one.memory_bytes)
+            costs = [] if price is None else [f"{one.missing * one.device_seconds * price:.3g}"]
+            sample = f"{one.prediction.share:.0%} of the data" if one.prediction else ""
+            grid.add_row(
+                label,
+                f"{one.missing}",
+                write_duration(one.seconds),
+                write_duration(one.missing * one.seconds),
+                memory,
+                *costs,
+                f"{one.stored} stored" if one.stored else sample,
+            )
+        console.print(grid)
+        devices = "; ".join(dict.fromkeys(device for one in known for device in one.devices)) or "no device yet"
+        console.print(
+            f"on {devices}; one run after another, without the search of --tune; known from stored runs of other seeds, else "
+            "from a rehearsal on a share of the data, good to about a quarter",
+            style="dim",
+        )
+    for label, one in found.items():
+        if one.stored and one.prediction and one.seconds is not None:
+            said, took = write_duration(one.prediction.seconds), write_duration(one.seconds)
+            console.print(f"{label}: {said} were predicted for a run, {took} were taken (n = {one.stored})")

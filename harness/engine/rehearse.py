@@ -1,0 +1,168 @@
+"""A run rehearsed on a sample of its data: what it would take on all of it. Nothing of it is kept as a run.
+
+    every split ──► its longest rows + a share of the others ──► the ordinary run, in a results folder of its own
+
+Twice, with a small share and a larger one: what grows from one to the other grows on with the rest of the rows; what does not, as
+loading the model, is taken as it was. The longest rows are in both, so the largest batch is met and memory is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.catalog import Catalog
+from harness.contracts import Dataset
+from harness.engine.cache import Cache
+from harness.engine.data import Prepared, keep, prepare
+from harness.engine.launch import Launcher
+from harness.records import SPLITS, TUNING, Failure, Outcome, Run, TrainConfig
+from harness.store import Store
+
+_GROWING = {*TUNING, "validate", "test", "watch"}
+"""The phases that take longer where there are more rows."""
+_STEPS = (1, 6)
+"""Optimizer steps per epoch that the two shares come to, besides the one on the longest rows."""
+_PASSES = 60
+"""Forward passes that the larger share may come to, so that large test splits do not make it long."""
+
+
+class Rehearsed(NamedTuple):
+    """What a run would take, by its rehearsal."""
+
+    outcome: Outcome
+    """Of the larger share; its seconds and peaks are not those of the whole."""
+    seconds: float
+    """Of wall time, on all rows."""
+    share: float
+    """Of the rows that the larger share has."""
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How a split is cut."""
+
+    longest: dict[str, int]
+    """Rows of each split that are taken for their length."""
+    shares: tuple[float, float]
+    """Of the others."""
+
+
+class Rehearsal:
+    """Where runs of one plan are rehearsed, one after another, sharing what they would share."""
+
+    def __init__(self, runs: Sequence[Run], catalog: Catalog, cache: Cache, launcher: Launcher) -> None:
+        """Prepare to rehearse some of these runs.
+
+        Args:
+            runs: All on the same data.
+            catalog: Where their components come from.
+            cache: Where their data is kept.
+            launcher: How they would be started.
+        """
+        self._catalog, self._launcher = catalog, launcher
+        first = runs[0]
+        self._data = {
+            problem.dataset.model_dump_json(): prepare(
+                catalog.restore(Dataset, problem.dataset), problem.dataset, cache
+            )
+            for problem in first.problems
+        }
+        stages = [self._data[problem.dataset.model_dump_json()] for problem in first.stages]
+        self._sizes = _sizes([run.train for run in runs], stages, list(self._data.values()))
+        self._folder = tempfile.TemporaryDirectory(dir=cache.root, prefix=".rehearsal-")
+
+    def __enter__(self) -> Self:
+        """Cut the data."""
+        for share, root in zip(self._sizes.shares, self._roots, strict=True):
+            cut = Cache(Store(root).cache)
+            for prepared in self._data.values():
+                keep(_cut(prepared, self._sizes.longest, share), cut)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing behind."""
+        self._folder.cleanup()
+
+    def rehearse(self, run: Run) -> Rehearsed | Failure:
+        """Return what a run would take, or why it cannot be said."""
+        # Of a few rows, validation says too little to stop by.
+        run = run.model_copy(update={"train": run.train.model_copy(update={"patience": None})})
+        large = self._perform(run, self._roots[1])
+        if isinstance(large, Failure) or self._sizes.shares[1] == 1:
+            return large if isinstance(large, Failure) else Rehearsed(large, large.wall_seconds, 1.0)
+        small = self._perform(run, self._roots[0])
+        if isinstance(small, Failure):
+            return small
+        return Rehearsed(large, extrapolate(small, large, self._sizes.shares), self._sizes.shares[1])
+
+    @property
+    def _roots(self) -> tuple[Path, Path]:
+        return Path(self._folder.name) / "small", Path(self._folder.name) / "large"
+
+    def _perform(self, run: Run, root: Path) -> Outcome | Failure:
+        launcher = dataclasses.replace(self._launcher, results=root)
+        return next(result for _, result in launcher.launch([run], lambda *_: None))
+
+
+def extrapolate(small: Outcome, large: Outcome, shares: tuple[float, float]) -> float:
+    """Return the seconds of wall time a run would take on all rows, from what it took on two shares of them."""
+    growth = sum(
+        # Less time for more rows is chance.
+        max(0.0, phase.wall_seconds - small.phases[name].wall_seconds)
+        for name, phase in large.phases.items()
+        if name in _GROWING and name in small.phases
+    )
+    less, more = shares
+    return large.wall_seconds + growth * (1 - more) / (more - less)
+
+
+def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everything: Sequence[Prepared]) -> _Sizes:
+    """Return how the splits are cut, the same for all arms."""
+    batch = max(
+        train.batch_size if train.batch_tokens is None else -(-train.batch_tokens // train.max_length)
+        for train in settings
+    )
+    per_pass = max(1, *(train.eval_batch_tokens // train.max_length for train in settings))
+    epochs = max(train.epochs for train in settings)
+    trained = sum(len(prepared.splits["train"]) for prepared in stages)
+    scored = sum(len(prepared.splits["test"]) for prepared in everything)
+    scored += epochs * sum(len(prepared.splits["validation"]) for prepared in stages)
+    most = min(_STEPS[1] * batch * len(stages) / trained, _PASSES * per_pass / scored)
+    # Where the data is hardly larger than the sample, the rehearsal is the run.
+    more = most if most < 0.5 else 1.0
+    return _Sizes({"train": batch, "validation": per_pass, "test": per_pass}, (more * _STEPS[0] / _STEPS[1], more))
+
+
+def _cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:
+    """Return the data with a sample of each split's rows: a larger share holds what a smaller one does."""
+    splits = {}
+    for split in SPLITS:
+        rows = prepared.splits[split]
+        order = np.argsort(-_lengths(rows), kind="stable")
+        first, others = order[: longest[split]], order[longest[split] :]
+        others = np.random.default_rng(0).permutation(others)[: round(share * len(others))]
+        splits[split] = rows.select(np.sort(np.concatenate([first, others])))
+    return dataclasses.replace(prepared, splits=splits)
+
+
+def _lengths(rows: Any) -> NDArray[np.int64]:
+    """Return how many characters each row has, in all its texts, `[n]`: near enough to tell the longest, and known at once."""
+    lengths = np.zeros(len(rows), dtype=np.int64)
+    for name in rows.column_names:
+        values = rows[name][:]
+        if values and isinstance(values[0], str):
+            lengths += np.array([len(value or "") for value in values])
+        elif values and isinstance(values[0], list) and values[0] and isinstance(values[0][0], str):
+            lengths += np.array([sum(map(len, value)) for value in values])
+    return lengths
