@@ -34,7 +34,7 @@ def test_a_rehearsal_takes_a_share_of_the_data_or_all_of_little(toys, tiny_model
     found = rehearsed(run, toys, tmp_path / "rehearsed")
     examples = compute(run, toys, tmp_path / "computed").examples
     assert (found.share == 1, found.outcome.examples == examples) == (whole, whole)
-    assert (found.seconds == found.outcome.wall_seconds) is whole
+    assert found.seconds >= found.outcome.wall_seconds  # to tell by how much is left to `extrapolate`
     assert found.outcome.examples >= found.share * examples
 
 
