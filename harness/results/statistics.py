@@ -85,11 +85,12 @@ def resample(
     key: str,
     resamples: int = RESAMPLES,
 ) -> dict[str, Sample]:
-    """Draw items and seeds anew (a crossed, or pigeonhole, bootstrap: Owen, 2007, The pigeonhole bootstrap).
+    """Draw items and seeds anew, after the pigeonhole bootstrap (Owen, 2007, The pigeonhole bootstrap).
 
-    It counts what is neither the seeds' nor the items' own twice, so that it is rather too careful than not. The spread that
-    comes from drawing seeds is stretched by sqrt(S / (S - 1)), without which few seeds would look surer than they are (Rao
-    and Wu, 1988, Resampling Inference with Complex Survey Data).
+    It counts what is neither the seeds' nor the items' own twice, so that it is rather too careful than not: the pigeonhole's
+    own counts it three times, because it takes the spread of the seeds on the items drawn, and finds about half as
+    many of the differences there are; here that spread is taken on all items. It is stretched by sqrt(S / (S - 1)), without which few seeds
+    would look surer than they are (Rao and Wu, 1988, Resampling Inference with Complex Survey Data).
 
     Args:
         arms: For each arm and each of its seeds the parts that its value is the sum of: each a factor and the items'
@@ -122,7 +123,7 @@ def _sample(label: str, scores: NDArray[np.float64], points: NDArray[np.float64]
     by_items = scores.mean(1)
     # An arm's seeds are drawn alike in every column, so that what holds together is counted together.
     drawn = _random("seeds", label, count).integers(count, size=scores.shape)
-    moved = np.take_along_axis(scores, drawn, axis=1).mean(1) - by_items
+    moved = points[drawn].mean(1) - points.mean()
     stretch = math.sqrt(count / (count - 1)) if count > 1 else 0.0
     return Sample(points, by_items, by_items + stretch * moved, items)
 

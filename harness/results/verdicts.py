@@ -19,6 +19,8 @@ from harness.results.statistics import Sample, difference, holm, interval, ranks
 from harness.store import Store, replacing
 
 ONE_SEED = "1 seed"
+_VERSION = 2
+"""Of how scores are taken apart; raised when the same predictions give other items."""
 
 
 class Part(NamedTuple):
@@ -91,11 +93,12 @@ class ItemBook:
         self._fresh.clear()
 
     def _path(self, run_id: str) -> Path:
-        return self._store.cache / "items" / f"{run_id}.npz"
+        return self._store.cache / "items" / f"{run_id}-{_VERSION}.npz"
 
     def _read(self, run_id: str) -> dict[str, Items | str]:
         try:
-            with np.load(self._path(run_id), allow_pickle=False) as arrays:
+            # Opened here, because numpy leaves open what turns out to be no archive.
+            with self._path(run_id).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {
                     name.removesuffix(" key"): Items(arrays[items], str(arrays[name]))
                     if (items := f"{name.removesuffix(' key')} items") in arrays
@@ -103,7 +106,7 @@ class ItemBook:
                     for name in arrays
                     if name.endswith(" key")
                 }
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             # A cache that is missing or damaged is made again.
             return {}
 

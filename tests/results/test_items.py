@@ -46,6 +46,18 @@ def test_blocks_vary_as_much_as_items(catalog):
     assert errors[1] == pytest.approx(errors[0], rel=0.3)
 
 
+def test_blocks_do_not_follow_the_order_in_which_classes_stand(catalog):
+    # Of class after class, of which the first is always right: blocks of neighbours would differ by their class.
+    targets = np.repeat([0, 1, 2], 400)
+    random = np.random.default_rng(2)
+    outputs = random.normal(size=(1200, 3)) * [[0, 1, 1]] + 1.5 * np.eye(3)[targets]
+    metric = catalog.make(Metric, "mcc", {})
+    found = take_apart(metric, Predictions(outputs, targets, np.arange(1200))).statistics[:, 0]
+    drawn = [random.integers(1200, size=1200) for _ in range(200)]
+    bootstrapped = np.std([metric.score(outputs[rows], targets[rows]) for rows in drawn])
+    assert found.std(ddof=1) / len(found) ** 0.5 == pytest.approx(bootstrapped, rel=0.3)
+
+
 def test_items_are_paired_by_their_ids_whatever_their_order(catalog):
     metric = catalog.make(Metric, "accuracy", {})
     one = predicted()

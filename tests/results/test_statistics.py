@@ -98,6 +98,13 @@ def test_where_seeds_do_not_vary_a_difference_is_paired_by_item():
     assert interval(found["a"]) == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(first), rel=0.05)
 
 
+def test_what_is_neither_the_seeds_nor_the_items_own_counts_twice():
+    # Noise of each seed on each item alone: its variance is 1 / (4 * 100) by the seeds and again by the items.
+    values = np.random.default_rng(8).normal(size=(200, 4, 100))
+    found = [arms(a=one, resamples=500)["a"].draws.var() for one in values]
+    assert np.mean(found) == pytest.approx(2 / 400, rel=0.1)
+
+
 def test_what_is_the_same_in_every_item_differs_by_exactly_nothing():
     values = np.random.default_rng(3).random((4, 50)) < 0.5
     found = arms(a=values, b=values)

@@ -421,7 +421,8 @@ def test_the_same_table_again_asks_no_metric_again(store, plan, toys, full, monk
     assert tabulate(plan, store, toys) == full
 
 
-def test_a_damaged_cache_of_items_is_made_again(store, plan, toys, full):
+@pytest.mark.parametrize("left", [0, 14, 100], ids=["nothing", "a word", "its beginning"])
+def test_a_damaged_cache_of_items_is_made_again(store, plan, toys, full, left):
     for path in (store.cache / "items").iterdir():
-        path.write_bytes(b"not an archive")
+        path.write_bytes((b"not an archive" if left == 14 else path.read_bytes())[:left])
     assert tabulate(plan, store, toys) == full
