@@ -7,6 +7,8 @@ import pytest
 
 from harness.experiment.plan import make_plan
 from harness.experiment.spec import read_spec
+from harness.experiment.tuning import settle, unsettled
+from harness.store import Store
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -19,7 +21,8 @@ def test_the_table_of_an_experiment_cites_exactly_the_runs_it_plans(catalog, pat
     if "../shared/data" in path.read_text(encoding="utf-8") and not SHARED.is_dir():
         pytest.skip("needs the data folder beside the project (../shared/data)")
     monkeypatch.chdir(ROOT)
-    plan = make_plan(spec, catalog)
+    plan = settle(make_plan(spec, catalog), Store(ROOT / "results"), catalog)
+    assert not unsettled(plan)
     text = (ROOT / "results" / "tables" / f"{path.stem}.md").read_text(encoding="utf-8")
     cited = dict(re.findall(r"^- (\S+): (`.*`)$", text.partition("\nRuns:\n")[2], flags=re.MULTILINE))
     found = {label: re.findall(r"`(\w+)`", runs) for label, runs in cited.items()}

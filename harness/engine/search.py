@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _UNPRUNED = 1 + len(SPREAD)
 """Trials that are made whole before any is measured by their median: that of two or three is chance. With two, the best learning
-rate of a LoRA was pruned after its first epoch, in which none had learned anything yet, and one that learns nothing was chosen."""
+rate of an arm was pruned after its first epoch, in which none had learned anything yet, and one that learns nothing was chosen."""
 
 
 class Search:

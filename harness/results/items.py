@@ -38,7 +38,10 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
     outputs, targets = predictions.outputs[order], predictions.targets[order]
     key = digest([str(one) for one in predictions.ids[order].tolist()])
     if isinstance(metric, Ratio):
-        return Items(np.asarray(metric.items(outputs, targets), dtype=np.float64), key)
+        statistics = np.asarray(metric.items(outputs, targets), dtype=np.float64)
+        if not statistics[:, 1].any():
+            raise UndefinedError(metric.nothing)
+        return Items(statistics, key)
     whole = metric.score(outputs, targets)
     # Shuffled, alike for all runs: data often stands class by class, and blocks of one class differ by more than chance.
     shuffled = np.random.default_rng(0).permutation(len(outputs))

@@ -182,4 +182,10 @@ def judge(
         elif label in others:
             base = base._replace(verdict=ONE_SEED)
         judged[label] = base
-    return judged
+    # Fewer comparisons are made with the reference than among all, so that more may be shown: a rank must not deny it.
+    beaten = {label for label, one in judged.items() if one.verdict == "worse"}
+    beaten |= {reference} if reference and any(judged[label].verdict == "better" for label in places) else set()
+    return {
+        label: one._replace(rank=max(2, one.rank)) if label in beaten and one.rank is not None else one
+        for label, one in judged.items()
+    }

@@ -148,7 +148,7 @@ def test_runs_side_by_side_are_the_runs_one_after_another(place):
 
 @pytest.mark.slow
 def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place):
-    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=40"]
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=400"]
     command = [
         sys.executable,
         "-m",

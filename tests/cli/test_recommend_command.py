@@ -134,4 +134,4 @@ def test_it_takes_what_report_takes():
         command.callback.__name__: set(inspect.signature(command.callback).parameters)
         for command in app.registered_commands
     }
-    assert takes["report"] - takes["recommend"] <= {"matrix", "curve", "format_"}
+    assert takes["report"] - takes["recommend"] <= {"matrix", "curve", "reach", "format_"}

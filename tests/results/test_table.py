@@ -426,3 +426,16 @@ def test_a_damaged_cache_of_items_is_made_again(store, plan, toys, full, left):
     for path in (store.cache / "items").iterdir():
         path.write_bytes((b"not an archive" if left == 14 else path.read_bytes())[:left])
     assert tabulate(plan, store, toys) == full
+
+
+def test_what_is_worse_than_the_reference_is_never_bold(store, plan, toys):
+    many = [plan.arms[2].model_copy(update={"label": f"alike {number}"}) for number in range(6)]
+    crowded = plan.model_copy(update={"arms": (*plan.arms, *many)})
+    fill(
+        store,
+        plan,
+        {"untuned": (0, 0, 0), "full": (10, 9, 10), "frozen": (5, 5, 5)},
+        {"untuned": 8, "full": 8, "frozen": 8},
+    )
+    for row in tabulate(crowded, store, toys).rows:
+        assert not (row.cells[0].verdict == "worse" and row.cells[0].best)
