@@ -31,22 +31,9 @@ _ROOM_BYTES = 200_000_000
 """Free space below which no run is begun: enough for caches and predictions of a small comparison."""
 
 
+@options.asking
 def compare(
-    target: options.Target = None,
-    dataset: options.Datasets = None,
-    model: options.ModelName = None,
-    strategy: options.Strategies = None,
-    watch: options.Watch = None,
-    seeds: options.Seeds = None,
-    limit: options.Limit = None,
-    metric: options.Metrics = None,
-    reference: options.Reference = None,
-    text: options.TextColumn = None,
-    label: options.LabelColumn = None,
-    option: options.Options = None,
-    tune: options.Tune = None,
-    repeat: options.Repeat = None,
-    margin: options.Margin = None,
+    asked: options.Asked,
     results: options.Results = Path("results"),
     price: options.Price = None,
     format_: options.Format = "rich",
@@ -77,27 +64,11 @@ def compare(
     catalog = load_catalog(without or ())
     catalog.find(Reporter, format_)
     per_second = None if price is None else parse_price(price)
-    asked = options.Asked(
-        target,
-        dataset,
-        model,
-        strategy,
-        watch,
-        seeds,
-        limit,
-        metric,
-        reference,
-        text,
-        label,
-        option,
-        tune,
-        repeat,
-        margin,
-    ).plan(catalog)
+    planned = asked.plan(catalog)
     store = Store(results)
-    asked = settle(asked, store, catalog)
-    searched = unsettled(asked)
-    missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
+    planned = settle(planned, store, catalog)
+    searched = unsettled(planned)
+    missing = [(arm.label, run) for arm, run in planned.runs if not _done(store, run, keep_models=keep_models)]
     failed = False
     if missing or searched:
         for flag, number in (("--processes-per-run", processes_per_run), ("--side-by-side", side_by_side)):
@@ -111,23 +82,23 @@ def compare(
             side_by_side=side_by_side,
             cpu=cpu,
             keep_models=keep_models,
-            imports=("harness.cli.app", *slow_imports(asked, catalog)),
+            imports=("harness.cli.app", *slow_imports(planned, catalog)),
             in_process=catalog if in_process else None,
         )
         _check_room(results)
-        _check_data(asked, store, catalog)
-        if searched and asked.budget:
-            with Search(searched, asked.budget, store, catalog, processes_per_run) as search:
-                begin = f"choosing settings on validation, {asked.budget} for each of {len(searched)} strategies"
+        _check_data(planned, store, catalog)
+        if searched and planned.budget:
+            with Search(searched, planned.budget, store, catalog, processes_per_run) as search:
+                begin = f"choosing settings on validation, {planned.budget} for each of {len(searched)} strategies"
                 compute(search.runs(), begin, search.expected, catalog, launcher, search)
                 search.finish()
-            asked = settle(asked, store, catalog)
-            missing = [(arm.label, run) for arm, run in asked.runs if not _done(store, run, keep_models=keep_models)]
+            planned = settle(planned, store, catalog)
+            missing = [(arm.label, run) for arm, run in planned.runs if not _done(store, run, keep_models=keep_models)]
         if missing:
-            stored = len(asked.runs) - len(missing)
+            stored = len(planned.runs) - len(missing)
             begin = f"{len(missing)} runs to compute" + (f"; {stored} are stored already" if stored else "")
             failed = compute(missing, begin, len(missing), catalog, launcher)
-    show_table(asked, store, catalog, format_, price=per_second)
+    show_table(planned, store, catalog, format_, price=per_second)
     if failed:
         raise typer.Exit(1)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -94,23 +97,23 @@ Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that print
 
 @dataclass(frozen=True)
 class Asked:
-    """What the options of a command ask for."""
+    """What the options of a command ask for; each field is one of them."""
 
-    target: str | None = None
-    datasets: Sequence[str] | None = None
-    model: str | None = None
-    strategies: Sequence[str] | None = None
-    watch: Sequence[str] | None = None
-    seeds: str | None = None
-    limit: Sequence[str] | None = None
-    metrics: Sequence[str] | None = None
-    reference: str | None = None
-    text: str | None = None
-    label: str | None = None
-    options: Sequence[str] | None = None
-    tune: str | None = None
-    repeat: int | None = None
-    margin: float | None = None
+    target: Target = None
+    datasets: Datasets = None
+    model: ModelName = None
+    strategies: Strategies = None
+    watch: Watch = None
+    seeds: Seeds = None
+    limit: Limit = None
+    metrics: Metrics = None
+    reference: Reference = None
+    text: TextColumn = None
+    label: LabelColumn = None
+    options: Options = None
+    tune: Tune = None
+    repeat: Repeat = None
+    margin: Margin = None
 
     def plan(self, catalog: Catalog) -> Plan:
         """Return the plan of what is asked.
@@ -211,3 +214,29 @@ def _seeds(text: str) -> list[int]:
     except ValueError:
         message = f"--seeds {text!r} is not a list of whole numbers, such as 0,1,2"
         raise HarnessError(message) from None
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameter `asked` is spread out into the options that say what is asked, the same for all."""
+    hints = get_type_hints(Asked, include_extras=True)
+    spread = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in dataclasses.fields(Asked)
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in signature.parameters.values()
+        if parameter.name != "asked"
+    ]
+
+    @functools.wraps(command)
+    def gathered(**given: Any) -> None:
+        asked = Asked(**{parameter.name: given.pop(parameter.name) for parameter in spread})
+        command(asked=asked, **given)
+
+    gathered.__signature__ = signature.replace(parameters=[*spread, *own])  # type: ignore[attr-defined]
+    gathered.__annotations__ = {parameter.name: parameter.annotation for parameter in [*spread, *own]}
+    return gathered

@@ -19,22 +19,9 @@ from harness.records import Run
 from harness.store import Store
 
 
+@options.asking
 def plan(
-    target: options.Target = None,
-    dataset: options.Datasets = None,
-    model: options.ModelName = None,
-    strategy: options.Strategies = None,
-    watch: options.Watch = None,
-    seeds: options.Seeds = None,
-    limit: options.Limit = None,
-    metric: options.Metrics = None,
-    reference: options.Reference = None,
-    text: options.TextColumn = None,
-    label: options.LabelColumn = None,
-    option: options.Options = None,
-    tune: options.Tune = None,
-    repeat: options.Repeat = None,
-    margin: options.Margin = None,
+    asked: options.Asked,
     results: options.Results = Path("results"),
     estimate_: Annotated[
         bool,
@@ -52,41 +39,25 @@ def plan(
         message = "--price goes with --estimate"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    asked = options.Asked(
-        target,
-        dataset,
-        model,
-        strategy,
-        watch,
-        seeds,
-        limit,
-        metric,
-        reference,
-        text,
-        label,
-        option,
-        tune,
-        repeat,
-        margin,
-    ).plan(catalog)
+    planned = asked.plan(catalog)
     store = Store(results) if results.exists() or estimate_ else None
     if store:
-        asked = settle(asked, store, catalog)
-    states = {run.id: _state(store, run) for _, run in asked.runs}
-    reasons = rehearse_unknown(asked, store, catalog, tuple(without or ())) if estimate_ and store else {}
+        planned = settle(planned, store, catalog)
+    states = {run.id: _state(store, run) for _, run in planned.runs}
+    reasons = rehearse_unknown(planned, store, catalog, tuple(without or ())) if estimate_ and store else {}
     if json_:
         runs = [
             {"arm": arm.label, "id": run.id, "state": states[run.id], "run": run.model_dump(mode="json")}
-            for arm, run in asked.runs
+            for arm, run in planned.runs
         ]
         body: dict[str, Any] = {
-            "name": asked.name,
-            "question": asked.question,
-            "reference": asked.reference,
+            "name": planned.name,
+            "question": planned.question,
+            "reference": planned.reference,
             "runs": runs,
         }
         if estimate_ and store:
-            body["estimates"] = estimates(asked, store, reasons)
+            body["estimates"] = estimates(planned, store, reasons)
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
         return
     from rich import box
@@ -94,16 +65,16 @@ def plan(
     from rich.table import Table
 
     console = Console(highlight=False)
-    first = asked.arms[0].runs[0]
-    console.print(f"[bold]{asked.name}[/bold]  {asked.question}")
+    first = planned.arms[0].runs[0]
+    console.print(f"[bold]{planned.name}[/bold]  {planned.question}")
     console.print(
         f"model {first.model.name}; tuned on {', '.join(p.dataset.name for p in first.stages)}; watched: "
         + (", ".join(f"{p.dataset.name} by {p.task.name}" for p in first.watch) or "nothing")
     )
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("arm", "strategy", "learning rate", *(f"seed {run.seed}" for run in asked.arms[0].runs)):
+    for title in ("arm", "strategy", "learning rate", *(f"seed {run.seed}" for run in planned.arms[0].runs)):
         grid.add_column(title)
-    for arm in asked.arms:
+    for arm in planned.arms:
         rate = arm.runs[0].train.learning_rate
         settings = ", ".join(f"{key}={value}" for key, value in arm.runs[0].strategy.params.items())
         strategy_name = arm.runs[0].strategy.name + (f" ({settings})" if settings else "")
@@ -111,14 +82,14 @@ def plan(
             arm.label, strategy_name, "-" if rate is None else f"{rate:g}", *(states[run.id] for run in arm.runs)
         )
     console.print(grid)
-    for arm in unsettled(asked):
+    for arm in unsettled(planned):
         searched = ", ".join(arm.space)
         console.print(
-            f"{arm.label}: {asked.budget} to choose {searched} on validation; its runs above are untuned ones"
+            f"{arm.label}: {planned.budget} to choose {searched} on validation; its runs above are untuned ones"
         )
     missing = sum(state != "done" for state in states.values())
     if estimate_ and store:
-        show_estimates(asked, store, reasons, per_second)
+        show_estimates(planned, store, reasons, per_second)
     console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
 
 

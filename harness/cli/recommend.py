@@ -29,22 +29,9 @@ WANTED = "What is wanted"
 _PREFERENCES = ("cost", "score", "forgetting", "time", "memory", "size")
 
 
+@options.asking
 def recommend(
-    target: options.Target = None,
-    dataset: options.Datasets = None,
-    model: options.ModelName = None,
-    strategy: options.Strategies = None,
-    watch: options.Watch = None,
-    seeds: options.Seeds = None,
-    limit: options.Limit = None,
-    metric: options.Metrics = None,
-    reference: options.Reference = None,
-    text: options.TextColumn = None,
-    label: options.LabelColumn = None,
-    option: options.Options = None,
-    tune: options.Tune = None,
-    repeat: options.Repeat = None,
-    margin: options.Margin = None,
+    asked: options.Asked,
     results: options.Results = Path("results"),
     min_score: Annotated[
         str | None, typer.Option(help="Least score: 0.85, or 0.98x the reference's.", rich_help_panel=WANTED)
@@ -103,12 +90,8 @@ def recommend(
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    asked = options.Asked(
-        target, dataset, model, strategy, watch, seeds, limit, metric, reference, text, label, option, tune, repeat,
-        margin,
-    ).plan(catalog)  # fmt: skip
     store = Store(results)
-    plan = settle(asked, store, catalog)
+    plan = settle(asked.plan(catalog), store, catalog)
     table = tabulate(plan, store, catalog, price=per_second)
     if not any(row.runs for row in table.rows):
         message = f"no run of {table.title!r} has finished: run harness compare with the same arguments first"

@@ -18,22 +18,9 @@ from harness.results.table import View
 from harness.store import Store
 
 
+@options.asking
 def report(
-    target: options.Target = None,
-    dataset: options.Datasets = None,
-    model: options.ModelName = None,
-    strategy: options.Strategies = None,
-    watch: options.Watch = None,
-    seeds: options.Seeds = None,
-    limit: options.Limit = None,
-    metric: options.Metrics = None,
-    reference: options.Reference = None,
-    text: options.TextColumn = None,
-    label: options.LabelColumn = None,
-    option: options.Options = None,
-    tune: options.Tune = None,
-    repeat: options.Repeat = None,
-    margin: options.Margin = None,
+    asked: options.Asked,
     results: options.Results = Path("results"),
     matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
     curve: Annotated[
@@ -59,25 +46,9 @@ def report(
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    asked = options.Asked(
-        target,
-        dataset,
-        model,
-        strategy,
-        watch,
-        seeds,
-        limit,
-        metric,
-        reference,
-        text,
-        label,
-        option,
-        tune,
-        repeat,
-        margin,
-    ).plan(catalog)
+    planned = asked.plan(catalog)
     store = Store(results)
-    settled = settle(asked, store, catalog)
+    settled = settle(planned, store, catalog)
     if curve:
         show_curve(settled, store, catalog, reach, per_second)
         return
