@@ -146,9 +146,17 @@ def test_runs_side_by_side_are_the_runs_one_after_another(place):
     assert scores[0] == scores[1]
 
 
+@pytest.fixture
+def interruptible():
+    """Have what is started heed interrupts, even where these tests were started in the background, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place):
-    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=400"]
+def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place, interruptible):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=40"]
     command = [
         sys.executable,
         "-m",
