@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from harness.experiment.plan import Arm, Plan
 from harness.records import Cell, Row, Table
 from harness.results.comparability import Difference, Effect, Finished, compare_outcomes, compare_settings, listed
+from harness.results.writing import blank
 
 COUNTED = frozenset({"parameters_trained", "flops", "ship_bytes"})
 """Keys of the cost columns that are the same wherever a run happens; the others are measured there."""
@@ -115,16 +116,12 @@ def _unequal_budgets(part: Part) -> Iterable[str]:
     """Yield a warning where arms that learn were not given the same passes over the data, or the same batches."""
     learning = sorted((arm for arm in part.arms if arm.role != "floor"), key=lambda arm: arm is not part.leader)
     told = [
-        f"{arm.label} has {found.field} {_blank(found.second)}, {learning[0].label} {_blank(found.first)}"
+        f"{arm.label} has {found.field} {blank(found.second)}, {learning[0].label} {blank(found.first)}"
         for arm in learning[1:]
         for found in _hindering(compare_settings(learning[0].runs[0], arm.runs[0]), "budget")
     ]
     if told:
         yield f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}"
-
-
-def _blank(value: object) -> str:
-    return "-" if value is None else f"{value}"
 
 
 def _with_marked_costs(table: Table, part: Part) -> Table:

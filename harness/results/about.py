@@ -1,0 +1,178 @@
+"""The lines under a table: what a reader must know to trust or repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.experiment.plan import Plan
+from harness.records import DataNote, Run, SplitNote
+from harness.results.measures import (
+    Measure,
+    ScoredRun,
+)
+from harness.results.noise import Noise
+from harness.results.statistics import RESAMPLES
+from harness.results.writing import (
+    blank,
+    called,
+    count,
+    in_seconds,
+    plain,
+    setting,
+    three_decimals,
+)
+
+
+def about_verdicts(plan: Plan, measures: Sequence[Measure]) -> Iterable[str]:
+    """Return what the verdicts mean."""
+    if plan.reference is None or len(plan.arms[0].runs) < 2 or not any(measure.parts for measure in measures):
+        return
+    within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
+    yield (
+        f"verdicts are against {plan.reference}, paired by test item, at 95 % for all arms of a column together (Holm){within}; "
+        "bold: no arm is shown to be better"
+    )
+
+
+def about_noise(measures: Sequence[Measure], noise: Sequence[Noise | None]) -> Iterable[str]:
+    """Return how much runs differ that should not."""
+    told = [
+        f"{measure.column.title} {three_decimals(found.identical)} and {three_decimals(found.seeds)}"
+        if found.seeds is not None
+        else f"{measure.column.title} {three_decimals(found.identical)}"
+        for measure, found in zip(measures, noise, strict=True)
+        if found is not None
+    ]
+    if told:
+        yield (
+            "noise: run again with the same seed, values differ by at most the first number, with another seed by the second "
+            f"(standard deviation); smaller differences from the reference are dimmed: {'; '.join(told)}"
+        )
+
+
+def about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
+    """Return what a reader must know to trust or repeat the table."""
+    run = plan.arms[0].runs[0]
+    seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
+    if len(plan.arms[0].runs) > 1:
+        yield (
+            f"± of scores and forgetting is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and "
+            f"over test items (crossed bootstrap of {RESAMPLES:,} resamples, Student's t with Satterthwaite's degrees of freedom)"
+        )
+    else:
+        yield f"1 seed ({seeds}): no interval; a difference may be noise"
+    if len(run.problems) > 1:
+        yield (
+            "forgetting: score when known (before tuning; for a stage, when learned) minus score at the end, so that "
+            "0 is nothing lost (negated backward transfer, Lopez-Paz and Ranzato 2017)"
+        )
+    if not finished:
+        yield "no run has finished yet"
+        return
+    outcome = finished[0].outcome
+    source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
+    yield f"model: {called(run.model)}{source}, {count(outcome.parameters_total)} parameters"
+    for position, problem in enumerate(run.problems):
+        # The floor looks at fewer splits than the strategies that learn.
+        notes = [item.outcome.data[position] for item in finished]
+        note = max(notes, key=lambda note: len(note.splits))
+        sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
+        moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
+        classes = f", {note.classes} classes" if note.classes else ""
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes])}"
+    yield _training(plan)
+    yield from _about_tuning(plan)
+    if any(item.outcome.shared.seconds for item in finished):
+        yield (
+            "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
+            "'warm' is without it"
+        )
+    for title, values in (
+        ("device", {f"{item.outcome.device}, {_processes(item.outcome.processes)}" for item in finished}),
+        ("versions", {", ".join(f"{k} {v}" for k, v in item.outcome.versions.items()) for item in finished}),
+    ):
+        mixed = " (runs differ in this: compare with care)" if len(values) > 1 else ""
+        yield f"{title}: {' | '.join(sorted(values))}{mixed}"
+    yield from sorted({note for item in finished for note in item.outcome.notes})
+
+
+def about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable[str]:
+    """Return what a reader must know of energy, money and speed."""
+    yield from sorted({item.outcome.energy for item in finished if item.outcome.energy is not None})
+    if price is not None:
+        yield f"money: {plain()(price * 3600)} an hour for each device, for what the time counts"
+    if any(item.outcome.inference for item in finished):
+        yield (
+            "inference: the last stage's model, adapters merged where they can be ('apart': beside the weights); latency: median of "
+            "single test items; throughput: in batches like scoring's"
+        )
+
+
+def _about_tuning(plan: Plan) -> Iterable[str]:
+    """Return how settings were chosen, or that they were not where it matters."""
+    if plan.budget is None:
+        by_rate: dict[float, list[str]] = {}
+        for arm in plan.arms:
+            if (rate := arm.runs[0].train.learning_rate) is not None and arm.role != "floor":
+                by_rate.setdefault(rate, []).append(arm.label)
+        for rate, labels in by_rate.items():
+            if len(labels) > 1:
+                yield (
+                    f"{' and '.join(labels)} share the learning rate {rate:g}, which was not searched for: what suits one may not "
+                    "suit the other; --tune chooses for each"
+                )
+        return
+    yield f"settings were chosen on validation, {plan.budget} for each strategy, with a seed that no run of the table has:"
+    for arm in plan.arms:
+        if arm.tuning is None:
+            if arm.role != "floor":
+                why = "they are still to be chosen: harness compare" if arm.space else "it has none to choose"
+                yield f"{arm.label}: {why}"
+            continue
+        trials = arm.tuning.trials
+        pruned = sum(trial.status == "pruned" for trial in trials)
+        failed = sum(trial.status == "failed" for trial in trials)
+        count = f"{len(trials)} trials" + (" (all there are)" if arm.tuning.exhausted else "")
+        count += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed" if failed else "")
+        chosen = ", ".join(f"{key} {setting(value)}" for key, value in arm.tuning.chosen.items())
+        edge = f"; at the end of what was searched: {', '.join(arm.tuning.edges)}" if arm.tuning.edges else ""
+        yield f"{arm.label}: {chosen} ({count}, {in_seconds(sum(trial.seconds for trial in trials))}){edge}"
+
+
+def _split_size(name: str, split: SplitNote, max_length: int) -> str:
+    """Return how many rows a split has, and what had to be done to long ones."""
+    done = [f"in {split.windows:,} windows"] if split.windows is not None else []
+    done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
+    return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
+
+
+def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
+    """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
+    items = max((note.splits["test"].items for note in notes if "test" in note.splits), default=0)
+    for leak in next((note.leaks for note in notes if note.leaks is not None), ()):
+        place = leak.split if leak.stage is None else f"{leak.split} of {called(run.stages[leak.stage].dataset)}"
+        if leak.exact:
+            more = f", and {leak.near:,} more but for punctuation or Unicode form" if leak.near else ""
+            yield f"{leak.exact:,} of {items:,} test texts stand in {place} too{more}"
+        else:
+            yield f"{leak.near:,} of {items:,} test texts stand in {place} too but for punctuation or Unicode form"
+
+
+def _training(plan: Plan) -> str:
+    """Return the training settings: those all arms share, then those in which they differ."""
+    configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
+    first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
+    shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
+    shown = ", ".join(
+        f"{key} {setting(value)}" for key, value in shared.items() if value is not None and value is not False
+    )
+    differing = [key for key in first if key not in shared]
+    parts = [
+        f"{key}: " + ", ".join(f"{label} {blank(config[key])}" for label, config in configs.items())
+        for key in differing
+    ]
+    return "; ".join([f"training: {shown}", *parts])
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"

@@ -1,0 +1,306 @@
+"""The columns of a table: what each run has to say in it, and how an arm's mean is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.catalog import Catalog
+from harness.contracts import Metric, Task
+from harness.experiment.plan import Plan
+from harness.records import Column, Inference, Outcome, Run, Speed
+from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
+from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
+from harness.results.scores import Scores
+from harness.results.verdicts import Part
+from harness.results.writing import (
+    called,
+    count,
+    in_seconds,
+    in_unit,
+    plain,
+    signed,
+    three_decimals,
+)
+
+
+class ScoredRun(NamedTuple):
+    """A finished run with what is needed to describe it."""
+
+    run: Run
+    outcome: Outcome
+    scores: Scores
+
+
+class Value(NamedTuple):
+    """What one run has to say in one column."""
+
+    value: float | None
+    detail: str = ""
+    undefined: str | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column, how a run's value in it is found, and how an arm's mean is written."""
+
+    column: Column
+    read: Callable[[ScoredRun], Value]
+    write: Callable[[float], str]
+    detail: Callable[[Sequence[Value]], str]
+    interval: bool = True
+    """Whether the interval is written: where seeds hardly matter it only takes room."""
+    counts_floor: bool = True
+    """Whether the floor may be the best here: that it costs nothing is no merit."""
+    parts: tuple[Part, ...] = ()
+    """The stored scores it is the sum of, from which it is resampled; none for what is no score."""
+
+
+_Detail = Callable[[Sequence[Value]], str]
+
+
+def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
+    """Yield a column for each metric of a stage; of several stages, one for each."""
+    stages = plan.arms[0].runs[0].stages
+    for position, (problem, metrics) in enumerate(zip(stages, plan.stage_metrics, strict=True)):
+        for name in metrics if len(stages) == 1 else metrics[:1]:
+            metric = catalog.find(Metric, name)
+            prefix = "" if len(stages) == 1 else f"{called(problem.dataset)} "
+
+            def read(item: ScoredRun, name: str = name, position: int = position) -> Value:
+                score = item.scores.get(name, position + 1, position)
+                return Value(score.value, undefined=score.undefined)
+
+            column = Column(
+                key=f"{problem.dataset.name}.{name}" if prefix else name,
+                group="score",
+                title=f"{prefix}{metric.title}",
+                unit=metric.unit,
+                better=metric.better,
+            )
+            parts = (Part(1.0, name, position + 1, position),)
+            yield Measure(column, read, three_decimals, _no_detail, parts=parts)
+
+
+def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
+    """Yield a column for each dataset that may be forgotten: its score when known minus its score at the end."""
+    first = plan.arms[0].runs[0]
+    stages, problems = len(first.stages), first.problems
+    names, signs, learned_at = _matrix_shape(plan, catalog)
+    for position, problem in enumerate(problems):
+        if position == stages - 1:
+            continue  # What was learned last has had no time to be forgotten.
+        metric = catalog.find(Metric, names[position])
+
+        def read(item: ScoredRun, position: int = position) -> Value:
+            at = learned_at[position]
+            known, last = (item.scores.get(names[position], moment, position) for moment in (at, stages))
+            if known.value is None or last.value is None:
+                return Value(None, undefined=known.undefined or last.undefined)
+            lost = forgetting(item.scores.matrix(names) * signs, learned_at)[position]
+            return Value(float(lost), detail=f"{known.value} {last.value}")
+
+        column = Column(
+            key=f"forgetting.{problem.dataset.name}.{problem.task.name}",
+            group="forgetting",
+            title=f"{called(problem.dataset)} {metric.title}",
+            unit=metric.unit,
+            better="lower",
+        )
+        moments = ((signs[position], learned_at[position]), (-signs[position], stages))
+        parts = tuple(Part(factor, names[position], moment, position) for factor, moment in moments)
+        yield Measure(column, read, signed, _before_after, counts_floor=False, parts=parts)
+
+
+def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.float64], list[int]]:
+    """Return each problem's metric, the sign that makes higher better, and the stage after which it is known."""
+    first = plan.arms[0].runs[0]
+    names = [*(metrics[0] for metrics in plan.stage_metrics), *plan.watch_metrics]
+    signs = np.array([1.0 if catalog.find(Metric, name).better == "higher" else -1.0 for name in names])
+    return names, signs, [*range(1, len(first.stages) + 1), *(0 for _ in first.watch)]
+
+
+def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
+    """Yield a group of columns for each dataset: its score at every moment at which it has one."""
+    first = plan.arms[0].runs[0]
+    names, _, learned_at = _matrix_shape(plan, catalog)
+    headings = ["before", *(f"after {called(problem.dataset)}" for problem in first.stages)]
+    for position, problem in enumerate(first.problems):
+        metric = catalog.find(Metric, names[position])
+        watchable = catalog.find(Task, problem.task.name).watchable
+        for moment in range(0 if watchable else learned_at[position], len(headings)):
+
+            def read(item: ScoredRun, position: int = position, moment: int = moment) -> Value:
+                score = item.scores.get(names[position], moment, position)
+                return Value(score.value, undefined=score.undefined)
+
+            column = Column(
+                key=f"{problem.dataset.name}.{problem.task.name}.{moment}",
+                group=f"{called(problem.dataset)} {metric.title}",
+                title=headings[moment],
+                unit=metric.unit,
+                better=metric.better,
+            )
+            yield Measure(column, read, three_decimals, _no_detail)
+
+
+TRANSFER = (
+    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j teaches dataset j; S stages",
+    "average: mean over j of R[S, j] (this and the next two: Lopez-Paz and Ranzato 2017, equations 2 to 4)",
+    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
+    "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
+    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
+)
+
+
+def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
+    """Yield what the matrix comes to over the stages; datasets that are only watched do not count."""
+    names, signs, learned_at = _matrix_shape(plan, catalog)
+    stages = len(plan.stage_metrics)
+
+    def measure(key: str, title: str, better: Literal["higher", "lower"], of: Callable[[Matrix], float]) -> Measure:
+        def read(item: ScoredRun) -> Value:
+            if len(set(names[:stages])) > 1:
+                return Value(None, undefined="the stages are scored by different metrics, which have no mean")
+            value = of((item.scores.matrix(names) * signs)[:, :stages])
+            return Value(None, undefined=_NO_TRANSFER[key]) if np.isnan(value) else Value(float(value))
+
+        return Measure(Column(key=key, group="transfer", title=title, better=better), read, three_decimals, _no_detail)
+
+    def earlier(values: NDArray[np.float64]) -> float:
+        return float(np.mean(values[:-1])) if len(values) > 1 else np.nan
+
+    at = learned_at[:stages]
+    yield measure("average", "average", "higher", lambda matrix: float(signs[0] * np.mean(matrix[-1])))
+    yield measure("backward_transfer", "backward transfer", "higher", lambda matrix: backward_transfer(matrix, at))
+    yield measure("forward_transfer", "forward transfer", "higher", lambda matrix: forward_transfer(matrix, at))
+    yield measure("final_forgetting", "final forgetting", "lower", lambda matrix: earlier(forgetting(matrix, at)))
+    yield measure(
+        "maximal_forgetting", "maximal forgetting", "lower", lambda matrix: earlier(maximal_forgetting(matrix, at))
+    )
+
+
+_ONE_STAGE = "one stage only: nothing was learned before or after it"
+
+
+_NO_TRANSFER = {
+    "average": "a stage has no score",
+    "backward_transfer": _ONE_STAGE,
+    "forward_transfer": "a dataset has no score before its own stage, which makes its head",
+    "final_forgetting": _ONE_STAGE,
+    "maximal_forgetting": _ONE_STAGE,
+}
+
+
+def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterable[Measure]:
+    """Yield what tuning cost; energy and money only where they are known."""
+
+    def measure(
+        key: str, title: str, read: Callable[[ScoredRun], Value], write: Callable[[float], str], detail: _Detail
+    ) -> Measure:
+        column = Column(key=key, group="cost", title=title, better="lower")
+        return Measure(column, read, write, detail, interval=False, counts_floor=False)
+
+    def trained(item: ScoredRun) -> Value:
+        share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
+        return Value(item.outcome.parameters_trained, detail=f"{share:.2%}")
+
+    # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
+    def flops(item: ScoredRun) -> Value:
+        return Value(sum(phase.flops for phase in tuning_phases(item.outcome)) + item.outcome.shared.flops)
+
+    def shipped(item: ScoredRun) -> Value:
+        return Value(item.outcome.ship_bytes)
+
+    def seconds(item: ScoredRun) -> Value:
+        warm, shared = sum(phase.wall_seconds for phase in tuning_phases(item.outcome)), item.outcome.shared.seconds
+        return Value(warm + shared, detail=f"{warm}" if shared else "")
+
+    def money(item: ScoredRun) -> Value:
+        return Value(device_seconds(item.outcome) * (price or 0.0))
+
+    yield measure("parameters_trained", "trained", trained, count, _first_detail)
+    yield measure("flops", "compute", flops, in_unit("FLOP"), _no_detail)
+    yield measure("ship_bytes", "to ship", shipped, in_unit("B"), _no_detail)
+    yield measure("tune_seconds", "time", seconds, in_seconds, _also(in_seconds, " warm"))
+    yield measure("peak_memory_bytes", "memory", _memory, in_unit("B"), _also(in_unit("B"), " reserved"))
+    if any(energy_joules(item.outcome) is not None for item in finished):
+        yield measure("energy_joules", "energy", _energy, in_unit("J"), _also(in_unit("Wh")))
+    if price is not None:
+        yield measure("money", "money", money, plain(), _no_detail)
+
+
+def _memory(item: ScoredRun) -> Value:
+    tune = item.outcome.phases["tune"]
+    peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
+    held = "" if tune.peak_reserved_bytes is None else f"{tune.peak_reserved_bytes}"
+    return Value(peak, held, undefined=None if peak is not None else "this system does not tell peak memory")
+
+
+def _energy(item: ScoredRun) -> Value:
+    joules = energy_joules(item.outcome)
+    return Value(joules, "" if joules is None else f"{joules / 3600}", undefined=why_no_energy(item.outcome))
+
+
+def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
+    """Yield how fast what was tuned answers; nothing where no run has measured it."""
+    if all(item.outcome.inference is None for item in finished):
+        return
+
+    def measure(
+        column: Column,
+        of: Callable[[Speed], float],
+        slow: Callable[[Speed], float | None],
+        write: Callable[[float], str],
+    ) -> Measure:
+        def read(item: ScoredRun) -> Value:
+            found = item.outcome.inference or Inference(undefined="stored before inference was measured")
+            shown = found.whole or found.apart
+            if shown is None:
+                return Value(None, undefined=found.undefined)
+            apart = found.apart if found.whole else None
+            beside = (slow(shown), None if apart is None else of(apart))
+            return Value(
+                of(shown), " ".join("nan" if value is None else f"{value}" for value in beside), found.undefined
+            )
+
+        def detail(values: Sequence[Value]) -> str:
+            columns = np.array([[float(part) for part in value.detail.split()] for value in values]).T
+            named = zip(("p95", "apart"), columns, strict=True)
+            # Of some runs alone it would be another mean than the one it stands beside.
+            return ", ".join(f"{name} {write(np.mean(seen))}" for name, seen in named if not np.isnan(seen).any())
+
+        return Measure(column, read, write, detail, interval=False, counts_floor=False)
+
+    latency = Column(key="latency_p50_ms", group="inference", title="latency", better="lower")
+    throughput = Column(key="throughput", group="inference", title="throughput", better="higher")
+    yield measure(latency, lambda speed: speed.latency_p50_ms, lambda speed: speed.latency_p95_ms, plain(" ms"))
+    yield measure(throughput, lambda speed: speed.throughput, lambda _: None, plain(" items/s"))
+
+
+def _no_detail(values: Sequence[Value]) -> str:
+    del values
+    return ""
+
+
+def _first_detail(values: Sequence[Value]) -> str:
+    return values[0].detail
+
+
+def _before_after(values: Sequence[Value]) -> str:
+    before, after = np.mean([[float(part) for part in value.detail.split()] for value in values], axis=0)
+    return f"{before:.3f} → {after:.3f}"
+
+
+def _also(write: Callable[[float], str], word: str = "") -> _Detail:
+    """Return how to write the mean of what some values have beside them."""
+
+    def text(values: Sequence[Value]) -> str:
+        beside = [float(value.detail) for value in values if value.detail]
+        return f"{write(float(np.mean(beside)))}{word}" if beside else ""
+
+    return text
