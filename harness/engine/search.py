@@ -43,7 +43,8 @@ class Search:
 
     def __enter__(self) -> Self:
         """Wait until no other command searches for the same, and read what was tried."""
-        for study in self._studies:
+        # In one order for all commands, or two of them could wait for each other.
+        for study in sorted(self._studies, key=lambda study: study.folder):
             self._held.enter_context(study.hold())
             study.open()
         return self
@@ -91,7 +92,7 @@ class _Study:
     def __init__(self, arm: Arm, budget: Budget, store: Store, catalog: Catalog, processes: int) -> None:
         self.arm, self.begun = arm, 0
         self._budget, self._store, self._catalog, self._processes = budget, store, catalog, processes
-        self._folder = kept_at(arm, budget, store).parent
+        self.folder = kept_at(arm, budget, store).parent
         self._asked: dict[str, tuple[optuna.Trial, float, list[float]]] = {}
         self._left: list[optuna.Trial] = []
         self._grid = _grid(arm.space, default_values(arm.runs[0], arm.space))
@@ -99,8 +100,8 @@ class _Study:
 
     def hold(self) -> IO[str]:
         """Return the open lock."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = (self._folder / "lock").open("w")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = (self.folder / "lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
@@ -120,12 +121,12 @@ class _Study:
                 pass
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        path = self._folder / "trials.log"
+        path = self.folder / "trials.log"
         _mend(path)
         kept = JournalFileBackend(str(path), Held())  # type: ignore[arg-type]  # its base class is not public
         self._study = optuna.create_study(
             storage=JournalStorage(kept),
-            study_name=self._folder.name,
+            study_name=self.folder.name,
             load_if_exists=True,
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED, n_warmup_steps=1, n_min_trials=_UNPRUNED),
@@ -155,7 +156,7 @@ class _Study:
         import optuna
 
         # Made anew for each trial, so that a search that is taken up again does not draw what it drew before.
-        seed = int(digest([self._folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
+        seed = int(digest([self.folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(SPREAD))
         trial = self._left.pop(0) if self._left else self._study.ask()
         values = {key: _suggest(trial, key, allowed) for key, allowed in self.arm.space.items()}

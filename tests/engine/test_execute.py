@@ -2,10 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from harness import hookimpl
 from harness.catalog import with_plugin
-from harness.contracts import Strategy, Task
+from harness.contracts import Metric, Strategy, Task
+from harness.engine.job import Job
+from harness.engine.worker import perform
 from harness.records import TUNING, Problem
 from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
@@ -127,8 +130,17 @@ def test_evaluation_never_enters_the_time_of_tuning(catalog, tiny_model, tmp_pat
         clock.sleep()
         return evaluate(task, view, split)
 
+    metric = toys.find(Metric, kind.metrics[0])
+    score = metric.score
+
+    def slow_score(metric, outputs, targets):
+        clock.sleep()
+        return score(metric, outputs, targets)
+
     monkeypatch.setattr(kind, "evaluate", slow)
-    assert slept(compute(run, toys, tmp_path / "results").phases) == {"validate": 2, "test": 1}
+    monkeypatch.setattr(metric, "score", slow_score)
+    # Validation is evaluated and scored after each epoch; what is tested is scored when a table is asked for.
+    assert slept(compute(run, toys, tmp_path / "results").phases) == {"validate": 4, "test": 1}
 
 
 def test_an_outcome_says_what_was_trained_delivered_and_used(catalog, tiny_model, tmp_path):
@@ -175,3 +187,15 @@ def test_every_stage_that_trained_something_has_a_curve_of_what_tuning_has_cost(
     assert costs == sorted(costs)
     spent = sum(outcome.phases[name].wall_seconds for name in TUNING if name in outcome.phases)
     assert all(0 < seconds <= spent + outcome.shared.seconds for seconds, _ in costs)
+
+
+def test_the_bytes_to_ship_are_those_of_what_was_trained_as_it_is_saved(catalog, tiny_model, tmp_path):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "lora", {"rank": 2}), stages=1)
+    outcome = perform(Job(run, tmp_path, cpu=True, keep_model=True), toys, lambda _: None)
+    (file,) = (Store(tmp_path).folder(run) / "model").rglob("*.safetensors")
+    tensors = load_file(file)
+    assert sum(tensor.size for tensor in tensors.values()) == outcome.parameters_trained
+    assert any("classifier" in name for name in tensors)
+    assert any("lora_A" in name for name in tensors)
+    assert outcome.ship_bytes == file.stat().st_size
