@@ -24,7 +24,7 @@ _CHUNK = 4_000_000
 """Counts of items that are held at a time."""
 
 
-class Estimate(NamedTuple):
+class Mean(NamedTuple):
     """A mean and what is known of it."""
 
     mean: float
@@ -67,7 +67,7 @@ class Sample:
         return float(self.seeds.var(ddof=1)) / len(self.seeds) if len(self.seeds) > 1 else 0.0
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def mean_of_seeds(values: Sequence[float]) -> Mean:
     """Return the mean of one value per seed, with its 95 % interval by Student's t.
 
     The interval speaks of the seeds only: right for a cost, which no item is drawn for. Source: Student, 1908 (The Probable
@@ -75,9 +75,9 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
-        return Estimate(float(array.mean()), None, len(array))
+        return Mean(float(array.mean()), None, len(array))
     deviation = array.std(ddof=1) if np.ptp(array) else 0.0
-    return Estimate(float(array.mean()), float(_quantile(len(array) - 1) * deviation / len(array) ** 0.5), len(array))
+    return Mean(float(array.mean()), float(_quantile(len(array) - 1) * deviation / len(array) ** 0.5), len(array))
 
 
 def resample(

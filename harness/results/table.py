@@ -28,7 +28,7 @@ from harness.results.measures import (
 )
 from harness.results.noise import Noise, measure_noise
 from harness.results.scores import ScoreBook, Scores
-from harness.results.statistics import estimate
+from harness.results.statistics import mean_of_seeds
 from harness.results.verdicts import ItemBook, Judgement, judge, sample
 from harness.results.writing import (
     with_interval,
@@ -184,7 +184,7 @@ def _cell(
     note = _footnote(footnotes, "; ".join(dict.fromkeys(reasons))) if reasons else None
     if not defined:
         return Cell(text="", note=note)
-    result = estimate([float(value.value or 0) for value in defined])
+    result = mean_of_seeds([float(value.value or 0) for value in defined])
     known = judged if isinstance(judged, Judgement) else None
     if measure.parts:
         result = result._replace(half_width=known.half_width if known else None)

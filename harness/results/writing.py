@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from harness.records import ComponentRef
-from harness.results.statistics import Estimate
+from harness.results.statistics import Mean
 
 
-def with_interval(result: Estimate, write: Callable[[float], str]) -> str:
+def with_interval(result: Mean, write: Callable[[float], str]) -> str:
     """Return a mean with half of its interval, if it has one that is not nothing."""
     text = write(result.mean)
     if not result.half_width:

@@ -24,7 +24,7 @@ from rich.console import Console
 from harness.catalog import load_catalog
 from harness.contracts import Dataset, Model
 from harness.records import Run
-from harness.results.statistics import estimate
+from harness.results.statistics import mean_of_seeds
 from harness.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -401,7 +401,7 @@ def accuracy_rows(pairs: Sequence[tuple[Any, Any]]) -> Iterator[str]:
             np.array([r["accuracy"] for pair in pairs for r in pair[side]["runs"] if r["strategy"] == strategy])
             for side in (0, 1)
         )
-        gap = estimate(list(second - first))
+        gap = mean_of_seeds(list(second - first))
         difference = f"{gap.mean:+.3f} ± {gap.half_width:.3f} (n = {len(pairs)})"
         yield f"| {strategy} | {first.mean():.3f} | {second.mean():.3f} | {difference} |"
 
