@@ -12,7 +12,7 @@ from harness import quantities as q
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Arm, Plan
 from harness.records import Column, Row, Table
-from harness.results.recommend import SCORE, Candidate, Criterion, Draws, Limit
+from harness.results.choice import SCORE, Candidate, Criterion, Draws, Limit
 
 FORGETTING = "forgetting"
 """Key of the worst of all that is forgotten; one dataset's alone is `forgetting=DATASET`."""

@@ -18,7 +18,9 @@ from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle
 from harness.records import Table
-from harness.results.recommend import CONFIDENCE, SCORE, Criterion, Judged, Recommendation, advise, percent
+from harness.results.choice import CONFIDENCE, SCORE, Criterion
+from harness.results.reasons import percent
+from harness.results.recommend import Judged, Recommendation, advise
 from harness.results.table import draws, tabulate
 from harness.store import Store
 

@@ -7,7 +7,7 @@ from harness.cli.criteria import Source, candidate, limit_on, read_bounds, sourc
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
 from harness.records import Cell, Column, Row, Table
-from harness.results.recommend import SCORE
+from harness.results.choice import SCORE
 
 NOTHING = {"min_score": None, "max_forgetting": (), "max_memory": None, "max_time": None, "max_size": None, "max_cost": None}  # fmt: skip
 COSTS = {"tune_seconds": 20.0, "peak_memory_bytes": 5e8, "ship_bytes": 4000.0}

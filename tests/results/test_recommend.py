@@ -9,17 +9,8 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.results.recommend import (
-    SCORE,
-    Candidate,
-    Criterion,
-    Draws,
-    Limit,
-    Recommendation,
-    advise,
-    pareto_probability,
-    worst,
-)
+from harness.results.choice import SCORE, Candidate, Criterion, Draws, Limit
+from harness.results.recommend import Recommendation, advise, pareto_probability
 
 B = 1000
 ACCURACY = Criterion(SCORE, "accuracy", "higher", "{:.3f}".format)
@@ -91,7 +82,7 @@ def test_the_preference_decides_among_those_that_keep_to_the_limits(prefer, choi
     assert advise(ARMS, CRITERIA, [at_least(0.7)], prefer=prefer).choice == choice
 
 
-def test_without_a_limit_on_the_score_what_is_shown_to_be_worse_is_not_taken_however_cheap():
+def test_without_a_limit_on_the_score_what_is_clearly_worse_is_not_taken_however_cheap():
     found = advise(ARMS, CRITERIA, prefer="time")
     assert found.choice == "full"
     assert why(found, "frozen") == "scores worse than full in 100 % of the resamples"
@@ -99,7 +90,7 @@ def test_without_a_limit_on_the_score_what_is_shown_to_be_worse_is_not_taken_how
              arm("lora", spread=0.02, seed=2, score=0.89, time=60), arm("frozen", spread=0.02, seed=3, score=0.6, time=10)]  # fmt: skip
     found = advise(noisy, (ACCURACY, TIME), prefer="time")
     assert found.choice == "lora"
-    assert "which may be chance" in found.reasons[1]
+    assert "full's 0.900, better by 0.010; lora is worse in 6" in found.reasons[1]
 
 
 def test_the_gain_that_would_make_an_arm_the_choice_is_just_enough():
@@ -173,14 +164,6 @@ def test_where_no_single_limit_is_in_the_way_the_nearest_arm_says_all_it_would_n
         "No single limit is in the way; the nearest is frozen, which would need --min-score 0.8 (not 0.95) "
         "and --max-memory 2 (not 1)."
     )
-
-
-@pytest.mark.parametrize("bound", [0.0413, 0.29, 7.0, 1234.5, 15_751_608_009, -0.0777])
-def test_a_loosened_bound_lets_its_value_pass(bound):
-    for criterion in (ACCURACY, LOST):
-        loosened = at_most(criterion, 0).loosened_to(bound).bound
-        assert criterion.sign * loosened >= criterion.sign * bound - 1e-9 * abs(bound)
-        assert loosened == pytest.approx(bound, rel=0.01)
 
 
 def test_arms_that_tie_are_told_apart_by_their_score_and_equal_arms_by_their_order():
@@ -281,10 +264,6 @@ def test_the_probability_of_the_front_is_that_of_being_ahead():
     assert found == {"one": pytest.approx(ahead), "two": pytest.approx(1 - ahead)}
     # Two independent normals a tenth apart, each with a deviation of a tenth: Phi(-1 / sqrt(2)) = 0.240.
     assert ahead == pytest.approx(0.240, abs=0.04)
-
-
-def test_the_worst_is_taken_within_each_resample():
-    assert worst([np.array([0.0, 0.3]), np.array([0.2, 0.1])]).tolist() == [0.2, 0.3]
 
 
 ITEMS = 1319
