@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Plan
-from harness.records import Column, Inference, Outcome, Run, Speed
+from harness.records import Column, Inference, Outcome, Problem, Run, Speed
 from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.scores import Scores
@@ -20,6 +20,7 @@ from harness.results.verdicts import Part
 from harness.results.writing import (
     called,
     count,
+    distinct,
     in_seconds,
     in_unit,
     plain,
@@ -66,17 +67,18 @@ _Detail = Callable[[Sequence[Value]], str]
 def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     """Yield a column for each metric of a stage; of several stages, one for each."""
     stages = plan.arms[0].runs[0].stages
-    for position, (problem, metrics) in enumerate(zip(stages, plan.stage_metrics, strict=True)):
+    keys, titles = _keys(stages), _titles(plan)
+    for position, metrics in enumerate(plan.stage_metrics):
         for name in metrics if len(stages) == 1 else metrics[:1]:
             metric = catalog.find(Metric, name)
-            prefix = "" if len(stages) == 1 else f"{called(problem.dataset)} "
+            prefix = "" if len(stages) == 1 else f"{titles[position]} "
 
             def read(item: ScoredRun, name: str = name, position: int = position) -> Value:
                 score = item.scores.get(name, position + 1, position)
                 return Value(score.value, undefined=score.undefined)
 
             column = Column(
-                key=f"{problem.dataset.name}.{name}" if prefix else name,
+                key=f"{keys[position]}.{name}" if prefix else name,
                 group="score",
                 title=f"{prefix}{metric.title}",
                 unit=metric.unit,
@@ -91,9 +93,11 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     first = plan.arms[0].runs[0]
     stages, problems = len(first.stages), first.problems
     names, signs, learned_at = _matrix_shape(plan, catalog)
-    for position, problem in enumerate(problems):
-        if position == stages - 1:
-            continue  # What was learned last has had no time to be forgotten.
+    # What was learned last has had no time to be forgotten.
+    positions = [position for position in range(len(problems)) if position != stages - 1]
+    keys, titles = _keys([problems[position] for position in positions]), _titles(plan)
+    for key, position in zip(keys, positions, strict=True):
+        problem = problems[position]
         metric = catalog.find(Metric, names[position])
 
         def read(item: ScoredRun, position: int = position) -> Value:
@@ -105,15 +109,25 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
             return Value(float(lost), detail=f"{known.value} {last.value}")
 
         column = Column(
-            key=f"forgetting.{problem.dataset.name}.{problem.task.name}",
+            key=f"forgetting.{key}.{problem.task.name}",
             group="forgetting",
-            title=f"{called(problem.dataset)} {metric.title}",
+            title=f"{titles[position]} {metric.title}",
             unit=metric.unit,
             better="lower",
         )
         moments = ((signs[position], learned_at[position]), (-signs[position], stages))
         parts = tuple(Part(factor, names[position], moment, position) for factor, moment in moments)
         yield Measure(column, read, signed, _before_after, counts_floor=False, parts=parts)
+
+
+def _keys(problems: Sequence[Problem]) -> list[str]:
+    """Return what the dataset of each problem is called in a column's key."""
+    return distinct([problem.dataset for problem in problems], lambda dataset: dataset.name)
+
+
+def _titles(plan: Plan) -> list[str]:
+    """Return what the dataset of each problem is called in a column's title, the same everywhere."""
+    return distinct([problem.dataset for problem in plan.arms[0].runs[0].problems], called)
 
 
 def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.float64], list[int]]:
@@ -128,7 +142,8 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     """Yield a group of columns for each dataset: its score at every moment at which it has one."""
     first = plan.arms[0].runs[0]
     names, _, learned_at = _matrix_shape(plan, catalog)
-    headings = ["before", *(f"after {called(problem.dataset)}" for problem in first.stages)]
+    keys, titles = _keys(first.problems), _titles(plan)
+    headings = ["before", *(f"after {title}" for title in titles[: len(first.stages)])]
     for position, problem in enumerate(first.problems):
         metric = catalog.find(Metric, names[position])
         watchable = catalog.find(Task, problem.task.name).watchable
@@ -139,8 +154,8 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 return Value(score.value, undefined=score.undefined)
 
             column = Column(
-                key=f"{problem.dataset.name}.{problem.task.name}.{moment}",
-                group=f"{called(problem.dataset)} {metric.title}",
+                key=f"{keys[position]}.{problem.task.name}.{moment}",
+                group=f"{titles[position]} {metric.title}",
                 title=headings[moment],
                 unit=metric.unit,
                 better=metric.better,

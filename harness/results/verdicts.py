@@ -142,7 +142,10 @@ def sample(
         label: [[(factor, items.statistics) for factor, items in seed] for seed in seeds]
         for label, seeds in taken.items()
     }
-    return resample(arrays, key), reasons
+    # Items of different datasets may have the same ids, such as their numbers, and are drawn apart all the same.
+    run, _ = arms[leader][0]
+    dataset = run.problems[parts[0].problem].dataset.model_dump_json(exclude={"location"})
+    return resample(arrays, f"{dataset} {key}"), reasons
 
 
 def judge(

@@ -26,7 +26,7 @@ from harness.records import (
     SplitNote,
     Table,
 )  # fmt: skip
-from harness.results.table import tabulate
+from harness.results.table import draws, tabulate
 from harness.store import Store
 from harness.testing import toy_catalog, toy_run
 
@@ -358,9 +358,10 @@ def test_the_matrix_has_every_score_at_every_moment_and_what_they_come_to(store,
     found = tabulate(plan, store, toys, "matrix")
     titles = [(column.group, column.title) for column in found.columns]
     assert titles[:6] == [
-        ("toy accuracy", "after toy"), ("toy accuracy", "after toy"), ("toy accuracy", "after toy"),
-        ("toy accuracy", "before"), ("toy accuracy", "after toy"), ("toy accuracy", "after toy"),
+        ("toy accuracy", "after toy"), ("toy accuracy", "after toy 2"), ("toy 2 accuracy", "after toy 2"),
+        ("toy 3 accuracy", "before"), ("toy 3 accuracy", "after toy"), ("toy 3 accuracy", "after toy 2"),
     ]  # fmt: skip
+    assert len({column.key for column in found.columns}) == len(found.columns)
     assert [cell.text for cell in found.rows[0].cells[:6]] == ["0.900", "0.600", "0.800", "0.500", "0.700", "0.400"]
     values = {column.key: cell.value for column, cell in zip(found.columns, found.rows[0].cells, strict=True)}
     assert values["average"] == pytest.approx(0.7)
@@ -368,6 +369,22 @@ def test_the_matrix_has_every_score_at_every_moment_and_what_they_come_to(store,
     assert values["final_forgetting"] == values["maximal_forgetting"] == pytest.approx(0.3)
     assert values["forward_transfer"] is None
     assert any("before its own stage" in note for note in found.footnotes)
+
+
+def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toys, tiny_model):
+    runs = tuple(toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), seed=seed) for seed in (0, 1))
+    plan = Plan(
+        name="two stages", question="?", reference="full", stage_metrics=(("accuracy",), ("accuracy",)), watch_metrics=(),
+        arms=(Arm(label="full", role="reference", runs=tuple(run.model_copy(update={"watch": ()}) for run in runs)),),
+    )  # fmt: skip
+    for run in plan.arms[0].runs:
+        cells = tuple(Evaluation(moment=m, problem=p, items=N) for m, p in [(1, 0), (2, 0), (2, 1)])
+        store_run(store, run, 0, evaluations=cells)
+        store.finish(run, store.outcome(run), {(1, 0): right(7), (2, 0): right(7), (2, 1): right(7)})
+    found = draws(plan, store, toys)
+    assert list(found) == ["toy.accuracy", "toy 2.accuracy", "forgetting.toy.text-classification"]
+    first, second = (found[f"{name}.accuracy"]["full"] for name in ("toy", "toy 2"))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
 def test_an_arm_is_judged_against_the_reference(store, plan, toys):
