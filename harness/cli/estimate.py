@@ -16,9 +16,10 @@ from harness.engine.cache import Cache
 from harness.engine.launch import Launcher
 from harness.engine.rehearse import Rehearsal
 from harness.experiment.plan import Plan
+from harness.experiment.tuning import unsettled
 from harness.quantities import write_duration, write_size
 from harness.records import Failure
-from harness.results.estimates import Prediction, estimate, keep_prediction, peak_bytes
+from harness.results.estimates import Estimate, Prediction, estimate, keep_prediction, peak_bytes, search_seconds
 from harness.store import Store
 
 
@@ -63,10 +64,14 @@ def rehearse_unknown(
 def estimates(asked: Plan, store: Store, reasons: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return what is known of every arm's missing runs, by label, as JSON has it; `reason`: why nothing is."""
     found = {arm.label: estimate(arm, store) for arm in asked.arms}
+    search = {
+        arm.label: search_seconds(arm, asked.budget, found[arm.label]) for arm in unsettled(asked) if asked.budget
+    }
     return {
         label: {
             **one._asdict(),
             "prediction": one.prediction and one.prediction.model_dump(),
+            "search_seconds": search.get(label),
             "reason": reasons.get(label),
         }
         for label, one in found.items()
@@ -115,11 +120,29 @@ def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price:
         console.print(grid)
         devices = "; ".join(dict.fromkeys(device for one in known for device in one.devices)) or "no device yet"
         console.print(
-            f"on {devices}; one run after another, without the search of --tune; known from stored runs of other seeds, else "
-            "from a rehearsal on a share of the data, good to about a quarter",
+            f"on {devices}; one run after another; known from stored runs of other seeds, else from a rehearsal on a share of "
+            "the data, good to about a quarter",
             style="dim",
         )
+    _show_search(console, asked, found, price)
     for label, one in found.items():
         if one.stored and one.prediction and one.seconds is not None:
             said, took = write_duration(one.prediction.seconds), write_duration(one.seconds)
             console.print(f"{label}: {said} were predicted for a run, {took} were taken (n = {one.stored})")
+
+
+def _show_search(console: Console, asked: Plan, found: Mapping[str, Estimate], price: float | None) -> None:
+    """Print what choosing settings takes before those runs, at most."""
+    arms = unsettled(asked)
+    if not arms or asked.budget is None:
+        return
+    seconds = {arm.label: search_seconds(arm, asked.budget, found[arm.label]) for arm in arms}
+    known = {label: value for label, value in seconds.items() if value is not None}
+    parts = [f"{label} {write_duration(value)}" for label, value in known.items()]
+    parts += [f"{label} not known" for label in seconds if label not in known]
+    whole = sum(known.values())
+    money = "" if price is None or not known else f", {whole * price:.3g} in money"
+    console.print(
+        f"besides, choosing settings takes up to about {write_duration(whole)} of device time{money}, by {asked.budget} each: "
+        f"{'; '.join(parts)}"
+    )

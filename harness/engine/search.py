@@ -20,7 +20,16 @@ from harness.catalog import Catalog
 from harness.contracts import Span
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm
-from harness.experiment.tuning import SPREAD, Budget, choose, default_values, first_values, kept_at, trial_run
+from harness.experiment.tuning import (
+    SPREAD,
+    Budget,
+    choose,
+    default_values,
+    first_values,
+    kept_at,
+    most_trials,
+    trial_run,
+)
 from harness.records import Failure, Outcome, Run, Trial, digest
 from harness.store import Store, dump, write_atomically
 
@@ -146,9 +155,9 @@ class _Study:
 
     def missing(self) -> int | None:
         """Return how many trials are to be made; None where time decides."""
-        if self._budget.trials is None:
+        most = most_trials(self.arm.space, self._budget)
+        if self._budget.trials is None or most is None:
             return None
-        most = min(self._budget.trials, len(self._grid)) if self._grid else self._budget.trials
         return max(0, most - self.begun)
 
     def ask(self) -> Run | None:

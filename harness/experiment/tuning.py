@@ -103,6 +103,13 @@ def search_space(
     return space | {key: values for key, values in strategy.searched(tasks).items() if key not in given}
 
 
+def most_trials(space: Space, budget: Budget) -> int | None:
+    """Return how many trials an arm can get; None where time decides alone."""
+    lists = [len(values) for values in space.values() if not isinstance(values, Span)]
+    every = [math.prod(lists)] if len(lists) == len(space) else []
+    return min([*every, *([budget.trials] if budget.trials is not None else [])], default=None)
+
+
 def default_values(run: Run, space: Space) -> dict[str, JsonValue]:
     """Return the values that an untuned run has of what is searched: always the first trial."""
     settings: dict[str, JsonValue] = {_LEARNING_RATE: run.train.learning_rate, **run.strategy.params}

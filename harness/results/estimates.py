@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.experiment.plan import Arm
+from harness.experiment.tuning import Budget, most_trials
 from harness.records import Outcome, Record
 from harness.store import Store, dump, write_atomically
 
@@ -62,6 +63,18 @@ def estimate(arm: Arm, store: Store) -> Estimate:
     return Estimate(
         missing, 0, seconds, seconds * predicted.processes, predicted.memory_bytes, (predicted.device,), predicted
     )
+
+
+def search_seconds(arm: Arm, budget: Budget, found: Estimate) -> float | None:
+    """Return how long choosing an arm's settings takes at most, in device seconds; None where nothing is known.
+
+    A trial takes at most what a run takes, which is tested and watched besides.
+    """
+    trials = most_trials(arm.space, budget)
+    if trials is not None and found.device_seconds is not None:
+        whole = trials * found.device_seconds
+        return whole if budget.seconds is None else min(whole, budget.seconds)
+    return budget.seconds
 
 
 def keep_prediction(arm: Arm, store: Store, prediction: Prediction) -> None:

@@ -6,6 +6,7 @@ from harness.cli.estimate import estimates, rehearse_unknown, show_estimates
 from harness.contracts import Strategy
 from harness.engine.launch import Launcher
 from harness.experiment.plan import Arm, Plan
+from harness.experiment.tuning import Budget
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 
@@ -53,3 +54,11 @@ def test_what_is_unknown_is_rehearsed_once_and_held_against_what_it_took(asked, 
     assert "1 stored" in said.out
     assert "were predicted for a run" in said.out
     assert "(n = 1)" in said.out
+    assert "choosing settings" not in said.out
+
+    searched = known.arms[0].model_copy(update={"space": {"pooling": ("mean", "first", "last")}})
+    tuned = known.model_copy(update={"arms": (searched,), "budget": Budget(trials=5)})
+    show_estimates(tuned, store, {}, None)
+    assert "by 5 trials each: frozen" in " ".join(capsys.readouterr().out.split())
+    told = estimates(tuned, store, {})["frozen"]
+    assert told["search_seconds"] == pytest.approx(3 * told["device_seconds"])
