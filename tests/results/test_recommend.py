@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -268,8 +269,10 @@ def test_the_probability_of_the_front_is_that_of_being_ahead():
 
 ITEMS = 1319
 REFERENCE = "full-finetuning--lr_0.00001"
-LEARNED_NOTHING = {"unilora--default", "tinylora--default"}
-"""0.15 % and 1.2 % right; the first forgets least of all, the second needs the least memory."""
+TEMPTING = {"unilora--default", "tinylora--default"}
+"""0.15 % and 1.2 % right; the first forgets least of all, the second needs nearly the least memory."""
+LEARNED_NOTHING = TEMPTING | {"fourierft--default", "ln_tuning--default", "tinylora--weight-tying"}
+"""And none, none and 0.45 % right."""
 
 
 @pytest.fixture(scope="module")
@@ -295,10 +298,12 @@ def published() -> list[Candidate]:
 
 
 def test_the_published_table_has_points_that_look_best_by_learning_nothing(published):
+    assert len(published) == 65
     least = {key: min(published, key=lambda arm: arm.points[key]).label for key in ("forgetting", "memory")}
-    assert least == {"forgetting": "unilora--default", "memory": "tinylora--default"}
-    everyone = pareto_probability(published, CRITERIA)
-    assert all(everyone[label] > 0.9 for label in LEARNED_NOTHING)
+    assert least == {"forgetting": "unilora--default", "memory": "tinylora--weight-tying"}
+    for criterion in (LOST, MEMORY):
+        everyone = pareto_probability(published, (ACCURACY, criterion))
+        assert any(everyone[label] > 0.9 for label in TEMPTING)
 
 
 def test_what_learned_nothing_is_never_recommended_whatever_is_asked(published):
@@ -312,9 +317,12 @@ def test_what_learned_nothing_is_never_recommended_whatever_is_asked(published):
     ]
     lost = [None, at_most(LOST, 0.0002), at_most(LOST, 0.03), at_most(LOST, 0.1)]
     memory = [None, at_most(MEMORY, 13.1), at_most(MEMORY, 15)]
+    # Every set of limits, each with one of the preferences: all with all would take minutes.
+    preferences = list(itertools.product((SCORE, "forgetting", "time", "memory"), (0.5, 0.8, 0.95)))
+    drawn = random.Random(0)
     seen = set()
-    for asked in itertools.product(scores, lost, memory, (SCORE, "forgetting", "time", "memory"), (0.5, 0.95)):
-        *limits, prefer, confidence = asked
+    for limits in itertools.product(scores, lost, memory):
+        prefer, confidence = drawn.choice(preferences)
         given = [limit for limit in limits if limit]
         found = advise(published, CRITERIA, given, reference=REFERENCE, prefer=prefer, confidence=confidence)
         seen |= {found.choice, found.runner_up}
@@ -327,5 +335,5 @@ def test_what_learned_nothing_is_never_recommended_whatever_is_asked(published):
 def test_the_published_table_has_an_answer(published):
     limits = [at_least(0.9, relative=True), at_most(LOST, 0.05)]
     found = advise(published, CRITERIA, limits, reference=REFERENCE, prefer="memory", confidence=0.6)
-    assert found.choice == "lora--rank32-riemannian"
+    assert found.choice == "lora--rank32"
     assert REFERENCE in {judged.label for judged in found.arms if judged.verdict != "excluded"}
