@@ -141,8 +141,10 @@ def _show_search(console: Console, asked: Plan, found: Mapping[str, Estimate], p
     parts = [f"{label} {write_duration(value)}" for label, value in known.items()]
     parts += [f"{label} not known" for label in seconds if label not in known]
     whole = sum(known.values())
+    # A budget in time ends no trial that was begun.
+    about = "up to about" if asked.budget.seconds is None else "about"
     money = "" if price is None or not known else f", {whole * price:.3g} in money"
     console.print(
-        f"besides, choosing settings takes up to about {write_duration(whole)} of device time{money}, by {asked.budget} each: "
+        f"besides, choosing settings takes {about} {write_duration(whole)} of device time{money}, by {asked.budget} each: "
         f"{'; '.join(parts)}"
     )

@@ -1,7 +1,7 @@
 """The search for each arm's settings: trials are runs, told apart and stored like any other; Optuna says which to try next.
 
-Every arm has the same budget. Trials of an earlier command count, those that were cut short are made again, and one whose
-curve is below the median of the others' is pruned.
+Every arm has the same budget. Trials of an earlier command count, those that were cut short or failed are made again, and one
+whose curve is below the median of the others' is pruned.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     import optuna
 
 _UNPRUNED = 1 + len(SPREAD)
-"""Trials that are made whole before any is measured by their median: that of two or three is chance. With two, the best learning
-rate of an arm was pruned after its first epoch, in which none had learned anything yet, and one that learns nothing was chosen."""
+"""Trials that are made whole before any is measured by their median, as that of two or three is chance: with two, the best
+learning rate of an arm was pruned after its first epoch, in which none had learned anything yet, and one that learns nothing was
+chosen. And trials after which an arm is given up if all have failed."""
 
 
 class Search:
@@ -89,10 +90,16 @@ class Search:
         """Choose, and keep what was chosen.
 
         Raises:
-            HarnessError: No trial of an arm has a score.
+            HarnessError: No trial of an arm has a score; what was chosen for the others is kept.
         """
+        errors = []
         for study in self._studies:
-            study.finish()
+            try:
+                study.finish()
+            except HarnessError as error:
+                errors.append(str(error))
+        if errors:
+            raise HarnessError("; ".join(errors))
 
 
 class _Study:
@@ -105,7 +112,8 @@ class _Study:
         self._asked: dict[str, tuple[optuna.Trial, float, list[float]]] = {}
         self._left: list[optuna.Trial] = []
         self._grid = _grid(arm.space, default_values(arm.runs[0], arm.space))
-        self._reason = ""
+        self._next: list[Mapping[str, JsonValue]] = []
+        self._given_up: set[int] = set()
 
     def hold(self) -> IO[str]:
         """Return the open lock."""
@@ -141,9 +149,15 @@ class _Study:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED, n_warmup_steps=1, n_min_trials=_UNPRUNED),
         )
         known = self._study.get_trials(deepcopy=False)
-        if not known:
-            for values in self._grid or first_values(self.arm.runs[0], self.arm.space):
-                self._study.enqueue_trial(dict(values))
+        # What failed in an earlier command may do so no longer: it is tried again, and counts as what comes of it then.
+        failed = [trial for trial in known if trial.state == optuna.trial.TrialState.FAIL]
+        self._given_up = {trial.number for trial in failed}
+        again = [trial.params for trial in failed if trial.params]
+        seen = [trial.system_attrs.get("fixed_params", trial.params) for trial in known if trial not in failed]
+        for values in (*again, *(self._grid or first_values(self.arm.runs[0], self.arm.space))):
+            if values not in seen:
+                seen.append(values)
+                self._next.append(values)
         # Made again before any other: their runs may even be there already.
         running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
         self._left = [optuna.Trial(self._study, trial._trial_id) for trial in running]  # noqa: SLF001 - it has no other name
@@ -151,7 +165,9 @@ class _Study:
 
     def done(self) -> bool:
         """Return whether no other trial is to be begun."""
-        return self._exhausted() or self._budget.spent(self.begun, sum(trial.seconds for trial in self._trials()))
+        trials = self._trials()
+        hopeless = len(trials) >= _UNPRUNED and all(trial.status == "failed" for trial in trials)
+        return hopeless or self._exhausted() or self._budget.spent(self.begun, sum(trial.seconds for trial in trials))
 
     def missing(self) -> int | None:
         """Return how many trials are to be made; None where time decides."""
@@ -167,6 +183,8 @@ class _Study:
         # Made anew for each trial, so that a search that is taken up again does not draw what it drew before.
         seed = int(digest([self.folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(SPREAD))
+        if self._next and not self._left:
+            self._study.enqueue_trial(dict(self._next.pop(0)))
         trial = self._left.pop(0) if self._left else self._study.ask()
         values = {key: _suggest(trial, key, allowed) for key, allowed in self.arm.space.items()}
         run = trial_run(self.arm.runs[0], values, self._catalog)
@@ -198,11 +216,14 @@ class _Study:
 
     def finish(self) -> None:
         """Choose, and keep what was chosen."""
-        trials = self._trials()
+        trials = self._budget.within(self._trials())
+        exhausted = bool(self._grid) and len(trials) >= len(self._grid)
         try:
-            tuning = choose(trials, self.arm.space, self.arm.label, exhausted=self._exhausted())
+            tuning = choose(trials, self.arm.space, self.arm.label, exhausted=exhausted)
         except HarnessError as error:
-            message = f"{error}{f'; the last one: {self._reason}' if self._reason else ''}"
+            reasons = [trial.user_attrs.get("reason") for trial in self._study.get_trials(deepcopy=False)]
+            last = next((reason for reason in reversed(reasons) if reason), "")
+            message = f"{error}{f'; the last one: {last}' if last else ''}"
             raise HarnessError(message) from None
         write_atomically(kept_at(self.arm, self._budget, self._store), dump(tuning.model_dump(mode="json")))
 
@@ -214,13 +235,11 @@ class _Study:
             return  # it stays under way, and is made again by the command that goes on
         trial.set_user_attr("seconds", seconds)
         if isinstance(result, Failure):
-            self._reason = result.reason
             state = TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
             trial.set_user_attr("reason", result.reason)
             self._study.tell(trial, state=state)
         elif result.validation is None:
-            self._reason = "there is nothing to score in the validation split"
-            trial.set_user_attr("reason", self._reason)
+            trial.set_user_attr("reason", "there is nothing to score in the validation split")
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, result.validation)
@@ -236,7 +255,7 @@ class _Study:
                 seconds=trial.user_attrs["seconds"],
             )
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.name in status and "seconds" in trial.user_attrs
+            if trial.state.name in status and "seconds" in trial.user_attrs and trial.number not in self._given_up
         ]
 
     def _exhausted(self) -> bool:

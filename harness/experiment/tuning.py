@@ -45,6 +45,15 @@ class Budget(Record):
         """Return whether nothing is left."""
         return trials >= self.trials if self.trials is not None else seconds >= (self.seconds or 0)
 
+    def within(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the first trials that this budget pays for: another command may have had more to spend."""
+        taken: list[Trial] = []
+        for trial in trials:
+            if self.spent(len(taken), sum(other.seconds for other in taken)):
+                break
+            taken.append(trial)
+        return taken
+
     def __str__(self) -> str:
         """Return it in words."""
         if self.trials is not None:

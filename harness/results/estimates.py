@@ -66,9 +66,9 @@ def estimate(arm: Arm, store: Store) -> Estimate:
 
 
 def search_seconds(arm: Arm, budget: Budget, found: Estimate) -> float | None:
-    """Return how long choosing an arm's settings takes at most, in device seconds; None where nothing is known.
+    """Return about how long choosing an arm's settings takes, in device seconds; None where nothing is known.
 
-    A trial takes at most what a run takes, which is tested and watched besides.
+    A trial takes at most what a run takes, which is tested and watched besides; a budget in time ends no trial that was begun.
     """
     trials = most_trials(arm.space, budget)
     if trials is not None and found.device_seconds is not None:

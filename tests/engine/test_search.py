@@ -14,6 +14,7 @@ from harness.experiment.tuning import find_tuning, settle, unsettled
 from harness.records import Failure
 from harness.store import Store
 from harness.testing import ToyDataset, toy_catalog
+from harness.testing import compute as compute_run
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,46 @@ def test_a_run_that_need_not_go_on_is_ended_in_its_own_process(toys, tiny_model,
     compute([("full", run)], "one", 1, toys, Launcher(store.root, cpu=True), impatient)
     assert (impatient.result.status, impatient.result.reason) == ("pruned", "seen enough")
     assert store.outcome(run) is None
+
+
+def test_more_that_was_tried_before_is_no_larger_budget(toys, tiny_model, tmp_path, store):
+    rich = plan(toys, tiny_model, tmp_path, tune=4, strategies=["full"])
+    searched(rich, store, toys)
+    poor = plan(toys, tiny_model, tmp_path, tune=2, strategies=["full"])
+    assert searched(poor, store, toys) == []
+    first, more = (find_tuning(made.arms[1], made.budget, store) for made in (poor, rich))
+    assert first.trials == more.trials[:2]
+
+
+def test_what_failed_is_tried_again_by_the_next_command_and_what_others_chose_is_kept(
+    toys, tiny_model, tmp_path, store
+):
+    made = plan(toys, tiny_model, tmp_path, tune=3)
+
+    def failing(search):
+        for label, run in search.runs():
+            if label.startswith("full"):
+                search.told(run, Failure(run_id=run.id, status="out of memory", reason="no room"))
+            else:
+                search.told(run, compute_run(run, toys, store.root))
+
+    with Search(unsettled(made), made.budget, store, toys, processes=1) as search:
+        failing(search)
+        with pytest.raises(HarnessError, match=r"'full': none of its 3 trials has a validation score.*no room"):
+            search.finish()
+    assert [arm.label for arm in unsettled(settle(made, store, toys))] == ["full"]
+    # The same command says why, if all fails again, and else has what it asked for.
+    assert searched(made, store, toys) == ["full trial 1", "full trial 2", "full trial 3"]
+    trials = find_tuning(made.arms[1], made.budget, store).trials
+    assert [trial.status for trial in trials] == ["done"] * 3
+    assert trials[0].values == {"train.learning_rate": 5e-5}
+
+
+def test_an_arm_all_of_whose_first_trials_fail_is_given_up_however_much_time_is_left(toys, tiny_model, tmp_path, store):
+    made = plan(toys, tiny_model, tmp_path, tune="1h", strategies=["full"])
+    count = 0
+    with Search(unsettled(made), made.budget, store, toys, processes=1) as search:
+        for _, run in search.runs():
+            count += 1
+            search.told(run, Failure(run_id=run.id, status="failed", reason="texts are too long"))
+    assert count == 5
