@@ -83,7 +83,8 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
         if reason := strategy.check(model, tasks):
             message = f"strategy {entry.name!r} cannot be used: {reason}"
             raise HarnessError(message)
-        reference, train = strategy.reference(), _train_config(spec, entry, strategy, tasks)
+        given = _given(spec, entry)
+        reference, train = strategy.reference(), _train_config(given, strategy, tasks)
         runs = tuple(
             Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
             for seed in spec.seeds
@@ -94,7 +95,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
             role=strategy.role,
             runs=runs,
             repeats=tuple(runs[0].model_copy(update={"repeat": number}) for number in again),
-            space=search_space(strategy, tasks, train, {**spec.train, **entry.train, **entry.params}) if budget else {},
+            space=search_space(strategy, tasks, train, {**given, **entry.params}) if budget else {},
         )
 
     # Those that a user did not name are left out where they do not suit.
@@ -107,6 +108,14 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
     if double := {label for label in labels if labels.count(label) > 1}:
         message = f"two arms are called {min(double)!r}: give one of them another label"
         raise HarnessError(message)
+    first_of: dict[str, str] = {}
+    for one in arms:
+        if (twin := first_of.setdefault(one.runs[0].id, one.label)) != one.label:
+            message = (
+                f"arms {twin!r} and {one.label!r} have the same settings, so they are the same runs: change one of them, or see "
+                "how far a run differs from itself with --repeat"
+            )
+            raise HarnessError(message)
     return Plan(
         name=spec.name,
         question=spec.question,
@@ -190,10 +199,15 @@ def _opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
     return None
 
 
-def _train_config(spec: ExperimentSpec, entry: StrategyEntry, strategy: Strategy, tasks: Sequence[Task]) -> TrainConfig:
-    settings: Mapping[str, Any] = {**strategy.training(tasks), **spec.train, **entry.train}
+def _given(spec: ExperimentSpec, entry: StrategyEntry) -> dict[str, Any]:
+    """Return the training settings that the user gives a strategy; a blank learning rate is the strategy's own, as if not given."""
+    given = {**spec.train, **entry.train}
+    return {key: value for key, value in given.items() if key != "learning_rate" or value is not None}
+
+
+def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[Task]) -> TrainConfig:
     try:
-        return TrainConfig(**settings)
+        return TrainConfig(**{**strategy.training(tasks), **given})
     except ValidationError as error:
         raise HarnessError(explain(error, TrainConfig, "train")) from None
 

@@ -95,3 +95,15 @@ def test_every_default_is_resolved_in_the_runs_record(catalog, tiny_model):
     assert run.strategy.params == {"rank": 8, "alpha": 16.0, "dropout": 0.0, "layers": None}
     assert run.train.learning_rate == 5e-4
     assert run.stages[0].task.name == "text-classification"
+
+
+def test_two_arms_of_the_same_settings_are_one_and_are_refused(catalog, tiny_model):
+    twins = [{"name": "lora", "label": "A"}, {"name": "lora", "rank": 8, "label": "B"}]
+    assert refusal(catalog, tiny_model, strategies=twins).startswith("arms 'A' and 'B' have the same settings")
+
+
+def test_a_blank_learning_rate_is_the_strategys_own(catalog, tiny_model):
+    made = plan(catalog, tiny_model, strategies=["full"], train={"learning_rate": None}, tune=2)
+    arm = next(arm for arm in made.arms if arm.label == "full")
+    assert arm.runs[0].train.learning_rate == 5e-5
+    assert "train.learning_rate" in arm.space
