@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.errors import HarnessError, unknown
+from harness.experiment.tuning import settle
 from harness.records import Run
 from harness.results.comparability import Difference, Finished, compare_outcomes, compare_settings, conclude, listed
 from harness.store import Store
@@ -74,12 +75,12 @@ def why(
 
 
 def _arms(path: str, labels: Sequence[str], results: Path, without: Sequence[str]) -> list[_Side]:
-    plan = options.Asked(path).plan(load_catalog(without))
+    catalog, store = load_catalog(without), _store(results)
+    plan = settle(options.Asked(path).plan(catalog), store, catalog)
     arms = {arm.label: arm for arm in plan.arms}
     for label in labels:
         if label not in arms:
             raise unknown("arm", label, arms)
-    store = _store(results)
     return [_Side(label, arms[label].runs, store) for label in labels]
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from harness import HarnessError
+from harness.cli.options import Asked
 from harness.cli.why import why
 from harness.contracts import Strategy
-from harness.records import Run
-from harness.store import Store
+from harness.experiment.tuning import kept_at
+from harness.records import Run, Trial, Tuning
+from harness.store import Store, write_atomically
 from harness.testing import compute, toy_catalog, toy_run
 
 EXPERIMENT = """
@@ -132,3 +134,21 @@ def test_a_results_folder_that_is_not_there_is_not_made(tmp_path):
     with pytest.raises(HarnessError, match="no results folder"):
         why(["a", "b"], results=tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_arms_whose_settings_were_searched_for_are_held_against_each_other_as_they_were_chosen(
+    runs, capsys, tmp_path, tiny_model, catalog
+):
+    (tmp_path / "data.csv").write_text("text,label\n" + "".join(f"text {n},{n % 2}\n" for n in range(40)))
+    file = tmp_path / "searched.toml"
+    text = EXPERIMENT.format(model=str(tiny_model), data=f"file:{tmp_path / 'data.csv'}")
+    file.write_text(text.replace("seeds", "tune = 1\nseeds", 1))
+    store = Store(tmp_path / "results")
+    made = Asked(str(file)).plan(catalog)
+    arm = next(arm for arm in made.arms if arm.label == "full")
+    trial = Trial(values={"train.learning_rate": 0.0123}, score=0.9, status="done", seconds=1)
+    tuning = Tuning(trials=(trial,), chosen=trial.values)
+    write_atomically(kept_at(arm, made.budget, store), tuning.model_dump_json())
+    found = told(capsys, str(file), "full", "frozen", results=store.root)
+    rates = next(row for row in found["differences"] if row["field"] == "train.learning_rate")
+    assert rates["first"] == 0.0123
