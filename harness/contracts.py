@@ -370,6 +370,8 @@ class Metric(Component):
     """Its column's heading."""
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["higher", "lower"]] = "higher"
+    chance: ClassVar[float | None] = None
+    """Score of answers that know nothing, where it is the same for all data: 0 for a correlation; None where it is not."""
 
     @abstractmethod
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:

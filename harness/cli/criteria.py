@@ -65,7 +65,7 @@ def read_bounds(
     if max_memory is not None:
         bounds.append(Bound("memory", q.parse_size(max_memory, "--max-memory"), "--max-memory ", _typed(q.write_size)))
     if max_time is not None:
-        bounds.append(Bound("time", q.parse_duration(max_time, "--max-time"), "--max-time ", _typed(q.write_duration)))
+        bounds.append(Bound("time", q.parse_duration(max_time, "--max-time"), "--max-time ", _duration))
     if max_size is not None:
         bounds.append(Bound("size", q.parse_size(max_size, "--max-size"), "--max-size ", _typed(q.write_size)))
     if max_cost is not None:
@@ -195,3 +195,11 @@ def _signed(value: float) -> str:
 def _typed(write: Callable[[float], str]) -> Callable[[float], str]:
     """Return how a quantity is typed after an option: without a space."""
     return lambda value: write(value).replace(" ", "")
+
+
+def _duration(value: float) -> str:
+    """Return seconds as they are typed, exactly: a bound that is advised must let the value pass that it is advised for."""
+    for factor, unit in ((3600, "h"), (60, "m")):
+        if value >= factor and value % (factor / 4) == 0:
+            return f"{value / factor:g}{unit}"
+    return f"{value:g}s"

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import quantities as q
-from harness.catalog import load_catalog
+from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.criteria import FORGETTING, Source, candidate, is_sampled, limit_on, read_bounds, resamples, sources
+from harness.contracts import Metric
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle
@@ -111,7 +112,7 @@ def recommend(
         reference=plan.reference,
         prefer=decides,
         confidence=confidence,
-        floor=least,
+        floor=_chance(comparable, catalog) if least is None else least,
     )
     fixed = [
         source.criterion.title
@@ -128,6 +129,11 @@ def recommend(
         sys.stdout.write(advice.model_dump_json(indent=2) + "\n")
     else:
         _print(table, advice, found)
+
+
+def _chance(plan: Plan, catalog: Catalog) -> float | None:
+    """Return the score of chance, where the metric knows it."""
+    return catalog.find(Metric, plan.stage_metrics[0][0]).chance
 
 
 def _notes(plan: Plan, table: Table, size: int, fixed: Sequence[str]) -> Iterable[str]:

@@ -214,9 +214,13 @@ def _gain(question: Question, arm: Candidate) -> float | None:
     if not question.score_is_limited:
         if not question.feasible(arm):
             return None
+        if arm is best:
+            return 0.0
         behind = score.sign * (arm.draws[SCORE] - best.draws[SCORE])
-        # Worse in less than 95 % of the resamples: the gap that is closed in a little more than 5 %.
-        return float(np.quantile(behind, 1 - CLEARLY, method="higher")) if arm is not best else 0.0
+        # Worse in less than 95 % of the resamples: the gap that is closed in a little more than 5 %. Where either has no score
+        # in a resample, no gain closes it.
+        gain = float(np.quantile(np.where(np.isnan(behind), np.inf, behind), 1 - CLEARLY, method="higher"))
+        return gain if math.isfinite(gain) else None
     gains = []
     for limit in question.limits:
         if limit.criterion.key == SCORE:

@@ -89,7 +89,7 @@ def advise(
         raise HarnessError(message)
     named = {criterion.key: criterion for criterion in criteria}
     score = named[SCORE]
-    learning = _learning(scored, score, floor)
+    learning = _learning(arms, score, floor)
     learned = tuple(arm for arm in scored if arm.label in learning.learned)
     compared_with = next((arm for arm in scored if arm.label == reference), None)
     for limit in limits:
@@ -163,13 +163,15 @@ class _Learning(NamedTuple):
     rule: str
 
 
-def _learning(scored: Sequence[Candidate], score: Criterion, floor: float | None) -> _Learning:
+def _learning(arms: Sequence[Candidate], score: Criterion, floor: float | None) -> _Learning:
     """Return which arms have learned something, and by which rule."""
-    floors = [arm for arm in scored if arm.role == "floor"]
-    bars: list[tuple[str, Draws | float]] = [(f"{arm.label}'s", arm.draws[SCORE]) for arm in floors]
+    floors = [arm for arm in arms if arm.role == "floor"]
+    bars: list[tuple[str, Draws | float]] = [
+        (f"{arm.label}'s", arm.draws[SCORE]) for arm in floors if SCORE in arm.draws
+    ]
     bars += [] if floor is None else [(score.write(floor), floor)]
     failed = {arm.label: "the floor: what comes of no tuning" for arm in floors}
-    contenders = [arm for arm in scored if arm.role != "floor"]
+    contenders = [arm for arm in arms if arm.role != "floor" and SCORE in arm.draws]
     if bars:
         for arm in contenders:
             shares = [(float(np.mean(better_than(arm.draws[SCORE], bar, score))), called) for called, bar in bars]
@@ -179,16 +181,20 @@ def _learning(scored: Sequence[Candidate], score: Criterion, floor: float | None
         over = " and ".join(called for called, _ in bars)
         rule = f"learned: a score better than {over} in {percent(CLEARLY)} of the resamples"
     else:
-        best = min(score.sign * arm.points[SCORE] for arm in contenders) * score.sign if contenders else 0.0
-        bar = best / 2 if score.better == "higher" else best * 2
-        for arm in contenders:
-            if better_than(np.float64(bar), arm.points[SCORE], score):
-                failed[arm.label] = (
-                    f"learned nothing: its score is less than half as good as the best ({score.write(best)})"
-                )
+        best = min((score.sign * arm.points[SCORE] for arm in contenders), default=0.0) * score.sign
+        if score.better == "lower":
+            nothing, what = [arm for arm in contenders if arm.points[SCORE] > 2 * best], "more than twice the best"
+        elif best > 0:
+            nothing, what = [arm for arm in contenders if arm.points[SCORE] < best / 2], "less than half of the best"
+        else:
+            nothing, what = [arm for arm in contenders if arm.points[SCORE] <= 0], "not above 0, and no other is"
+        for arm in nothing:
+            value = f"{score.write(arm.points[SCORE])} is {what}"
+            failed[arm.label] = f"learned nothing: its score of {value} ({score.write(best)})"
+        known = "the floor has no such score" if floors else "no floor was measured"
         rule = (
-            "learned: no floor was measured, so chance is unknown, and a score less than half as good as the best counts as "
-            "nothing learned; give the score of chance with --floor"
+            f"learned: {known}, so chance is unknown, and a score that is {what} counts as nothing learned; give the score of "
+            "chance with --floor"
         )
     return _Learning(frozenset(arm.label for arm in contenders) - failed.keys(), failed, rule)
 

@@ -6,6 +6,7 @@ import pytest
 from harness.cli.criteria import Source, candidate, limit_on, read_bounds, sources
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
+from harness.quantities import parse_duration
 from harness.records import Cell, Column, Row, Table
 from harness.results.choice import SCORE
 
@@ -113,5 +114,11 @@ def test_limits_are_written_as_they_would_be_typed():
     given = {"min_score": "0.98x", "max_forgetting": ["0.02"], "max_memory": "16GB", "max_time": "20m", "max_size": "10MB", "max_cost": "5"}  # fmt: skip
     written = [f"{bound.option}{bound.write(bound.value)}" for bound in read_bounds(**given)]
     assert written == [
-        "--min-score 0.98x", "--max-forgetting 0.02", "--max-memory 16GB", "--max-time 20min", "--max-size 10MB", "--max-cost 5",
+        "--min-score 0.98x", "--max-forgetting 0.02", "--max-memory 16GB", "--max-time 20m", "--max-size 10MB", "--max-cost 5",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [90, 1200, 5400, 9000, 2480, 36100, 0.25, 3661])
+def test_a_limit_on_time_is_written_as_it_is_typed_and_neither_looser_nor_tighter(seconds):
+    (bound,) = read_bounds(**{**NOTHING, "max_time": f"{seconds}s"})
+    assert parse_duration(bound.write(bound.value)) == seconds

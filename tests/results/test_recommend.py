@@ -337,3 +337,26 @@ def test_the_published_table_has_an_answer(published):
     found = advise(published, CRITERIA, limits, reference=REFERENCE, prefer="memory", confidence=0.6)
     assert found.choice == "lora--rank32"
     assert REFERENCE in {judged.label for judged in found.arms if judged.verdict != "excluded"}
+
+
+def test_resamples_without_a_score_are_no_gain_that_can_be_named():
+    gaps = np.where(np.arange(B) % 50 == 0, np.nan, 0.0)
+    lora = arm("lora", score=0.70, time=10)
+    lora = Candidate("lora", "contender", lora.points, {**lora.draws, SCORE: lora.draws[SCORE] + gaps})
+    found = advise([UNTUNED, arm("full", "reference", score=0.90, time=100), lora], (ACCURACY, TIME), prefer="time")
+    assert found.choice == "full"
+    assert not any("nan" in line or "inf" in line for line in (*found.reasons, *found.changes))
+
+
+def test_a_floor_that_has_no_score_is_a_floor_all_the_same_and_the_note_says_so():
+    silent = arm("untuned", "floor", time=0.01)
+    found = advise([silent, FULL, FROZEN], (ACCURACY, TIME), prefer="time")
+    assert why(found, "untuned") == "the floor: what comes of no tuning"
+    assert "the floor has no such score, so chance is unknown" in found.notes[0]
+
+
+def test_where_no_score_is_above_0_and_chance_is_unknown_nobody_has_learned():
+    arms = [arm("full", "reference", score=-0.05, time=1), arm("lora", score=-0.10, time=1)]
+    found = advise(arms, (ACCURACY, TIME))
+    assert found.choice is None
+    assert why(found, "lora") == "learned nothing: its score of -0.100 is not above 0, and no other is (-0.050)"

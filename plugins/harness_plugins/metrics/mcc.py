@@ -15,6 +15,7 @@ class MCC(harness.Metric):
 
     name = "mcc"
     title = "MCC"
+    chance = 0.0
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
         """Return the correlation of class scores `[n, classes]` with class numbers `[n]`, from -1 to 1."""
