@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+import string
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.store import Store, replacing
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Told apart by the colour-blind, too (Okabe and Ito, 2008, Color Universal Design)."""
-_LETTERS = "ox+*#@%&"
+_LETTERS = "ox+*#@%&" + string.ascii_letters
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -88,7 +89,8 @@ def _print_table(
             grid.add_row(arm.label, "0", "", "", "", *("" for _ in money))
     console.print(grid)
     console.print(
-        f"time, compute: of tuning until {title} is {sign * goal:.3f}, which is {share:.0%} of {reference}'s best; the first "
+        f"time, compute: of tuning until {title} is {sign * goal:.3f}, which is {reference}'s best "
+        f"{'times' if goal >= 0 else 'divided by'} {share:g}; the first "
         "point that was validated counts; means over the seeds; blank: no curve, because nothing is trained or the run was "
         "stored before curves told costs",
         style="dim",
@@ -96,7 +98,7 @@ def _print_table(
     for label, one in found.items():
         if one.censored:
             console.print(
-                f"> {label}: reached by {one.seeds} of {one.of} seeds; the longest of the others ended there",
+                f"> {label}: reached by {one.seeds} of {one.of} seeds; the others count with all they took, so the mean lies above",
                 style="dim",
             )
 
@@ -135,7 +137,8 @@ def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: 
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for number, (label, some) in enumerate(curves.items()):
-            colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
+            turn = number // len(_COLOURS)  # another mark for a colour that comes again
+            colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[(number + turn) % len(_MARKS)]
             for curve in some:
                 axes.plot(
                     [point.seconds for point in curve], [sign * point.score for point in curve],

@@ -29,7 +29,7 @@ class Reached(NamedTuple):
     """What tuning took until a score was reached."""
 
     seconds: float
-    """Mean over the seeds; where not all have reached it, what the longest has taken without: the true value lies above."""
+    """Mean over the seeds; a seed that has not reached it counts with all it took, so that the true mean lies above."""
     flops: float
     seeds: int
     """How many of them have reached it."""
@@ -72,17 +72,12 @@ def target(curves: Sequence[Curve], share: float) -> float:
 def reach(curves: Sequence[Curve], score: float) -> Reached:
     """Return what an arm took to its first validated point at or above a score; nothing is interpolated between points."""
     firsts = [next((point for point in curve if point.score >= score), None) for curve in curves]
-    there = [point for point in firsts if point is not None]
-    if len(there) == len(curves):
-        return Reached(
-            float(np.mean([point.seconds for point in there])),
-            float(np.mean([point.flops for point in there])),
-            len(there),
-            len(curves),
-        )
-    without = [curve[-1] for curve, first in zip(curves, firsts, strict=True) if first is None]
+    counted = [first or curve[-1] for curve, first in zip(curves, firsts, strict=True)]
     return Reached(
-        max(point.seconds for point in without), max(point.flops for point in without), len(there), len(curves)
+        seconds=float(np.mean([point.seconds for point in counted])),
+        flops=float(np.mean([point.flops for point in counted])),
+        seeds=sum(first is not None for first in firsts),
+        of=len(curves),
     )
 
 

@@ -4,7 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.app import app
+from harness.cli.curve import _print_plot
 from harness.errors import HarnessError
+from harness.results.curve import Point
 from harness.testing import ToyDataset
 
 
@@ -52,3 +54,11 @@ def test_without_a_curve_there_is_nothing_to_draw(asked, tmp_path):
     _, error = run("report", *arguments, "--curve")
     assert isinstance(error, HarnessError)
     assert "no finished run has a curve" in str(error)
+
+
+def test_every_arm_of_many_is_in_the_plot_with_a_mark_of_its_own(capsys):
+    curves = {f"arm {number}": [[Point(1, 1, 0.5), Point(2, 2, 0.5 + number / 50)]] for number in range(12)}
+    _print_plot(curves, "accuracy", 1.0)
+    legend = capsys.readouterr().out.strip().splitlines()[-1].split(", ")
+    assert [entry.split(" ", 1)[1] for entry in legend] == list(curves)
+    assert len({entry[0] for entry in legend}) == 12

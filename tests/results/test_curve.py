@@ -22,7 +22,13 @@ def test_the_first_validated_point_counts_and_nothing_between_points():
 
 def test_what_a_seed_never_reached_is_censored_and_not_left_out():
     found = reach([SLOW, FAST], 0.85)
-    assert (found.seconds, found.flops, found.seeds, found.of, found.censored) == (3, 30, 1, 2, True)
+    assert (found.seconds, found.flops, found.seeds, found.of, found.censored) == (
+        2,
+        20,
+        1,
+        2,
+        True,
+    )  # 1 and at least 3
 
 
 def test_the_mean_goes_as_far_as_all_seeds_do():
