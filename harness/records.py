@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -140,15 +141,22 @@ class Shared(Record):
     flops: NonNegativeInt = 0
     energy_joules: NonNegativeFloat | None = None
     """None where it was not told, or there is nothing."""
+    peak_memory_bytes: NonNegativeInt | None = None
+    """As of a phase; None where it was not told, or was stored before it was kept."""
+    peak_device_bytes: NonNegativeInt | None = None
+    peak_reserved_bytes: NonNegativeInt | None = None
 
     def __add__(self, other: Shared) -> Shared:
-        """Return the cost of both."""
+        """Return the cost of both, one after the other."""
         energies = [part.energy_joules for part in (self, other) if part.seconds]
         known = [energy for energy in energies if energy is not None]
         return Shared(
             seconds=self.seconds + other.seconds,
             flops=self.flops + other.flops,
             energy_joules=sum(known) if known and len(known) == len(energies) else None,
+            peak_memory_bytes=largest((self.peak_memory_bytes, other.peak_memory_bytes)),
+            peak_device_bytes=largest((self.peak_device_bytes, other.peak_device_bytes)),
+            peak_reserved_bytes=largest((self.peak_reserved_bytes, other.peak_reserved_bytes)),
         )
 
 
@@ -366,6 +374,11 @@ class Predictions:
     """`[n, ...]`"""
     ids: NDArray[Any]
     """`[n]`: the items' unique ids."""
+
+
+def largest(values: Iterable[int | None]) -> int | None:
+    """Return the largest value that is known; None where none is."""
+    return max((value for value in values if value is not None), default=None)
 
 
 def digest(value: object) -> str:

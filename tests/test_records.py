@@ -77,3 +77,8 @@ def test_what_was_stored_before_energy_and_inference_were_measured_can_be_read()
     }  # fmt: skip
     found = Outcome.model_validate(stored)
     assert (found.energy, found.inference, found.phases["tune"].device_seconds) == (None, None, None)
+
+
+def test_the_peak_of_what_is_shared_is_the_highest_that_is_known():
+    found = Shared(peak_memory_bytes=5) + Shared(peak_memory_bytes=9, peak_device_bytes=3) + Shared()
+    assert (found.peak_memory_bytes, found.peak_device_bytes, found.peak_reserved_bytes) == (9, 3, None)

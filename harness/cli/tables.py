@@ -24,7 +24,7 @@ def show_table(
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(catalog.make(Reporter, reporter, {}).render(table))
     rows = [row for part in (table, *table.others) for row in part.rows]
-    if sum(len(row.runs) for row in rows) == len(plan.runs):
+    if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
         title = table.title if view == "comparison" else f"{table.title}-{view}"
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"
         cls = catalog.offers["reporter"].get(_KEPT)

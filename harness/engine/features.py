@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from harness.engine.forward import forward
-from harness.engine.meter import energy_between
+from harness.engine.meter import merge_spent, spent_between
 from harness.engine.models import body_digest
 from harness.engine.session import Session
 from harness.protocols import Pooling
@@ -86,13 +86,7 @@ class Features:
         session, body = self._session, self._session.heads.body
         before = session.meter.now()
         array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
-        spent = session.meter.now()
-        energies = gather_object([energy_between(before, spent)])
-        cost = Shared(
-            seconds=spent.wall_seconds - before.wall_seconds,
-            flops=sum(gather_object([spent.flops - before.flops])),
-            energy_joules=None if None in energies else sum(energies),
-        )
+        cost = merge_spent(gather_object([spent_between(before, session.meter.now())]))
 
         def build(folder: Path) -> None:
             np.save(folder / _ARRAY, array, allow_pickle=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from harness.engine.energy import Energy
-from harness.records import Phase
+from harness.records import Phase, Shared, largest
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -103,10 +103,10 @@ class Meter:
             total["cpu"] += now[1] - self._mark[1]
             total["joules"] += (joules or 0.0) - (self._joules or 0.0)
             if self._tells_memory:
-                total["memory"] = _largest((total["memory"], _peak_resident_bytes()))
+                total["memory"] = largest((total["memory"], _peak_resident_bytes()))
             if self._device.type == "cuda":
-                total["device"] = _largest((total["device"], torch.cuda.max_memory_allocated(self._device)))
-                total["reserved"] = _largest((total["reserved"], torch.cuda.max_memory_reserved(self._device)))
+                total["device"] = largest((total["device"], torch.cuda.max_memory_allocated(self._device)))
+                total["reserved"] = largest((total["reserved"], torch.cuda.max_memory_reserved(self._device)))
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         # Where the peak cannot be started anew (not Linux), it would tell another phase's.
@@ -126,11 +126,30 @@ def merge_phases(parts: Sequence[dict[str, Phase]]) -> dict[str, Phase]:
     return {name: _merge([part[name] for part in parts if name in part]) for name in parts[0]}
 
 
-def energy_between(before: Phase, after: Phase) -> float | None:
-    """Return the joules a phase took between two moments; None where they are not told."""
-    if before.energy_joules is None or after.energy_joules is None:
-        return None
-    return after.energy_joules - before.energy_joules
+def spent_between(before: Phase, after: Phase) -> Shared:
+    """Return what a process spent between two moments of a phase; the peaks are those of the phase until then."""
+    known = before.energy_joules is not None and after.energy_joules is not None
+    return Shared(
+        seconds=after.wall_seconds - before.wall_seconds,
+        flops=after.flops - before.flops,
+        energy_joules=(after.energy_joules or 0.0) - (before.energy_joules or 0.0) if known else None,
+        peak_memory_bytes=after.peak_memory_bytes,
+        peak_device_bytes=after.peak_device_bytes,
+        peak_reserved_bytes=after.peak_reserved_bytes,
+    )
+
+
+def merge_spent(parts: Sequence[Shared]) -> Shared:
+    """Return what a run's processes spent side by side, the first process's first."""
+    joules = [part.energy_joules for part in parts if part.energy_joules is not None]
+    return Shared(
+        seconds=parts[0].seconds,
+        flops=sum(part.flops for part in parts),
+        energy_joules=sum(joules) if len(joules) == len(parts) else None,
+        peak_memory_bytes=largest(part.peak_memory_bytes for part in parts),
+        peak_device_bytes=largest(part.peak_device_bytes for part in parts),
+        peak_reserved_bytes=largest(part.peak_reserved_bytes for part in parts),
+    )
 
 
 def _merge(phases: Sequence[Phase]) -> Phase:
@@ -139,16 +158,12 @@ def _merge(phases: Sequence[Phase]) -> Phase:
         wall_seconds=phases[0].wall_seconds,
         device_seconds=sum(phase.wall_seconds for phase in phases),
         cpu_seconds=sum(phase.cpu_seconds for phase in phases),
-        peak_memory_bytes=_largest(phase.peak_memory_bytes for phase in phases),
-        peak_device_bytes=_largest(phase.peak_device_bytes for phase in phases),
-        peak_reserved_bytes=_largest(phase.peak_reserved_bytes for phase in phases),
+        peak_memory_bytes=largest(phase.peak_memory_bytes for phase in phases),
+        peak_device_bytes=largest(phase.peak_device_bytes for phase in phases),
+        peak_reserved_bytes=largest(phase.peak_reserved_bytes for phase in phases),
         flops=sum(phase.flops for phase in phases),
         energy_joules=sum(joules) if len(joules) == len(phases) else None,
     )
-
-
-def _largest(values: Iterable[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _reset_peak_resident() -> bool:

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from harness.engine.forward import Batch, Batches, Compute, passes
-from harness.engine.meter import energy_between
+from harness.engine.meter import spent_between
 from harness.engine.prefix import Kept, Prefix, Writer, find_prefix
 from harness.engine.session import Session
-from harness.records import Shared, Split
+from harness.records import Split
 
 _SHARE_OF_DISK = 0.25
 """Of the free space, that one split may take."""
@@ -96,9 +96,7 @@ class Splice:
                 lambda numbers, batch, hidden: writer.put(numbers, batch["attention_mask"], hidden),
                 f"below {len(self.prefix.blocks)}",
             )
-            spent = session.meter.now()
-            seconds, flops = spent.wall_seconds - before.wall_seconds, spent.flops - before.flops
-            writer.close(Shared(seconds=seconds, flops=flops, energy_joules=energy_between(before, spent)))
+            writer.close(spent_between(before, session.meter.now()))
 
         kept = Kept(session.cache.make("hidden", key, build), lengths)
         if known and split == "train":

@@ -25,7 +25,10 @@ from harness.results.writing import (
 
 def about_verdicts(plan: Plan, measures: Sequence[Measure]) -> Iterable[str]:
     """Return what the verdicts mean."""
-    if plan.reference is None or len(plan.arms[0].runs) < 2 or not any(measure.parts for measure in measures):
+    if len(plan.arms[0].runs) < 2 or not any(measure.parts for measure in measures):
+        return
+    if plan.reference is None:
+        yield "bold: no arm is shown to be better, at 95 % for all pairs of arms of a column together (Holm)"
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (

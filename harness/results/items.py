@@ -14,6 +14,8 @@ from harness.records import Predictions, digest
 _BLOCKS = 50
 """Into how many blocks of items, at most, a score that is no ratio of sums is taken apart."""
 
+_FEWEST = 2
+
 
 class Items(NamedTuple):
     """A score, taken apart."""
@@ -32,8 +34,11 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
     to the Bootstrap, chapter 11).
 
     Raises:
-        UndefinedError: There is no score, or there is none without some of the items.
+        UndefinedError: There is no score, or there is none without some of the items, or but one item.
     """
+    if len(predictions.ids) < _FEWEST:
+        message = "one test item says nothing of others: no interval and no verdict"
+        raise UndefinedError(message)
     order = np.argsort(predictions.ids, kind="stable")
     outputs, targets = predictions.outputs[order], predictions.targets[order]
     key = digest([str(one) for one in predictions.ids[order].tolist()])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Plan
-from harness.records import Column, Inference, Outcome, Problem, Run, Speed
+from harness.records import Column, Inference, Outcome, Problem, Run, Speed, largest
 from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
 from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.results.scores import Scores
@@ -160,7 +160,8 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 unit=metric.unit,
                 better=metric.better,
             )
-            yield Measure(column, read, three_decimals, _no_detail)
+            parts = (Part(1.0, names[position], moment, position),)
+            yield Measure(column, read, three_decimals, _no_detail, parts=parts)
 
 
 TRANSFER = (
@@ -169,6 +170,7 @@ TRANSFER = (
     "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
     "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
     "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
+    "± of these is the 95 % interval of the mean over seeds alone (Student's t); they are not compared, and none is bold",
 )
 
 
@@ -190,7 +192,8 @@ def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
         return float(np.mean(values[:-1])) if len(values) > 1 else np.nan
 
     at = learned_at[:stages]
-    yield measure("average", "average", "higher", lambda matrix: float(signs[0] * np.mean(matrix[-1])))
+    direction: Literal["higher", "lower"] = "higher" if signs[0] > 0 else "lower"
+    yield measure("average", "average", direction, lambda matrix: float(signs[0] * np.mean(matrix[-1])))
     yield measure("backward_transfer", "backward transfer", "higher", lambda matrix: backward_transfer(matrix, at))
     yield measure("forward_transfer", "forward transfer", "higher", lambda matrix: forward_transfer(matrix, at))
     yield measure("final_forgetting", "final forgetting", "lower", lambda matrix: earlier(forgetting(matrix, at)))
@@ -250,10 +253,18 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
 
 
 def _memory(item: ScoredRun) -> Value:
-    tune = item.outcome.phases["tune"]
-    peak = tune.peak_memory_bytes if tune.peak_device_bytes is None else tune.peak_device_bytes
-    held = "" if tune.peak_reserved_bytes is None else f"{tune.peak_reserved_bytes}"
-    return Value(peak, held, undefined=None if peak is not None else "this system does not tell peak memory")
+    # That of features is the extracting run's, for those that only read them, too.
+    parts = [*tuning_phases(item.outcome), item.outcome.shared]
+    resident, on_device, held = (
+        largest(getattr(part, name) for part in parts)
+        for name in ("peak_memory_bytes", "peak_device_bytes", "peak_reserved_bytes")
+    )
+    peak = resident if on_device is None else on_device
+    return Value(
+        peak,
+        "" if held is None else f"{held}",
+        undefined=None if peak is not None else "this system does not tell peak memory",
+    )
 
 
 def _energy(item: ScoredRun) -> Value:

@@ -33,18 +33,18 @@ class Noise(NamedTuple):
 def measure_noise(
     read: Callable[[F], _HasValue], finished: Mapping[str, Sequence[F]], again: Mapping[str, Sequence[F]]
 ) -> Noise | None:
-    """Return a column's noise; None where no arm's first run was made again.
+    """Return a column's noise; None where no arm has two runs of one seed.
 
     Args:
         read: How a run's value in the column is found.
-        finished: By label, the runs of every seed, the first one first.
-        again: By label, the first seed's runs again.
+        finished: By label, the runs of every seed.
+        again: By label, the runs of one seed; none where it was run but once.
     """
     ranges, variances = [], []
     for label, repeats in again.items():
-        if not repeats or not finished[label]:
+        if not repeats:
             continue
-        values = [value for run in (finished[label][0], *repeats) if (value := read(run).value) is not None]
+        values = [value for run in repeats if (value := read(run).value) is not None]
         if len(values) > 1:
             ranges.append(max(values) - min(values))
         seeds = [value for run in finished[label] if (value := read(run).value) is not None]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.catalog import Catalog
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Row, Table
+from harness.records import Cell, Row, Run, Table
 from harness.results.about import about_costs, about_noise, about_runs, about_verdicts
 from harness.results.comparability import Finished
 from harness.results.guard import divide, guard
@@ -69,7 +69,7 @@ def draws(plan: Plan, store: Store, catalog: Catalog) -> dict[str, dict[str, NDA
     The same index is the same resample of seeds and items everywhere.
     """
     book, items = ScoreBook(store), ItemBook(store, catalog)
-    finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    finished = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
     runs = {label: [(item.run, item.outcome) for item in some] for label, some in finished.items()}
     found = {
         measure.column.key: sample(runs, measure.parts, plan.reference, items)[0]
@@ -88,10 +88,11 @@ def _tabulate(
     view: View,
     price: float | None,
 ) -> Table:
-    finished = {arm.label: list(_finished(arm, store, catalog, book)) for arm in plan.arms}
+    finished = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
     again = {
-        arm.label: list(_finished(arm.model_copy(update={"runs": arm.repeats}), store, catalog, book))
+        arm.label: list(_finished((arm.runs[0], *arm.repeats), store, catalog, book))
         for arm in plan.arms
+        if arm.repeats
     }
     parts = divide(
         plan, {label: [Finished(item.run, item.outcome, store) for item in items] for label, items in finished.items()}
@@ -113,10 +114,13 @@ def _table(
     view: View,
     price: float | None,
 ) -> Table:
+    reference = plan.reference
     everything = [item for arm in plan.arms for item in finished[arm.label]]
     absences = {arm.label: _absences(arm, finished[arm.label], store) for arm in plan.arms}
     about = about_runs(plan, everything)
     if view == "matrix":
+        # Every score at every moment is much already: the verdicts are the other view's.
+        plan = plan.model_copy(update={"reference": None})
         about = (*TRANSFER, *about)
         measures = [*moment_measures(plan, catalog), *transfer_measures(plan, catalog)]
     else:
@@ -125,12 +129,16 @@ def _table(
         about = (*about, *about_costs(everything, price))
     footnotes: list[str] = []
     judged = [_judge(measure, plan, finished, items) for measure in measures]
-    noise = [measure_noise(measure.read, finished, again) if measure.parts else None for measure in measures]
+    again = {arm.label: again[arm.label] for arm in plan.arms if arm.label in again}
+    noise = [
+        measure_noise(measure.read, finished, again) if measure.parts and view == "comparison" else None
+        for measure in measures
+    ]
     about = (*about, *about_verdicts(plan, measures), *about_noise(measures, noise))
     rows = [
         Row(
             label=arm.label,
-            role="reference" if arm.label == plan.reference else ("floor" if arm.role == "floor" else "contender"),
+            role="reference" if arm.label == reference else ("floor" if arm.role == "floor" else "contender"),
             cells=tuple(
                 _cell(measure, finished[arm.label], absences[arm.label], footnotes, found.get(arm.label), smallest)
                 for measure, found, smallest in zip(measures, judged, noise, strict=True)
@@ -149,8 +157,8 @@ def _table(
     )
 
 
-def _finished(arm: Arm, store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
-    for run in arm.runs:
+def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
+    for run in runs:
         outcome = store.outcome(run)
         if outcome is not None:
             yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
@@ -224,7 +232,7 @@ def _footnote(footnotes: list[str], text: str) -> int:
 
 
 def _with_best(rows: Sequence[Row], measures: Sequence[Measure]) -> Iterable[Row]:
-    """Mark the best of every column: all of rank 1 where arms are ranked, else the lowest or highest; equals share the mark."""
+    """Mark the best of columns: all of rank 1 where arms are ranked, else the lowest or highest; equals share the mark."""
     marked: list[set[str]] = []
     for position, measure in enumerate(measures):
         values = {
@@ -234,6 +242,9 @@ def _with_best(rows: Sequence[Row], measures: Sequence[Measure]) -> Iterable[Row
         }
         if values and all(cell.rank is not None for cell in values.values()):
             marked.append({label for label, cell in values.items() if cell.rank == 1})
+            continue
+        if measure.interval and not measure.parts:
+            marked.append(set())  # of what may be chance and is not judged, none is the best
             continue
         pick = max if measure.column.better == "higher" else min
         best = pick((cell.value for cell in values.values() if cell.value is not None), default=None)

@@ -74,3 +74,9 @@ def test_a_score_that_needs_all_its_items_has_no_interval(catalog):
     constant = Predictions(np.arange(30.0), targets.astype(float), np.arange(30))
     with pytest.raises(UndefinedError, match="no interval: without some of the items"):
         take_apart(catalog.make(Metric, "pearson", {}), constant)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro-f1"])
+def test_one_item_says_nothing_of_others(catalog, name):
+    with pytest.raises(UndefinedError, match="one test item says nothing of others"):
+        take_apart(catalog.make(Metric, name, {}), predicted(1))

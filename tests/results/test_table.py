@@ -362,13 +362,23 @@ def test_the_matrix_has_every_score_at_every_moment_and_what_they_come_to(store,
         ("toy 3 accuracy", "before"), ("toy 3 accuracy", "after toy"), ("toy 3 accuracy", "after toy 2"),
     ]  # fmt: skip
     assert len({column.key for column in found.columns}) == len(found.columns)
-    assert [cell.text for cell in found.rows[0].cells[:6]] == ["0.900", "0.600", "0.800", "0.500", "0.700", "0.400"]
+    assert [cell.value for cell in found.rows[0].cells[:6]] == pytest.approx([0.9, 0.6, 0.8, 0.5, 0.7, 0.4])
     values = {column.key: cell.value for column, cell in zip(found.columns, found.rows[0].cells, strict=True)}
     assert values["average"] == pytest.approx(0.7)
     assert values["backward_transfer"] == pytest.approx(-0.3)
     assert values["final_forgetting"] == values["maximal_forgetting"] == pytest.approx(0.3)
     assert values["forward_transfer"] is None
     assert any("before its own stage" in note for note in found.footnotes)
+
+
+def test_a_score_has_the_same_interval_in_the_matrix_and_no_verdict(full, store, plan, toys):
+    found = tabulate(plan, store, toys, "matrix")
+    here, there = cell(found, "frozen", "toy.text-classification.1"), cell(full, "frozen", "accuracy")
+    assert (here.value, here.half_width, here.verdict) == (there.value, there.half_width, None)
+    assert there.verdict
+    assert [row.role for row in found.rows] == [row.role for row in full.rows]
+    assert not any(cell(found, row.label, "average").best for row in found.rows)
+    assert any(line.startswith("bold: no arm is shown to be better") for line in found.about)
 
 
 def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toys, tiny_model):
@@ -456,3 +466,15 @@ def test_what_is_worse_than_the_reference_is_never_bold(store, plan, toys):
     )
     for row in tabulate(crowded, store, toys).rows:
         assert not (row.cells[0].verdict == "worse" and row.cells[0].best)
+
+
+def test_memory_is_the_highest_peak_of_tuning_with_the_features_that_an_earlier_run_extracted(store, plan, toys):
+    phases = {
+        name: Phase(peak_memory_bytes=size)
+        for name, size in (("tune", 2_000_000), ("features", 3_000_000), ("test", 9_000_000))
+    }
+    extracted = (Shared(), Shared(seconds=1, peak_memory_bytes=5_000_000), Shared(seconds=1))
+    for run, shared in zip(plan.arms[2].runs, extracted, strict=True):
+        store_run(store, run, 8, phases=phases, shared=shared)
+    found = cell(tabulate(plan, store, toys), "frozen", "peak_memory_bytes")
+    assert found.value == pytest.approx((3_000_000 + 5_000_000 + 3_000_000) / 3)
