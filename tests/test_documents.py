@@ -50,14 +50,16 @@ def test_links_within_the_project_lead_somewhere(path):
         assert ((ROOT / path).parent / target).exists(), target
 
 
-def test_the_readmes_table_has_the_columns_and_rows_of_the_quickstarts():
-    def shape(text: str) -> list[str]:
-        rows = [line for line in text.splitlines() if line.startswith("|")]
-        return [rows[0], *(row.split("|")[1] for row in rows[1:])]
+def test_the_readmes_table_is_the_quickstarts_without_some_columns():
+    def cells(text: str) -> list[list[str]]:
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
-    table = (ROOT / "results" / "tables" / "quickstart.md").read_text(encoding="utf-8")
-    shown = README.partition("<!-- table -->")[2].partition("<!-- /table -->")[0]
-    assert shape(shown) == shape(table)
+    table = cells((ROOT / "results" / "tables" / "quickstart.md").read_text(encoding="utf-8"))
+    shown = cells(README.partition("<!-- table -->")[2].partition("<!-- /table -->")[0])
+    positions = [table[0].index(title) for title in shown[0]]
+    assert len(positions) > 3
+    assert shown == [[row[position] for position in positions] for row in table]
 
 
 FILES = {
