@@ -278,11 +278,14 @@ class Task(Component):
         given rows it is of, from 0.
         """
         pairs = rows.get("text_pair")
+        if not tokenizer.is_fast:
+            message = f"task {self.name!r} needs a fast tokenizer, which tells what it cuts; {type(tokenizer).__name__} is none"
+            raise HarnessError(message)
         encoded = tokenizer(rows["text"], pairs, truncation=True, max_length=max_length)
         columns = {key: list(encoded[key]) for key in encoded}
         if "label" in rows:
             columns["labels"] = list(rows["label"])
-        columns["truncated"] = [bool(encoding.overflowing) for encoding in encoded.encodings or ()]
+        columns["truncated"] = [bool(encoding.overflowing) for encoding in encoded.encodings]
         return columns
 
     def collate(self, items: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase) -> Mapping[str, torch.Tensor]:

@@ -47,6 +47,3 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: no room left on the disk ({error.filename}): free some and run the same again\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; run the same command again to go on where it ended\n")
-        raise SystemExit(130) from None

@@ -29,6 +29,8 @@ from harness.store import Store
 
 _ROOM_BYTES = 200_000_000
 """Free space below which no run is begun: enough for caches and predictions of a small comparison."""
+_INTERRUPTED = 130
+"""Exit status of what an interrupt has ended, as shells have it."""
 
 
 @options.asking
@@ -68,7 +70,7 @@ def compare(
     store = Store(results)
     planned = settle(planned, store, catalog)
     searched = unsettled(planned)
-    missing = [(arm.label, run) for arm, run in planned.runs if not _done(store, run, keep_models=keep_models)]
+    missing = _missing(planned, store, keep_models=keep_models)
     failed = False
     if missing or searched:
         for flag, number in (("--processes-per-run", processes_per_run), ("--side-by-side", side_by_side)):
@@ -93,9 +95,9 @@ def compare(
                 compute(search.runs(), begin, search.expected, catalog, launcher, search)
                 search.finish()
             planned = settle(planned, store, catalog)
-            missing = [(arm.label, run) for arm, run in planned.runs if not _done(store, run, keep_models=keep_models)]
+            missing = _missing(planned, store, keep_models=keep_models)
         if missing:
-            stored = len(planned.runs) - len(missing)
+            stored = len({run.id for _, run in planned.runs}) - len(missing)
             begin = f"{len(missing)} runs to compute" + (f"; {stored} are stored already" if stored else "")
             failed = compute(missing, begin, len(missing), catalog, launcher)
     show_table(planned, store, catalog, format_, price=per_second)
@@ -141,9 +143,20 @@ def compute(
                 failed = failed or isinstance(result, Failure)
                 if search:
                     search.told(run, result)
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped; run the same command again to go on where it ended\n")
+            raise typer.Exit(_INTERRUPTED) from None
         finally:
             catalog.plugins.unregister(progress)
     return failed
+
+
+def _missing(plan: Plan, store: Store, *, keep_models: bool) -> list[tuple[str, Run]]:
+    """Return the runs that are not stored, each with its arm's label; of arms for which the same was chosen, once."""
+    missing = {
+        run.id: (arm.label, run) for arm, run in reversed(plan.runs) if not _done(store, run, keep_models=keep_models)
+    }
+    return list(reversed(missing.values()))
 
 
 def _done(store: Store, run: Run, *, keep_models: bool) -> bool:

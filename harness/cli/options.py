@@ -121,7 +121,8 @@ class Asked:
         Raises:
             HarnessError: The options contradict each other or name something that is not there.
         """
-        return make_plan(self.spec(catalog), catalog)
+        filed = self.target is not None and self.target.endswith(".toml") and read_spec(Path(self.target)).strategies
+        return make_plan(self.spec(catalog), catalog, named=bool(self.strategies or filed))
 
     def spec(self, catalog: Catalog) -> ExperimentSpec:
         """Return the experiment: the file's, if there is one, with what the options add."""

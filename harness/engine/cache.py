@@ -56,6 +56,13 @@ class Cache:
             self._sound.add(folder)
         return folder
 
+    def wait(self, kind: str, key: object) -> None:
+        """Wait until no other process is making the folder."""
+        folder = self.place(kind, key)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            pass
+
     def make(self, kind: str, key: object, build: Callable[[Path], None]) -> Path:
         """Return the folder; if it is not there or is damaged, `build` fills an empty one first."""
         if found := self.find(kind, key):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Raised when splitting, limiting or encoding changes, so that what an older version kept is not used.
-_FORMAT = 3
+_FORMAT = 4
 _ROWS = 1000
 """Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
@@ -204,13 +204,7 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     starts = np.cumsum([0, *(len(raw[name]) for name in present)])
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
 
-    moved = 0
-    for name, shields in _SHIELDS.items():
-        shielded = [keys[rows[shield]] for shield in shields if shield in rows]
-        if name in rows and shielded:
-            kept = rows[name][~np.isin(keys[rows[name]], np.concatenate(shielded))]
-            moved += len(rows[name]) - len(kept)
-            rows[name] = kept
+    moved = _shield(rows, keys)
     # A generator for each draw, so that no setting of one split changes another.
     random = {name: np.random.default_rng([dataset.split_seed, at]) for at, name in enumerate(SPLITS)}
     shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
@@ -218,6 +212,8 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
         if name not in rows:
             rows[name] = _carve(rows["train"], together, labels, share, random[name])
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
+    # What was carved by groups may hold texts that stand in other groups, too.
+    moved += _shield(rows, keys)
     for name in SPLITS:
         if not len(rows[name]):
             message = f"dataset {dataset.name!r} is too small: its {name} split would be empty"
@@ -225,6 +221,18 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
         if name in dataset.limit:
             rows[name] = _limit(rows[name], labels, dataset.limit[name], random[name])
     return {name: table.select(rows[name]) for name in SPLITS}, moved
+
+
+def _shield(rows: dict[Split, NDArray[np.int64]], keys: NDArray[np.uint64]) -> int:
+    """Leave out of each split the texts that also stand in one that must stay unseen; returns how many rows those were."""
+    moved = 0
+    for name, shields in _SHIELDS.items():
+        shielded = [keys[rows[shield]] for shield in shields if shield in rows]
+        if name in rows and shielded:
+            kept = rows[name][~np.isin(keys[rows[name]], np.concatenate(shielded))]
+            moved += len(rows[name]) - len(kept)
+            rows[name] = kept
+    return moved
 
 
 def _classes(table: Any) -> NDArray[np.int64]:
@@ -264,13 +272,17 @@ def _carve(
     share: float,
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the rows, `[k]`, of a random share of each class's texts."""
+    """Return the rows, `[k]`, of a random share of each class's texts; of classes too rare for a share, of as many as come to it."""
     _, first = np.unique(keys[rows], return_index=True)
     texts = rows[np.sort(first)]
-    taken = []
-    for label in np.unique(labels[texts]):
-        of_class = texts[labels[texts] == label]
-        taken.append(random.permutation(of_class)[: round(share * len(of_class))])
+    classes, counts = np.unique(labels[texts], return_counts=True)
+    exact = share * counts
+    quota = np.round(exact).astype(np.int64)
+    rare = np.flatnonzero(quota == 0)
+    quota[random.permutation(rare)[: round(exact[rare].sum())] if len(rare) else rare] = 1
+    taken = [
+        random.permutation(texts[labels[texts] == label])[:count] for label, count in zip(classes, quota, strict=True)
+    ]
     return rows[np.isin(keys[rows], keys[np.concatenate(taken)])]
 
 

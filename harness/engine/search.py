@@ -48,7 +48,7 @@ class Search:
     def __init__(self, arms: Sequence[Arm], budget: Budget, store: Store, catalog: Catalog, processes: int) -> None:
         """Prepare to search; `processes` share each run."""
         self._studies = [_Study(arm, budget, store, catalog, processes) for arm in arms]
-        self._under_way: dict[str, _Study] = {}
+        self._under_way: dict[str, list[_Study]] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -74,17 +74,23 @@ class Search:
         while open_ := [study for study in self._studies if not study.done()]:
             study = min(open_, key=lambda study: study.begun)
             run = study.ask()
-            if run is not None:
-                self._under_way[run.id] = study
+            if run is None:
+                continue
+            # Two arms may come to try the same: it is made once, and told to both.
+            self._under_way.setdefault(run.id, []).append(study)
+            if len(self._under_way[run.id]) == 1:
                 yield f"{study.arm.label} trial {study.begun}", run
 
     def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
         """Take what a trial says of itself; returns why it need not go on, or None."""
-        return self._under_way[run.id].heard(run, event)
+        reasons = [study.heard(run, event) for study in self._under_way[run.id]]
+        # For the sake of one arm it is not ended that another still wants.
+        return reasons[0] if all(reasons) else None
 
     def told(self, run: Run, result: Outcome | Failure) -> None:
         """Take what came of a trial."""
-        self._under_way.pop(run.id).told(run, result)
+        for study in self._under_way.pop(run.id):
+            study.told(run, result)
 
     def finish(self) -> None:
         """Choose, and keep what was chosen.

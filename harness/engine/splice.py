@@ -79,13 +79,17 @@ class Splice:
         tokens = session.tokens[self._problem]
         lengths = tokens.lengths(split)
         key = [self.prefix.digest, len(self.prefix.blocks), tokens.key(split), session.arithmetic]
-        known = session.cache.find("hidden", key) is not None
+        with session.meter.phase("wait"):
+            session.cache.wait("hidden", key)
+        built = False
         before = session.meter.now()
 
         def below(batch: Batch) -> torch.Tensor:
             return self.prefix.run(self.compute, batch)
 
         def build(folder: Path) -> None:
+            nonlocal built
+            built = True
             writer = Writer(folder, lengths, self.width())
             passes(
                 session,
@@ -99,7 +103,7 @@ class Splice:
             writer.close(spent_between(before, session.meter.now()))
 
         kept = Kept(session.cache.make("hidden", key, build), lengths)
-        if known and split == "train":
+        if not built and split == "train":
             session.shared += kept.cost
         return kept
 

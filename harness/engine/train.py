@@ -113,7 +113,8 @@ class _Loop:
         self._losses: list[torch.Tensor] = []
         self._pieces = config.accumulation
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable()  # type: ignore[operator]
+            checkpointed: Any = model if hasattr(model, "gradient_checkpointing_enable") else session.heads.body
+            checkpointed.gradient_checkpointing_enable()
 
         def loss(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
             return self._task.loss(model, batch)

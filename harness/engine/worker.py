@@ -68,8 +68,9 @@ def perform(job: Job, catalog: Catalog, log: Callable[[dict[str, Any]], None]) -
         outcome = store.outcome(job.run)
         if outcome is not None and (not job.keep_model or (folder / "model").exists()):
             return outcome
-        # A finished run that is computed again for its model alone leaves what is stored as it is.
-        with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", encoding="utf-8") as curve:
+        # A finished run that is computed again for its model alone leaves what is stored as it is. Line by line, so that the curve
+        # is whole before the outcome says that all is.
+        with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", buffering=1, encoding="utf-8") as curve:
 
             def write(event: dict[str, Any]) -> None:
                 if "loss" in event or "validation" in event:
@@ -130,7 +131,8 @@ def _accelerator(job: Job) -> accelerate.Accelerator:
         share = max(1, cores // (job.processes * job.side_by_side))
         torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", str(share))))
     elif job.side_by_side > 1:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{job.place % torch.cuda.device_count()}"
+        device = (job.place * job.processes + job.rank) % torch.cuda.device_count()
+        os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{device}"
     precision = {"fp32": "no"}.get(job.run.train.precision, job.run.train.precision)
     # Where runs follow one another in one process, none must inherit another's precision.
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001

@@ -56,8 +56,13 @@ class Plan(Record):
         return [*runs, *((arm, run) for arm in self.arms for run in arm.repeats)]
 
 
-def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
+def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> Plan:
     """Return the runs an experiment asks for.
+
+    Args:
+        spec: What is asked.
+        catalog: Where the components are.
+        named: Whether the user named the strategies; of others, those that do not suit are left out.
 
     Raises:
         HarnessError: Something named is unknown, missing, double or mistyped.
@@ -98,11 +103,12 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog) -> Plan:
             space=search_space(strategy, tasks, train, {**given, **entry.params}) if budget else {},
         )
 
-    # Those that a user did not name are left out where they do not suit.
     arms = tuple(
         arm(entry, strategy)
         for entry, strategy in _strategies(catalog, spec)
-        if spec.strategies or strategy.check(model, tasks) is None
+        if (named and spec.strategies)
+        or entry != StrategyEntry(name=entry.name)
+        or strategy.check(model, tasks) is None
     )
     labels = [arm.label for arm in arms]
     if double := {label for label in labels if labels.count(label) > 1}:

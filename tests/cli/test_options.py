@@ -2,6 +2,7 @@ import pytest
 
 from harness.cli.options import Asked
 from harness.errors import HarnessError
+from harness.testing import write_tiny_model
 
 
 @pytest.fixture
@@ -54,3 +55,19 @@ def test_flags_take_the_place_of_what_an_experiment_says(catalog, reviews):
 def test_what_is_tuned_on_is_not_watched_by_default(catalog):
     assert [entry.name for entry in Asked(datasets=["sotu-era"]).spec(catalog).watch] == ["sotu"]
     assert Asked(datasets=["sotu-era"], watch=["none"]).spec(catalog).watch == ()
+
+
+def test_strategies_that_nobody_named_are_left_out_where_they_do_not_suit_whatever_else_is_given(
+    catalog, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(tmp_path / "gpt2", "GPT2LMHeadModel")
+    (tmp_path / "prose.txt").write_text("\n\n".join(f"paragraph {number}" for number in range(40)))
+    plain, other = (
+        Asked(target="prose.txt", model="./gpt2", options=options).plan(catalog)
+        for options in (None, ["train.epochs=1"])
+    )
+    assert [arm.label for arm in plain.arms] == [arm.label for arm in other.arms]
+    assert "frozen" not in {arm.label for arm in plain.arms}
+    with pytest.raises(HarnessError, match="'frozen' cannot be used"):
+        Asked(target="prose.txt", model="./gpt2", strategies=["frozen"], options=["train.epochs=1"]).plan(catalog)

@@ -118,3 +118,32 @@ def test_too_little_data_is_said_in_one_line(tmp_path, rows, message):
     with pytest.raises(HarnessError) as error:
         prepared(tmp_path, rows)
     assert str(error.value) == message
+
+
+class Grouped(Given):
+    """Given rows, each of a group of its own."""
+
+    name = "grouped"
+
+    def read(self) -> dict[Split, datasets.Dataset]:
+        return {
+            split: part.add_column("group", [f"{n}" for n in range(len(part))])
+            for split, part in super().read().items()
+        }
+
+
+def test_a_text_of_several_groups_stands_in_one_split_all_the_same(tmp_path):
+    texts = ["thank you" if number % 2 else f"text {number}" for number in range(100)]
+    dataset = Grouped(rows={"train": [(text, number % 3 % 2) for number, text in enumerate(texts)]})
+    found = prepare(dataset, dataset.reference(), Cache(tmp_path))
+    with_it = [name for name in SPLITS if "thank you" in found.splits[name]["text"][:]]
+    assert with_it == ["test"]
+    assert found.moved > 0
+    assert sum(len(found.splits[name]) for name in SPLITS) == 100 - found.moved
+
+
+def test_classes_too_rare_for_a_share_of_their_own_have_one_together(tmp_path):
+    rows = [(f"text {number}", number % 150) for number in range(750)]
+    splits = prepared(tmp_path, {"train": rows}).splits
+    assert {name: len(splits[name]) for name in SPLITS} == {"train": 540, "validation": 60, "test": 150}
+    assert max(Counter(splits["validation"]["label"][:]).values()) == 1

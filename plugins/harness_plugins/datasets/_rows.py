@@ -48,7 +48,16 @@ def mark(frame: pd.DataFrame, says: str, separator: str | None) -> None:
     elif says == "classes":
         frame["label"] = [_parted(given, str(separator)) for given in frame["label"]]
     elif says == "class":
-        frame["label"] = frame["label"].astype(str)
+        several = [isinstance(given, list) for given in frame["label"]]
+        _note(
+            frame,
+            several,
+            ["several labels: name what would part them in a text, -o file.label_separator=,"] * len(frame),
+        )
+        frame["label"] = [_word(given) for given in frame["label"]]
+    if "group" in frame.columns:
+        _note(frame, frame["group"].isna(), ["no group"] * len(frame))
+        frame["group"] = [_word(given) for given in frame["group"]]
 
 
 def classes(frames: Frames, given: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -125,8 +134,13 @@ def _labels(frame: pd.DataFrame) -> pd.Series:
 def _parted(given: Any, separator: str) -> list[str]:
     """Return the labels that a cell holds: a list of them, or a text."""
     if isinstance(given, list):
-        return [str(label) for label in given]
+        return [_word(label) for label in given]
     return [] if pd.isna(given) else [label.strip() for label in str(given).split(separator) if label.strip()]
+
+
+def _word(given: Any) -> str:
+    """Return a value as a word: numbers of a column in which some are missing are whole all the same."""
+    return str(int(given)) if isinstance(given, float) and given.is_integer() else str(given)
 
 
 def _sorted(labels: set[str]) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 import harness
@@ -31,7 +33,10 @@ def read(
     """
     try:
         if form in ("csv", "tsv"):
-            return _separated(path, "," if form == "csv" else "\t", encoding, header=header, quoted=quoted)
+            frame = _separated(path, "," if form == "csv" else "\t", encoding, header=header, quoted=quoted)
+            if form == "tsv" and quoted:
+                _check_quotes(frame)
+            return frame
         return _READERS[form](path, encoding)
     except (UnicodeDecodeError, LookupError):
         read_text(path, encoding)  # says where it is not in this encoding
@@ -39,7 +44,7 @@ def read(
     except pd.errors.EmptyDataError:
         message = f"{path}: the file is empty"
         raise harness.HarnessError(message) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         message = f"{path}: cannot be read as {form.upper()}: {' '.join(str(error).split())}"
         raise harness.HarnessError(message) from None
 
@@ -50,7 +55,9 @@ def _jsonl(path: Path, encoding: str) -> pd.DataFrame:
 
 def _parquet(path: Path, encoding: str) -> pd.DataFrame:
     del encoding
-    return pd.read_parquet(path)
+    # A frame that was sorted or filtered keeps the numbers its rows had; lists come back as arrays.
+    frame = pd.read_parquet(path).reset_index(drop=True)
+    return frame.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def _separated(path: Path, separator: str, encoding: str, *, header: bool, quoted: bool) -> pd.DataFrame:
@@ -71,6 +78,18 @@ def _separated(path: Path, separator: str, encoding: str, *, header: bool, quote
         names=names,
         quoting=quoting,
     )
+
+
+def _check_quotes(frame: pd.DataFrame) -> None:
+    """Refuse a value that holds a whole row: its text begins with a quote that stands for itself."""
+    for name in frame.columns:
+        swallowed = frame[name].astype(str).str.contains(r"\n[^\n]*\t|\t[^\n]*\n")
+        if swallowed.any():
+            message = (
+                f"row {int(swallowed.to_numpy().argmax()) + 1} holds others, because its {name!r} begins with a quote: "
+                "if quotes stand for themselves, say -o file.quoted=false"
+            )
+            raise ValueError(message)
 
 
 def _json(path: Path, encoding: str) -> pd.DataFrame | dict[harness.Split, pd.DataFrame]:
@@ -105,10 +124,16 @@ def _rows(rows: Any) -> pd.DataFrame:
     return frame.astype(object)
 
 
+def _lines(path: Path, encoding: str) -> list[str]:
+    """Return a file's lines, which end where a line does: `splitlines` ends one at an ellipsis of Windows, too."""
+    lines = re.split(r"\r\n?|\n", read_text(path, encoding))
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def _paragraphs(path: Path, encoding: str) -> pd.DataFrame:
     """Read what blank lines part, each on one line."""
     parts: list[list[str]] = [[]]
-    for line in read_text(path, encoding).splitlines():
+    for line in _lines(path, encoding):
         if line.strip():
             parts[-1].append(line.strip())
         elif parts[-1]:
@@ -119,7 +144,7 @@ def _paragraphs(path: Path, encoding: str) -> pd.DataFrame:
 def _labelled_lines(path: Path, encoding: str) -> pd.DataFrame:
     """Read lines of a label, a space and a text."""
     rows = []
-    for number, line in enumerate(read_text(path, encoding).splitlines(), 1):
+    for number, line in enumerate(_lines(path, encoding), 1):
         label, space, text = line.strip().partition(" ")
         if not (space and text.strip()):
             message = f"line {number} is not of the form 'label text'"

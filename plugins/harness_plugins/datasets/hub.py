@@ -43,8 +43,8 @@ class Hub(harness.Dataset):
         return {"id": name, "revision": revision}
 
     def fingerprint(self) -> str:
-        """Return the revision, which the hub binds to the content."""
-        return self.revision
+        """Return what the hub binds to the content."""
+        return "/".join([self.id, self.revision, *([self.subset] if self.subset else [])])
 
     def read(self) -> "dict[harness.Split, datasets.Dataset]":
         """Return the splits, fetched or from the hub's cache."""

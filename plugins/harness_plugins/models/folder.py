@@ -35,14 +35,19 @@ class Folder(harness.Model):
         return harness.ModelSource(str(folder), None, sha256, None)
 
     def fingerprint(self) -> str:
-        """Return a hash of weights, configuration and tokenizer."""
+        """Return a hash of weights, configuration, tokenizer and chat templates."""
         folder = Path(self.path)
         self.locate()
-        return harness.hash_files(
-            sorted(
-                [*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model")]
-            )
+        kinds = (
+            "*.safetensors",
+            "*.json",
+            "*.txt",
+            "*.model",
+            "*.tiktoken",
+            "*.jinja",
+            "additional_chat_templates/*.jinja",
         )
+        return harness.hash_files(sorted(path for kind in kinds for path in folder.glob(kind)))
 
 
 @harness.hookimpl

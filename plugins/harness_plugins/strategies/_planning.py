@@ -37,6 +37,16 @@ def head_class(model: harness.Model, task: harness.Task) -> str | None:
     return None
 
 
+def scores_last_token(model: harness.Model, head: str) -> bool:
+    """Return whether the class that transformers loads for `head` looks for the last token of a text that is no padding."""
+    import inspect
+
+    import transformers
+
+    loads = getattr(transformers, head)._model_mapping.get(type(model.config()), None)  # noqa: SLF001 - it has no other name
+    return loads is not None and "last_non_pad_token" in inspect.getsource(loads.forward)
+
+
 def skeleton(model: harness.Model) -> nn.Module:
     """Return a model's body without its weights."""
     import torch

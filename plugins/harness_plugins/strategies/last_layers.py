@@ -28,15 +28,47 @@ class LastLayers(harness.Strategy):
         """Return the model with its last blocks trained."""
         blocks = stage.last_blocks(self.layers)
         stage.model.requires_grad_(False)
-        trained = {id(parameter) for block in blocks for parameter in block.parameters()}
-        past = False
-        # Parameters come in the order a model defines its parts, so what follows the last block is nearer the output.
-        for parameter in stage.body.parameters():
-            parameter.requires_grad = id(parameter) in trained or past
-            past = past or id(parameter) == id(list(blocks[-1].parameters())[-1])
+        for module in (*blocks, *_run_after(stage.body, blocks[-1])):
+            module.requires_grad_(True)
         for parameter in head_parameters(stage):
             parameter.requires_grad = True
         return stage.fit(stage.model)
+
+
+def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
+    """Return the parts of a body that run only once a block has, such as a last norm or a pooler.
+
+    By a pass over two tokens, not by where a part is defined: what all blocks share, as positions, may be defined after them.
+    """
+    import torch
+
+    before: set[nn.Module] = set()
+    after: list[nn.Module] = []
+    ended = False
+
+    def began(module: "nn.Module", _: object) -> None:
+        if not ended:
+            before.add(module)
+        elif module not in before:
+            after.append(module)
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    hooks = [module.register_forward_pre_hook(began) for module in body.modules()]
+    hooks.append(block.register_forward_hook(end))
+    training = [module for module in body.modules() if module.training]
+    body.eval()  # no dropout, which would draw what tuning is to draw
+    try:
+        with torch.no_grad():
+            body(input_ids=torch.zeros((1, 2), dtype=torch.long, device=next(body.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in training:
+            module.training = True
+    return after
 
 
 @harness.hookimpl

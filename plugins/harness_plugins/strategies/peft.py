@@ -149,7 +149,7 @@ class Peft(harness.Strategy):
         """Return why nothing can be put before the text."""
         from inspect import signature
 
-        from harness_plugins.strategies._planning import head_class, skeleton
+        from harness_plugins.strategies._planning import head_class, scores_last_token, skeleton
 
         published = model.published()
         if published.get("is_encoder_decoder"):
@@ -163,6 +163,11 @@ class Peft(harness.Strategy):
             if head is not None and word_for(head) is None:
                 return (
                     f"PEFT has {self.method} for no {head.removeprefix('AutoModelFor')}, which task {task.name!r} needs"
+                )
+            if taken == "inputs_embeds" and head is not None and scores_last_token(model, head):
+                return (
+                    f"{self.method} hands the model embeddings in place of tokens, so that the head of a model of type "
+                    f"{published.get('model_type')!r} cannot tell a text's last token from padding, and would score that"
                 )
         return None
 

@@ -1,16 +1,19 @@
 """Which language-model head a model was published with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import harness
 
-_HEADS = {
+_HEADS: Mapping[str, str | None] = {
+    # What tells real tokens from replaced ones writes none.
+    "ElectraForPreTraining": None,
+    "FunnelForPreTraining": None,
     "ForMaskedLM": "AutoModelForMaskedLM",
     "ForPreTraining": "AutoModelForMaskedLM",
     "ForCausalLM": "AutoModelForCausalLM",
     "LMHeadModel": "AutoModelForCausalLM",
 }
-"""For what is in the name of a published class, the class of transformers that loads it."""
+"""For what is in the name of a published class, the class of transformers that loads it; None for what only looks like one."""
 
 
 def language_model_head(architectures: Sequence[str] | None) -> str | None:

@@ -23,11 +23,13 @@ class Completion(harness.Task):
     """Write what comes after a prompt, with the causal language-model head the model was published with.
 
     Trained on the completion's tokens and the end token, not on the prompt's (Ouyang et al., 2022, InstructGPT, section 3.5:
-    supervised demonstrations); answered greedily, token by token. A prompt that leaves the completion no room loses its
-    beginning, because its end is what is answered.
+    supervised demonstrations); answered greedily, token by token. A prompt that is too long loses its beginning, because its
+    end is what is answered: one that is learned from, where it leaves its completion no room; one that is answered, where it is
+    longer than a text may be, whatever the right answer is.
     """
 
     name = "completion"
+    version = 2
     watchable = True
     answers = "text"
     metrics = ("exact-match",)
@@ -81,7 +83,7 @@ class Completion(harness.Task):
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return the tokens of prompt, completion and end, and in `prompt` how many of them are the prompt's.
+        """Return the tokens of prompt, completion and end, in `prompt` how many are the prompt's, and in `asked` what is answered.
 
         Without a chat template the completion follows the prompt as it is: where a space belongs between them, one of the two
         must have it.
@@ -97,15 +99,18 @@ class Completion(harness.Task):
             raise harness.HarnessError(message)
         prompts = self._prompts(rows, tokenizer)
         completions = tokenizer([right[0] for right in self._right(rows)], add_special_tokens=False)["input_ids"]
-        columns: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "prompt": [], "truncated": []}
+        names = ("input_ids", "attention_mask", "prompt", "asked", "truncated")
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         for prompt, completion in zip(prompts, completions, strict=True):
             # At least one token of the prompt is left: what predicts the first of the completion.
             written = [*completion, end][: max_length - 1]
-            asked = prompt[-(max_length - len(written)) :]
-            columns["input_ids"].append(asked + written)
-            columns["attention_mask"].append([1] * len(asked + written))
-            columns["prompt"].append(len(asked))
-            columns["truncated"].append(len(asked + written) < len(prompt) + len(completion) + 1)
+            before = prompt[-(max_length - len(written)) :]
+            columns["input_ids"].append(before + written)
+            columns["attention_mask"].append([1] * len(before + written))
+            columns["prompt"].append(len(before))
+            # The right answer must not tell how much of the question is seen.
+            columns["asked"].append(prompt[-(max_length - 1) :])
+            columns["truncated"].append(len(before + written) < len(prompt) + len(completion) + 1)
         return columns
 
     def collate(
@@ -113,12 +118,13 @@ class Completion(harness.Task):
     ) -> "Mapping[str, torch.Tensor]":
         """Return one batch, padded on the right.
 
-        `labels`, `[b, tokens]`, are what each position's logits must predict, -100 for nothing; `prompt`, `[b]`, are the
-        prompts' tokens, and `end`, `[b]`, is the end token.
+        `labels`, `[b, tokens]`, are what each position's logits must predict, -100 for nothing; `asked`, `[b, asked]`, are the
+        prompts that are answered, `prompt`, `[b]`, how many tokens each has, and `end`, `[b]`, is the end token.
         """
         import torch
 
-        inputs = {name: values for name, values in items.items() if name != "prompt"}
+        inputs = {name: values for name, values in items.items() if name not in {"prompt", "asked"}}
+        questions = tokenizer.pad({"input_ids": items["asked"]}, padding_side="right", return_tensors="pt")
         batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
         tokens, mask, prompt = batch["input_ids"], batch["attention_mask"], torch.tensor(items["prompt"])
         # Position t predicts token t + 1. By the attention mask and not by the pad token, which may be the end token.
@@ -126,7 +132,13 @@ class Completion(harness.Task):
         asked = (places >= prompt.unsqueeze(1)) & mask[:, 1:].bool()
         labels = torch.full_like(tokens, _IGNORED)
         labels[:, :-1] = tokens[:, 1:].masked_fill(~asked, _IGNORED)
-        return {**batch, "labels": labels, "prompt": prompt, "end": torch.full_like(prompt, tokenizer.eos_token_id)}
+        return {
+            **batch,
+            "labels": labels,
+            "asked": questions["input_ids"],
+            "prompt": questions["attention_mask"].sum(1),
+            "end": torch.full_like(prompt, tokenizer.eos_token_id),
+        }
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
         """Return how many tokens are to be written, ends included."""
@@ -154,12 +166,12 @@ class Completion(harness.Task):
 
         prompt, end = batch["prompt"], batch["end"][:1]
         if not _puts_tokens_before(model):
-            return self._written(model, batch["input_ids"], prompt, int(end)).float()
+            return self._written(model, batch["asked"], prompt, int(end)).float()
         # What an adapter puts before the text it puts before the padding: prompts of one length need none.
         written = end.repeat(len(prompt), self.max_new_tokens)
         for length in torch.unique(prompt):
             rows = prompt == length
-            found = self._written(model, batch["input_ids"][rows], prompt[rows], int(end))
+            found = self._written(model, batch["asked"][rows], prompt[rows], int(end))
             written[rows, : found.shape[1]] = found
         return written.float()
 

@@ -443,3 +443,53 @@ def test_real_files_of_every_form_are_read_whole(shared_data, name):
     assert {split: len(found) for split, found in splits.items()} == sizes
     assert (dataset.facts().classes is None) == (classes is None)
     assert len(dataset.facts().classes or ()) == (classes or 0)
+
+
+def test_numbers_of_a_column_in_which_some_are_missing_are_whole_all_the_same(tmp_path):
+    lines = [
+        '{"text": "fine", "label": 1, "doc": 7}',
+        '{"text": "dull", "label": 0, "doc": 8}',
+        '{"text": "odd", "label": null, "doc": 9}',
+    ]
+    path = written(tmp_path / "a.jsonl", "\n".join(lines))
+    dataset = File(path=path, group="doc", on_bad_rows="skip")
+    assert rows(dataset)["train"] == {"text": ["fine", "dull"], "group": ["7", "8"], "label": [1, 0]}
+    assert dataset.facts().classes == ("0", "1")
+    assert "row 3: no label" in refusal(path=path)
+
+
+def test_a_row_without_its_group_is_named(tmp_path):
+    path = written(
+        tmp_path / "a.jsonl", '{"text": "fine", "label": 1, "doc": 7}\n{"text": "dull", "label": 0, "doc": null}'
+    )
+    assert "row 2: no group" in refusal(path=path, group="doc")
+
+
+def test_a_list_of_labels_is_no_class(tmp_path):
+    path = written(tmp_path / "a.jsonl", '{"text": "fine", "label": ["x", "y"]}\n{"text": "dull", "label": ["x"]}')
+    assert "several labels: name what would part them in a text, -o file.label_separator=," in refusal(path=path)
+    assert rows(File(path=path, label_separator=","))["train"]["label"] == [[1, 1], [1, 0]]
+
+
+def test_parquet_may_hold_lists_and_the_numbers_its_rows_once_had(tmp_path):
+    frame = pd.DataFrame({"text": ["fine", "dull", "odd"], "label": [["x", "y"], [], ["y"]]}, index=[9, 2, 4])
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = rows(File(path=str(tmp_path / "a.parquet"), label_separator=","))["train"]
+    assert found == {"text": ["fine", "dull", "odd"], "label": [[1, 1], [0, 0], [0, 1]]}
+
+
+def test_a_line_ends_where_a_line_does_and_not_at_an_ellipsis_of_windows(tmp_path):
+    (tmp_path / "a.lines").write_bytes("pos I waited \x85 and loved it\r\nneg dull\r\n".encode("latin-1"))
+    dataset = File(path=str(tmp_path / "a.lines"), format="lines", encoding="latin-1")
+    assert rows(dataset)["train"] == {"text": ["I waited \x85 and loved it", "dull"], "label": [1, 0]}
+
+
+def test_a_quote_that_stands_for_itself_swallows_no_rows_of_a_tsv(tmp_path):
+    path = written(tmp_path / "a.tsv", 'text\tlabel\n"quoted start\tneg\nmiddle\tpos\nends here"\tpos\n')
+    assert "row 1 holds others, because its 'text' begins with a quote" in refusal(path=path)
+    assert len(rows(File(path=path, quoted=False))["train"]["text"]) == 3
+
+
+def test_a_quote_that_is_never_closed_is_refused_in_one_line(tmp_path):
+    path = written(tmp_path / "a.csv", '"never closed,x\n' + "a longer text,y\n" * 10_000)
+    assert refusal(path=path, header=False, text="1", label="2").startswith(f"{path}: cannot be read as CSV: ")

@@ -111,8 +111,10 @@ def test_a_dataset_that_is_not_there_is_said_in_one_line(tmp_path):
     assert "\n" not in message
 
 
-def test_the_revision_is_what_tells_one_dataset_from_another():
-    assert Hub(id="some/reviews", revision="0123abc").fingerprint() == "0123abc"
+def test_the_id_the_revision_and_the_subset_are_what_tell_one_dataset_from_another():
+    given = [("some/reviews", "0123abc", None), ("some/reviews", "0123abc", "french"), ("some/reviews", "4567def", None),
+             ("other/reviews", "0123abc", None)]  # fmt: skip
+    assert len({Hub(id=id_, revision=revision, subset=subset).fingerprint() for id_, revision, subset in given}) == 4
     assert Hub.parse_argument("some/reviews@0123abc") == {"id": "some/reviews", "revision": "0123abc"}
 
 

@@ -76,3 +76,11 @@ def test_cka_compares_features_of_different_widths():
 def test_cka_is_undefined_where_all_texts_have_the_same_features():
     with pytest.raises(UndefinedError, match=r"^all texts have the same features$"):
         CKA().score(np.ones((40, 6), dtype=np.float32), FEATURES)
+
+
+def test_a_class_that_neither_is_nor_is_predicted_takes_no_part_in_macro_f1():
+    right = np.array([[1, 0, 0], [0, 1, 0]])
+    assert MacroF1().score(np.where(right, 1.0, -1.0), right) == 1.0
+    assert MacroF1().score(-np.ones((2, 3)), right) == 0.0
+    with pytest.raises(UndefinedError, match="no class occurs"):
+        MacroF1().score(-np.ones((2, 3)), np.zeros((2, 3), dtype=int))

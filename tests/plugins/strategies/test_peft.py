@@ -49,10 +49,12 @@ ONLY_LINEAR = {
     *("adamss", "beft", "boft", "c3a", "delora", "glora", "hra", "lily", "loha", "lokr", "miss", "oft", "peanut"),
     *("psoft", "road", "shira", "supertuning"),
 }
+EMBEDDED = {"p_tuning", "prompt_tuning"}
+"""What hands a decoder's head embeddings, so that it cannot tell padding from a text's last token."""
 REFUSED = {
     "bert": NEVER,
-    "llama": NEVER,
-    "gpt2": NEVER | ONLY_LINEAR,
+    "llama": NEVER | EMBEDDED,
+    "gpt2": NEVER | ONLY_LINEAR | EMBEDDED,
     "distilbert": NEVER | {"beft", "ia3", "cartridge", "prefix_tuning"},
     "modernbert": NEVER | {"beft", "ia3", "cartridge", "prefix_tuning"},
     "t5": NEVER | PROMPTS,
@@ -261,3 +263,11 @@ def test_a_setting_reaches_pefts_configuration(toys, tiny_model, tmp_path):
         for rank in (2, 64)
     )
     assert small[0].trained(small[1]) < large[0].trained(large[1])
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_prompt_before_a_text_whose_last_token_is_scored_is_refused_when_planned(toys, folders, kind):
+    assert "cannot tell a text's last token from padding" in str(
+        refusal(toys, folders[kind], "peft:prompt_tuning", [{"dataset": "toy"}])
+    )
+    assert refusal(toys, folders[kind], "peft:prefix_tuning", [{"dataset": "toy"}]) is None

@@ -402,3 +402,19 @@ def test_untuned_answers_the_majority_class_whatever_the_text(toys, tiny_model, 
     assert found.argmax(1).tolist() == [2, 2, 2, 2]
     # Carving the other splits class by class keeps the shares.
     assert found[0].exp().tolist() == pytest.approx([0.2, 0.2, 0.6], abs=0.01)
+
+
+def test_the_last_layers_of_deberta_leave_what_all_its_blocks_share(toys, tmp_path):
+    settings = {
+        "relative_attention": True,
+        "position_buckets": 8,
+        "pos_att_type": ["p2c", "c2p"],
+        "norm_rel_ebd": "layer_norm",
+    }
+    model = write_tiny_model(tmp_path / "deberta", "DebertaV2ForMaskedLM", **settings)
+    strategy = toys.make(Strategy, "last-layers", {"layers": 1})
+    stage = staged(Listing, toys, model, strategy, tmp_path)
+    strategy.tune(stage)
+    body = [name for name in stage.names if name.startswith("deberta.")]
+    assert body
+    assert all(name.startswith("deberta.encoder.layer.1.") for name in body)

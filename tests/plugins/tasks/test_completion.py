@@ -318,3 +318,13 @@ def test_what_lies_below_the_trained_blocks_is_kept_for_learning_and_not_for_wri
 
 def test_it_keeps_the_contract():
     check_component(TASK)
+
+
+def test_the_right_answer_does_not_tell_how_much_of_the_question_is_answered(tokenizer):
+    short, long = (
+        TASK.encode({"text": ["the a film is was"], "completion": [right]}, tokenizer, max_length=5)
+        for right in ("plot", "plot actor scene very the a")
+    )
+    assert short["asked"] == long["asked"]
+    assert len(short["asked"][0]) == 4
+    assert [columns["prompt"][0] for columns in (short, long)] == [3, 1]
