@@ -62,6 +62,17 @@ def test_the_readmes_table_is_the_quickstarts_without_some_columns():
     assert shown == [[row[position] for position in positions] for row in table]
 
 
+ANSWERS = re.split(r"\n(?=## |\*\*\[)", (ROOT / "results" / "README.md").read_text(encoding="utf-8"))
+TOLD = {found[1]: part for part in ANSWERS if (found := re.search(r"\(tables/([\w-]+)\.md\)", part))}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_every_interval_that_an_answer_tells_stands_in_its_table(name):
+    table = (ROOT / "results" / "tables" / f"{name}.md").read_text(encoding="utf-8")
+    for value, half in re.findall(r"(\d+\.\d+)\s±\s+(\d+\.\d+)", TOLD[name]):
+        assert f"{value} ± {half}" in table
+
+
 FILES = {
     "text-classification": ("pairs.csv", "text,other,label\na,b,x\nc,d,y\n", {"COLUMN": "other"}),
     "multi-label-classification": ("labels.csv", 'text,label\na,"x,y"\nc,\n', {}),
