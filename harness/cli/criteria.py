@@ -202,4 +202,4 @@ def _duration(value: float) -> str:
     for factor, unit in ((3600, "h"), (60, "m")):
         if value >= factor and value % (factor / 4) == 0:
             return f"{value / factor:g}{unit}"
-    return f"{value:g}s"
+    return f"{value:.15g}s"

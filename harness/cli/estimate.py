@@ -132,7 +132,7 @@ def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price:
 
 
 def _show_search(console: Console, asked: Plan, found: Mapping[str, Estimate], price: float | None) -> None:
-    """Print what choosing settings takes before those runs, at most."""
+    """Print what choosing settings takes before those runs."""
     arms = unsettled(asked)
     if not arms or asked.budget is None:
         return
@@ -143,8 +143,6 @@ def _show_search(console: Console, asked: Plan, found: Mapping[str, Estimate], p
     whole = sum(known.values())
     # A budget in time ends no trial that was begun.
     about = "up to about" if asked.budget.seconds is None else "about"
+    time = f"{about} {write_duration(whole)} of device time" if known else "a time that is not known"
     money = "" if price is None or not known else f", {whole * price:.3g} in money"
-    console.print(
-        f"besides, choosing settings takes {about} {write_duration(whole)} of device time{money}, by {asked.budget} each: "
-        f"{'; '.join(parts)}"
-    )
+    console.print(f"besides, choosing settings takes {time}{money}, by {asked.budget} each: {'; '.join(parts)}")

@@ -278,7 +278,7 @@ def _carve(
     classes, counts = np.unique(labels[texts], return_counts=True)
     exact = share * counts
     quota = np.round(exact).astype(np.int64)
-    rare = np.flatnonzero(quota == 0)
+    rare = np.flatnonzero((quota == 0) & (counts > 1))  # one text alone is there to be learned
     quota[random.permutation(rare)[: round(exact[rare].sum())] if len(rare) else rare] = 1
     taken = [
         random.permutation(texts[labels[texts] == label])[:count] for label, count in zip(classes, quota, strict=True)

@@ -77,8 +77,11 @@ class Search:
             if run is None:
                 continue
             # Two arms may come to try the same: it is made once, and told to both.
-            self._under_way.setdefault(run.id, []).append(study)
-            if len(self._under_way[run.id]) == 1:
+            others = self._under_way.setdefault(run.id, [])
+            others.append(study)
+            if len(others) > 1:
+                study.join(run, others[0])
+            else:
                 yield f"{study.arm.label} trial {study.begun}", run
 
     def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
@@ -120,6 +123,7 @@ class _Study:
         self._grid = _grid(arm.space, default_values(arm.runs[0], arm.space))
         self._next: list[Mapping[str, JsonValue]] = []
         self._given_up: set[int] = set()
+        self._ample = False
 
     def hold(self) -> IO[str]:
         """Return the open lock."""
@@ -168,6 +172,7 @@ class _Study:
         running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
         self._left = [optuna.Trial(self._study, trial._trial_id) for trial in running]  # noqa: SLF001 - it has no other name
         self.begun = len(self._trials())
+        self._ample = self.done()
 
     def done(self) -> bool:
         """Return whether no other trial is to be begun."""
@@ -202,6 +207,14 @@ class _Study:
         self._tell(run, outcome, outcome.wall_seconds * outcome.processes)
         return None
 
+    def join(self, run: Run, other: _Study) -> None:
+        """Take over what another search has heard of a trial that both have begun, as if it had been begun for both at once."""
+        trial, *_ = self._asked[run.id]
+        _, start, seen = other._asked[run.id]
+        for number, value in enumerate(seen, 1):
+            trial.report(value, number)
+        self._asked[run.id] = (trial, start, list(seen))
+
     def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
         """Take a point of the validation curve; returns why the trial is not worth going on with, or None."""
         value = event.get("validation")
@@ -222,7 +235,8 @@ class _Study:
 
     def finish(self) -> None:
         """Choose, and keep what was chosen."""
-        trials = self._budget.within(self._trials())
+        # What this command began within its budget counts; of what another had more to spend on, as much as this one has.
+        trials = self._budget.within(self._trials()) if self._ample else self._trials()
         exhausted = bool(self._grid) and len(trials) >= len(self._grid)
         try:
             tuning = choose(trials, self.arm.space, self.arm.label, exhausted=exhausted)

@@ -116,7 +116,9 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         raise HarnessError(message)
     first_of: dict[str, str] = {}
     for one in arms:
-        if (twin := first_of.setdefault(one.runs[0].id, one.label)) != one.label:
+        # One that is searched for is another than one that is given the settings which the search begins with.
+        asked = f"{one.runs[0].id} {sorted(one.space.items())}"
+        if (twin := first_of.setdefault(asked, one.label)) != one.label:
             message = (
                 f"arms {twin!r} and {one.label!r} have the same settings, so they are the same runs: change one of them, or see "
                 "how far a run differs from itself with --repeat"

@@ -118,7 +118,7 @@ def test_limits_are_written_as_they_would_be_typed():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seconds", [90, 1200, 5400, 9000, 2480, 36100, 0.25, 3661])
+@pytest.mark.parametrize("seconds", [90, 1200, 5400, 9000, 2480, 36100, 0.25, 3661, 12345.678, 1_010_000])
 def test_a_limit_on_time_is_written_as_it_is_typed_and_neither_looser_nor_tighter(seconds):
     (bound,) = read_bounds(**{**NOTHING, "max_time": f"{seconds}s"})
     assert parse_duration(bound.write(bound.value)) == seconds

@@ -147,3 +147,9 @@ def test_classes_too_rare_for_a_share_of_their_own_have_one_together(tmp_path):
     splits = prepared(tmp_path, {"train": rows}).splits
     assert {name: len(splits[name]) for name in SPLITS} == {"train": 540, "validation": 60, "test": 150}
     assert max(Counter(splits["validation"]["label"][:]).values()) == 1
+
+
+def test_a_text_that_is_all_there_is_of_its_class_stays_to_be_learned(tmp_path):
+    rows = [(f"text {number}", 0) for number in range(100)] + [(f"rare {number}", number + 1) for number in range(10)]
+    splits = prepared(tmp_path, {"train": rows}).splits
+    assert set(range(11)) == set(splits["train"]["label"][:])

@@ -192,3 +192,24 @@ def test_an_arm_all_of_whose_first_trials_fail_is_given_up_however_much_time_is_
             count += 1
             search.told(run, Failure(run_id=run.id, status="failed", reason="texts are too long"))
     assert count == 5
+
+
+def test_what_two_arms_come_to_try_at_once_is_made_once_and_told_to_both(toys, tiny_model, tmp_path, store):
+    made = plan(toys, tiny_model, tmp_path, tune=1, strategies=["frozen"])
+    spaces = {"A": ("mean", "first"), "B": ("mean", "last")}
+    arms = [
+        made.arms[1].model_copy(update={"label": label, "space": {"pooling": values}})
+        for label, values in spaces.items()
+    ]
+    with Search(arms, made.budget, store, toys, processes=1) as search:
+        runs = search.runs()
+        label, run = next(runs)
+        search.heard(run, {"validation": 0.5, "step": 1, "steps": 2})
+        assert next(runs, None) is None  # B is to try the same, which is under way
+        search.heard(run, {"validation": 0.6, "step": 2, "steps": 2})
+        search.told(run, compute_run(run, toys, store.root))
+        search.finish()
+    first, second = (find_tuning(arm, made.budget, store) for arm in arms)
+    assert label == "A trial 1"
+    assert [trial.score for trial in first.trials] == [trial.score for trial in second.trials]
+    assert first.chosen == second.chosen == {"pooling": "mean"}

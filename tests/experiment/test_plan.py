@@ -107,3 +107,12 @@ def test_a_blank_learning_rate_is_the_strategys_own(catalog, tiny_model):
     arm = next(arm for arm in made.arms if arm.label == "full")
     assert arm.runs[0].train.learning_rate == 5e-5
     assert "train.learning_rate" in arm.space
+
+
+def test_an_arm_that_is_searched_for_may_stand_beside_the_one_it_begins_with(catalog, tiny_model):
+    arms = [{"name": "full", "label": "fixed", "train": {"learning_rate": 5e-5}}, {"name": "full", "label": "searched"}]
+    made = plan(catalog, tiny_model, strategies=arms, tune=2)
+    assert {arm.label: bool(arm.space) for arm in made.arms if arm.role != "floor"} == {
+        "fixed": False,
+        "searched": True,
+    }

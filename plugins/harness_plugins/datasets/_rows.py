@@ -38,8 +38,7 @@ def mark(frame: pd.DataFrame, says: str, separator: str | None) -> None:
         frame["problem"] = None
     for column in _NEEDED.get(says, ()):
         if column in frame.columns:
-            blank = frame[column].isna() | (frame[column].astype(str).str.strip() == "")
-            _note(frame, blank, [f"no {column.replace('_', ' ')}"] * len(frame))
+            _note(frame, _blank(frame[column]), [f"no {column.replace('_', ' ')}"] * len(frame))
     if says == "number":
         numbers = pd.to_numeric(frame["label"], errors="coerce").to_numpy(dtype=float)
         reasons = [f"the label {given!r} is not a number" for given in frame["label"]]
@@ -48,15 +47,17 @@ def mark(frame: pd.DataFrame, says: str, separator: str | None) -> None:
     elif says == "classes":
         frame["label"] = [_parted(given, str(separator)) for given in frame["label"]]
     elif says == "class":
+        missing = frame["label"].isna().any()
         several = [isinstance(given, list) for given in frame["label"]]
         _note(
             frame,
             several,
             ["several labels: name what would part them in a text, -o file.label_separator=,"] * len(frame),
         )
-        frame["label"] = [_word(given) for given in frame["label"]]
+        # Where some are missing, whole numbers have been read as others.
+        frame["label"] = [_word(given) if missing else str(given) for given in frame["label"]]
     if "group" in frame.columns:
-        _note(frame, frame["group"].isna(), ["no group"] * len(frame))
+        _note(frame, _blank(frame["group"]), ["no group"] * len(frame))
         frame["group"] = [_word(given) for given in frame["group"]]
 
 
@@ -123,6 +124,11 @@ def _note(frame: pd.DataFrame, wrong: Any, reasons: Sequence[str]) -> None:
     """Note a reason for rows that are wrong and of which nothing worse is known."""
     new = np.asarray(wrong, dtype=bool) & frame["problem"].isna().to_numpy()
     frame.loc[new, "problem"] = pd.Series(reasons, index=frame.index, dtype=object)[new]
+
+
+def _blank(values: pd.Series) -> pd.Series:
+    """Return which values say nothing."""
+    return values.isna() | (values.astype(str).str.strip() == "")
 
 
 def _labels(frame: pd.DataFrame) -> pd.Series:

@@ -62,7 +62,8 @@ def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
     body.eval()  # no dropout, which would draw what tuning is to draw
     try:
         with torch.no_grad():
-            body(input_ids=torch.zeros((1, 2), dtype=torch.long, device=next(body.parameters()).device))
+            tokens = torch.zeros((1, 2), dtype=torch.long, device=next(body.parameters()).device)
+            body(input_ids=tokens, **({"decoder_input_ids": tokens} if hasattr(body, "decoder") else {}))
     finally:
         for hook in hooks:
             hook.remove()

@@ -493,3 +493,13 @@ def test_a_quote_that_stands_for_itself_swallows_no_rows_of_a_tsv(tmp_path):
 def test_a_quote_that_is_never_closed_is_refused_in_one_line(tmp_path):
     path = written(tmp_path / "a.csv", '"never closed,x\n' + "a longer text,y\n" * 10_000)
     assert refusal(path=path, header=False, text="1", label="2").startswith(f"{path}: cannot be read as CSV: ")
+
+
+def test_a_text_of_several_lines_that_is_quoted_rightly_is_read(tmp_path):
+    path = written(tmp_path / "a.tsv", 'text\tlabel\n"def f(x):\n\treturn x\n"\tcode\nplain words\tprose\n')
+    assert rows(File(path=path))["train"]["text"] == ["def f(x):\n\treturn x\n", "plain words"]
+
+
+def test_a_blank_group_is_as_missing_as_none(tmp_path):
+    path = written(tmp_path / "a.csv", "text,label,doc\nfine,x,7\ndull,y,\n")
+    assert "row 2: no group" in refusal(path=path, group="doc")

@@ -418,3 +418,12 @@ def test_the_last_layers_of_deberta_leave_what_all_its_blocks_share(toys, tmp_pa
     body = [name for name in stage.names if name.startswith("deberta.")]
     assert body
     assert all(name.startswith("deberta.encoder.layer.1.") for name in body)
+
+
+def test_the_last_layers_of_an_encoder_and_decoder_can_be_told(toys, tmp_path):
+    model = write_tiny_model(tmp_path / "t5", "T5ForConditionalGeneration", d_kv=16)
+    strategy = toys.make(Strategy, "last-layers", {"layers": 1})
+    stage = staged(Listing, toys, model, strategy, tmp_path)
+    strategy.tune(stage)
+    assert stage.names
+    assert not any("shared" in name for name in stage.names)
