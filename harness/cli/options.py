@@ -121,17 +121,17 @@ class Asked:
         Raises:
             HarnessError: The options contradict each other or name something that is not there.
         """
-        filed = self.target is not None and self.target.endswith(".toml") and read_spec(Path(self.target)).strategies
-        return make_plan(self.spec(catalog), catalog, named=bool(self.strategies or filed))
+        filed = self._filed()
+        return make_plan(self.spec(catalog), catalog, named=bool(self.strategies or (filed and filed.strategies)))
 
     def spec(self, catalog: Catalog) -> ExperimentSpec:
         """Return the experiment: the file's, if there is one, with what the options add."""
         given = self._given()
-        if self.target is not None and self.target.endswith(".toml"):
+        filed = self._filed()
+        if filed is not None:
             if self.text or self.label:
                 message = "--text and --label go with a data file, not with an experiment file"
                 raise HarnessError(message)
-            filed = read_spec(Path(self.target))
             spec = make_spec({**filed.model_dump(exclude_unset=True), **given}, "options") if given else filed
             base = filed
         else:
@@ -141,10 +141,14 @@ class Asked:
             named = tuple(StrategyEntry(name=name) for name in default_names(catalog, Strategy))
             spec = spec.model_copy(update={"strategies": named})
         spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
-        if spec == base and self.target is not None and self.target.endswith(".toml"):
+        if spec == base and filed is not None:
             return spec
         # Another question must not take the place of the file's own table, nor one data file's that of another.
         return spec.model_copy(update={"name": f"{spec.name}-{digest(spec.model_dump(mode='json'))[:6]}"})
+
+    def _filed(self) -> ExperimentSpec | None:
+        """Return the experiment of the file that is named, if one is."""
+        return read_spec(Path(self.target)) if self.target is not None and self.target.endswith(".toml") else None
 
     def _given(self) -> dict[str, Any]:
         given = {

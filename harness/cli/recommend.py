@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +19,7 @@ from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle
 from harness.records import Table
-from harness.results.choice import CONFIDENCE, SCORE, Criterion
+from harness.results.choice import CONFIDENCE, SCORE, Criterion, Draws
 from harness.results.reasons import percent
 from harness.results.recommend import Judged, Recommendation, advise
 from harness.results.table import draws, tabulate
@@ -99,14 +99,13 @@ def recommend(
     if not any(row.runs for row in table.rows):
         message = f"no run of {table.title!r} has finished: run harness compare with the same arguments first"
         raise HarnessError(message)
-    labels = {row.label for row in table.rows}
-    comparable = plan.model_copy(update={"arms": tuple(arm for arm in plan.arms if arm.label in labels)})
-    arms = {arm.label: arm for arm in comparable.arms}
     decides = "time" if prefer == "cost" and per_second is None else prefer
     found = sources(plan, table, bounds, decides)
+    labels = {row.label for row in table.rows}
+    comparable = plan.model_copy(update={"arms": tuple(arm for arm in plan.arms if arm.label in labels)})
     sampled = draws(comparable, store, catalog)
     advice = advise(
-        [candidate(row, arms[row.label], table, found, sampled) for row in table.rows],
+        [candidate(row, arm, table, found, sampled) for row, arm in zip(table.rows, comparable.arms, strict=True)],
         [source.criterion for source in found],
         [limit_on(bound, found) for bound in bounds],
         reference=plan.reference,
@@ -114,13 +113,7 @@ def recommend(
         confidence=confidence,
         floor=_chance(comparable, catalog) if least is None else least,
     )
-    fixed = [
-        source.criterion.title
-        for source in found
-        if source.criterion.key == SCORE or source.criterion.key.startswith(f"{FORGETTING}.")
-        if not all(is_sampled(column, sampled) for column in source.columns)
-    ]
-    notes = _notes(comparable, table, resamples(sampled), fixed)
+    notes = _notes(comparable, table, resamples(sampled), _fixed(found, sampled))
     advice = advice.model_copy(update={"notes": (*advice.notes, *notes)})
     # Written as UTF-8 wherever it goes, as tables are.
     if hasattr(sys.stdout, "reconfigure"):
@@ -134,6 +127,16 @@ def recommend(
 def _chance(plan: Plan, catalog: Catalog) -> float | None:
     """Return the score of chance, where the metric knows it."""
     return catalog.find(Metric, plan.stage_metrics[0][0]).chance
+
+
+def _fixed(found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]) -> list[str]:
+    """Return the scores and what is forgotten that could not be resampled."""
+    return [
+        source.criterion.title
+        for source in found
+        if source.criterion.key == SCORE or source.criterion.key.startswith(f"{FORGETTING}.")
+        if not all(is_sampled(column, sampled) for column in source.columns)
+    ]
 
 
 def _notes(plan: Plan, table: Table, size: int, fixed: Sequence[str]) -> Iterable[str]:

@@ -74,15 +74,15 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
     stages = tuple(_problem(catalog, entry, watched=False) for entry in spec.stages)
     watch = tuple(_problem(catalog, entry, watched=True) for entry in spec.watch)
     _check_distinct(stages, watch)
-    model_reference = model.reference()
-    budget = None if spec.tune is None else parse_budget(spec.tune)
-    if budget is not None:
-        check_tunable(spec.seeds, [catalog.restore(Task, problem.task) for problem in stages])
     tasks = [catalog.restore(Task, problem.task) for problem in stages]
     for problem, task in zip(stages, tasks, strict=True):
         if reason := task.check_model(model):
             message = f"dataset {problem.dataset.name!r} cannot be tuned on by task {task.name!r}: {reason}"
             raise HarnessError(message)
+    budget = None if spec.tune is None else parse_budget(spec.tune)
+    if budget is not None:
+        check_tunable(spec.seeds, tasks)
+    model_reference = model.reference()
 
     def arm(entry: StrategyEntry, strategy: Strategy) -> Arm:
         if reason := strategy.check(model, tasks):
@@ -110,20 +110,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         or entry != StrategyEntry(name=entry.name)
         or strategy.check(model, tasks) is None
     )
-    labels = [arm.label for arm in arms]
-    if double := {label for label in labels if labels.count(label) > 1}:
-        message = f"two arms are called {min(double)!r}: give one of them another label"
-        raise HarnessError(message)
-    first_of: dict[str, str] = {}
-    for one in arms:
-        # One that is searched for is another than one that is given the settings which the search begins with.
-        asked = f"{one.runs[0].id} {sorted(one.space.items())}"
-        if (twin := first_of.setdefault(asked, one.label)) != one.label:
-            message = (
-                f"arms {twin!r} and {one.label!r} have the same settings, so they are the same runs: change one of them, or see "
-                "how far a run differs from itself with --repeat"
-            )
-            raise HarnessError(message)
+    _check_different(arms)
     return Plan(
         name=spec.name,
         question=spec.question,
@@ -232,6 +219,23 @@ def _reference(spec: ExperimentSpec, arms: Iterable[Arm]) -> str | None:
     if spec.reference not in labels:
         raise unknown("reference", spec.reference, labels)
     return spec.reference
+
+
+def _check_different(arms: Iterable[Arm]) -> None:
+    labels, first_of = set(), dict[str, str]()
+    for arm in arms:
+        if arm.label in labels:
+            message = f"two arms are called {arm.label!r}: give one of them another label"
+            raise HarnessError(message)
+        labels.add(arm.label)
+        # One that is searched for is another than one that is given the settings which the search begins with.
+        asked = f"{arm.runs[0].id} {sorted(arm.space.items())}"
+        if (twin := first_of.setdefault(asked, arm.label)) != arm.label:
+            message = (
+                f"arms {twin!r} and {arm.label!r} have the same settings, so they are the same runs: change one of them, or see "
+                "how far a run differs from itself with --repeat"
+            )
+            raise HarnessError(message)
 
 
 def _check_distinct(stages: tuple[Problem, ...], watch: tuple[Problem, ...]) -> None:

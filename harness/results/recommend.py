@@ -16,6 +16,8 @@ from harness.records import Record
 from harness.results.choice import CLEARLY, CONFIDENCE, SCORE, Candidate, Criterion, Draws, Limit, Question, better_than
 from harness.results.reasons import changes, percent, reasons, why_not
 
+Verdict = Literal["choice", "runner-up", "possible", "excluded"]
+
 
 class Judged(Record):
     """What is said of one arm."""
@@ -31,7 +33,7 @@ class Judged(Record):
     """Probability of meeting each limit; None where the arm's value is not known."""
     meets_all: float | None
     """Probability of meeting all limits at once; None where that is not known."""
-    verdict: Literal["choice", "runner-up", "possible", "excluded"]
+    verdict: Verdict
     why: str
 
 
@@ -102,24 +104,13 @@ def advise(
     front = pareto_probability(learned, counted)
     judged = []
     for arm in arms:
-        has_learned = arm.label in learning.learned
-        if arm is choice:
-            verdict, why = "choice", "take this one"
-        elif arm is runner_up and choice is not None:
-            verdict, why = "runner-up", why_not(question, arm, choice)
-        elif arm.label in learning.failed:
-            verdict, why = "excluded", learning.failed[arm.label]
-        elif not has_learned:
-            verdict, why = "excluded", "no score yet"
-        else:
-            possible = choice is not None and question.feasible(arm)
-            verdict, why = "possible" if possible else "excluded", why_not(question, arm, choice)
+        verdict, why = _verdict(question, arm, choice, runner_up, learning)
         judged.append(
             Judged(
                 label=arm.label,
                 role=arm.role,
                 values=dict(arm.points),
-                learned=has_learned,
+                learned=arm.label in learning.learned,
                 front=front.get(arm.label),
                 meets={str(limit): question.probability(arm, (limit,)) for limit in limits},
                 meets_all=question.probability(arm, limits),
@@ -154,6 +145,22 @@ def pareto_probability(arms: Sequence[Candidate], criteria: Sequence[Criterion])
         arm.label: float(1 - np.mean(np.any(np.all(values <= own, axis=1) & np.any(values < own, axis=1), axis=0)))
         for arm, own in zip(known, values, strict=True)
     }
+
+
+def _verdict(
+    question: Question, arm: Candidate, choice: Candidate | None, runner_up: Candidate | None, learning: _Learning
+) -> tuple[Verdict, str]:
+    """Return what comes of an arm, and why."""
+    if arm is choice:
+        return "choice", "take this one"
+    if arm.label in learning.failed:
+        return "excluded", learning.failed[arm.label]
+    if arm.label not in learning.learned:
+        return "excluded", "no score yet"
+    why = why_not(question, arm, choice)
+    if choice is None or not question.feasible(arm):
+        return "excluded", why
+    return "runner-up" if arm is runner_up else "possible", why
 
 
 class _Learning(NamedTuple):

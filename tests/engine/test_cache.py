@@ -1,4 +1,5 @@
 import multiprocessing
+import threading
 import time
 from pathlib import Path
 
@@ -86,3 +87,22 @@ def test_processes_that_build_one_folder_at_a_time_do_not_corrupt_it(tmp_path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert Cache(tmp_path).find("kind", "key") is not None
+
+
+def test_waiting_ends_when_what_another_makes_is_there_and_at_once_where_nobody_makes_anything(tmp_path):
+    Cache(tmp_path).wait("kind", "key")
+    begun, made = threading.Event(), []
+
+    def build(folder: Path) -> None:
+        begun.set()
+        time.sleep(0.1)
+        fill(folder)
+        made.append(folder)
+
+    other = threading.Thread(target=Cache(tmp_path).make, args=("kind", "key", build))
+    other.start()
+    begun.wait()
+    Cache(tmp_path).wait("kind", "key")
+    assert made
+    assert Cache(tmp_path).find("kind", "key")
+    other.join()

@@ -199,3 +199,31 @@ def test_the_bytes_to_ship_are_those_of_what_was_trained_as_it_is_saved(catalog,
     assert any("classifier" in name for name in tensors)
     assert any("lora_A" in name for name in tensors)
     assert outcome.ship_bytes == file.stat().st_size
+
+
+def test_the_curve_is_whole_before_the_outcome_says_that_all_is(catalog, tiny_model, tmp_path, monkeypatch):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1)
+    finish, seen = Store.finish, []
+
+    def watched(store, run, outcome, predictions):
+        seen.append(store.log(run))
+        finish(store, run, outcome, predictions)
+
+    monkeypatch.setattr(Store, "finish", watched)
+    compute(run, toys, tmp_path)
+    assert seen == [Store(tmp_path).log(run)]
+    assert any("validation" in event for event in seen[0])
+
+
+@pytest.mark.parametrize("strategy", ["full", "lp-ft"])
+def test_activations_that_are_recomputed_change_nothing_but_memory(catalog, tiny_model, tmp_path, strategy):
+    toys = toy_catalog(catalog)
+    predictions = []
+    for checkpointing in (False, True):
+        run = toy_run(
+            toys, tiny_model, toys.make(Strategy, strategy, {}), stages=1, gradient_checkpointing=checkpointing
+        )
+        compute(run, toys, tmp_path)
+        predictions.append(Store(tmp_path).predictions(run, 1, 0).outputs)
+    assert np.allclose(*predictions, atol=1e-4)
