@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test lint bench publish format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
@@ -22,6 +22,9 @@ lint: $(INSTALLED)  ## set up, check style, types and import rules
 
 bench: $(INSTALLED)  ## set up, measure against a plain Trainer script; about an hour on 2 cores
 	$(BIN)/python tests/bench/bench.py
+
+publish:  ## keep an answer on purpose: make publish NAME=quickstart
+	cp $(wildcard $(addprefix results/reports/$(NAME),.md -matrix.md -curve.svg)) results/tables/
 
 format: $(INSTALLED)  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

@@ -11,7 +11,7 @@
 <root>/studies/<strategy>-<id>/                       how an arm's settings were chosen
     trials.log          what was tried, as Optuna keeps it
     <budget>.json       what was chosen
-<root>/tables/          what was written for people
+<root>/reports/         tables and plots, written again by every command that makes them
 <root>/cache/           can be deleted at any time; made again where needed
 """
 

@@ -53,7 +53,7 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
     prices = None if price is None else {label: price * number for label, number in devices.items()}
     _print_table(plan, curves, share, prices, title, sign)
     _print_plot(curves, title, sign)
-    path = store.root / "tables" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', plan.name).strip('.-') or 'table'}-curve.svg"
+    path = store.root / "reports" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', plan.name).strip('.-') or 'table'}-curve.svg"
     _draw(path, plan, curves, title, sign)
     sys.stdout.write(f"\nkept as {path}\n")
 

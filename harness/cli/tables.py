@@ -30,4 +30,4 @@ def show_table(
         cls = catalog.offers["reporter"].get(_KEPT)
         if cls is not None:
             keeper = catalog.make(Reporter, _KEPT, {})
-            write_atomically(store.root / "tables" / f"{name}{keeper.suffix}", keeper.render(table))
+            write_atomically(store.root / "reports" / f"{name}{keeper.suffix}", keeper.render(table))

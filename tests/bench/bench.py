@@ -3,7 +3,7 @@
     python tests/bench/bench.py [--seeds 0,1,2,3,4] [--precision bf16] [--only sentences|reviews|scale]
 
 Every measurement is kept under results/bench/ as it is made, so a bench that was interrupted goes on where it stopped; delete
-the folder to measure anew. The table goes to results/tables/bench.md.
+the folder to measure anew. The table goes to results/reports/bench.md; make publish NAME=bench keeps it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from harness.store import Store
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "results" / "bench"
-TABLE = ROOT / "results" / "tables" / "bench.md"
+TABLE = ROOT / "results" / "reports" / "bench.md"
 HARNESS = [sys.executable, "-m", "harness.cli"]
 EPOCHS = 3
 TIMED_SEEDS = 3

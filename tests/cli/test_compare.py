@@ -68,7 +68,7 @@ def test_a_data_file_alone_ends_in_a_table_and_the_same_again_computes_nothing(p
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert again.stderr == ""
-    kept = list((place / "first" / "tables").glob("reviews-*.md"))
+    kept = list((place / "first" / "reports").glob("reviews-*.md"))
     assert len(kept) == 1
     assert "full (reference)" in kept[0].read_text(encoding="utf-8")
 

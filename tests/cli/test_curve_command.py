@@ -34,7 +34,7 @@ def test_a_curve_is_a_table_a_plot_and_an_image(asked):
     assert "seconds of tuning" in text
     assert "money" in text
     assert "\x1b" not in text
-    image = next((asked[-1] / "tables").glob("*-curve.svg"))
+    image = next((asked[-1] / "reports").glob("*-curve.svg"))
     assert "validation accuracy" in image.read_text(encoding="utf-8")
     before = image.read_bytes()
     run("report", *asked, "--curve")

@@ -15,7 +15,7 @@ def test_a_table_is_kept_once_every_seed_is_there_whatever_was_run_again(tiny_mo
     again = runs[0].model_copy(update={"repeat": 1})
     arm = Arm(label="frozen", role="contender", runs=runs, repeats=(again,))
     plan = Plan(name="kept", question="", arms=(arm,), reference=None, stage_metrics=(("accuracy",),), watch_metrics=())
-    kept = store.root / "tables" / "kept.md"
+    kept = store.root / "reports" / "kept.md"
     compute(runs[0], catalog, store.root)
     compute(again, catalog, store.root)
     show_table(plan, store, catalog, "csv")
