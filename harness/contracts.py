@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
 from harness.errors import HarnessError, UndefinedError, unknown
-from harness.records import ComponentRef, Predictions, Split, Table
+from harness.records import ADDED, ComponentRef, Predictions, Split, Table, unsaid
 
 if TYPE_CHECKING:
     import datasets
@@ -47,7 +47,7 @@ class Component(BaseModel, ABC):
     arguments: ClassVar[Mapping[str, str]] = {}
     """What may stand there, each with a summary for `harness list`; empty where that cannot be told."""
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Endings of the paths it opens when a user gives one in place of a name; "/" stands for a folder."""
+    """Endings of the paths it opens when a user gives one in place of a name; "/" stands for a folder, "*" for any file."""
     locating: ClassVar[frozenset[str]] = frozenset()
     """Parameters that say where something is, not what: a fingerprint identifies it, and the id leaves them out."""
     imports: ClassVar[tuple[str, ...]] = ()
@@ -85,7 +85,7 @@ class Component(BaseModel, ABC):
 
     def reference(self) -> ComponentRef:
         """Return this component as a run's record names it."""
-        params = self.model_dump(mode="json")
+        params = self.model_dump(mode="json", exclude=unsaid(self))
         return ComponentRef(
             name=self.name,
             version=self.version,
@@ -107,6 +107,12 @@ class ModelSource(NamedTuple):
 
 class Model(Component):
     """A pretrained base model."""
+
+    head: Literal["new", "keep"] = Field(
+        "new",
+        json_schema_extra=ADDED,
+        description="whether a task begins with a new head, or with the published one where its classes are the data's",
+    )
 
     @abstractmethod
     def locate(self) -> ModelSource:
@@ -147,7 +153,7 @@ class Model(Component):
 
         source = self.locate()
         config: PretrainedConfig = transformers.AutoConfig.from_pretrained(
-            source.path, revision=source.revision or "main", trust_remote_code=False
+            source.path, **_from(source), trust_remote_code=False
         )
         return config
 
@@ -156,7 +162,7 @@ class Model(Component):
 
         Args:
             auto_class: For example `"AutoModelForSequenceClassification"`.
-            settings: What `from_pretrained` takes, such as `num_labels`.
+            settings: What `from_pretrained` takes, such as `num_labels`; with `output_loading_info` it returns a pair.
         """
         import transformers
 
@@ -165,21 +171,40 @@ class Model(Component):
         settings.setdefault("dtype", "float32")
         loader = getattr(transformers, auto_class)
         model: PreTrainedModel = loader.from_pretrained(
-            source.path, revision=source.revision or "main", use_safetensors=True, trust_remote_code=False, **settings
+            source.path, **_from(source), use_safetensors=True, trust_remote_code=False, **settings
         )
         return model
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Return the model's tokenizer, with a pad token."""
+        """Return the model's tokenizer, with a pad token.
+
+        Raises:
+            HarnessError: It is not there, or has no token to pad with.
+        """
         import transformers
 
         source = self.locate()
-        tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
-            source.path, revision=source.revision or "main", trust_remote_code=False
-        )
+        try:
+            tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+                source.path, **_from(source), trust_remote_code=False
+            )
+        except (OSError, ValueError, ImportError) as error:
+            message = f"model {self.name!r}: its tokenizer cannot be loaded: {' '.join(str(error).split())}"
+            raise HarnessError(message) from None
         if tokenizer.pad_token_id is None:
+            if tokenizer.eos_token is None:
+                message = (
+                    f"model {self.name!r}: its tokenizer names neither a padding nor an end token: set pad_token in its "
+                    "tokenizer_config.json"
+                )
+                raise HarnessError(message)
             tokenizer.pad_token = tokenizer.eos_token
         return tokenizer
+
+
+def _from(source: ModelSource) -> dict[str, Any]:
+    """Return what tells a loader where to look: a local folder never touches the network."""
+    return {"local_files_only": True} if Path(source.path).is_dir() else {"revision": source.revision or "main"}
 
 
 class Facts(NamedTuple):
@@ -190,7 +215,17 @@ class Facts(NamedTuple):
     licence: str | None = None
     citation: str | None = None
     notes: tuple[str, ...] = ()
-    """What was done to the data as it was read, such as rows left out: for the table's note."""
+    """How the data was read, where that is not plain, such as rows left out: for the table's note."""
+    columns: Mapping[str, tuple[str, ...]] = {}
+    """For each role (text, label, ...) the data's own names of the columns that have it; empty where that is not known."""
+    unused: tuple[str, ...] = ()
+    """Columns of the data that are not used."""
+    left_out: Mapping[str, int] = {}
+    """How many rows were left out as the data was read, by reason."""
+    warnings: tuple[str, ...] = ()
+    """What of the data may be a mistake, a line each."""
+    why: str = ""
+    """What of the data decides its task, as a clause."""
 
 
 class Dataset(Component):
@@ -236,6 +271,9 @@ class Task(Component):
     answers: ClassVar[Literal["class", "classes", "number", "text"] | None] = None
     """What is said of a whole text, by a new head that pooled features are enough for; `text` is written by the model's own
     head; None is anything else."""
+    shaping: ClassVar[frozenset[str]] = frozenset()
+    """Which training settings that change the loss `loss` takes, by keyword: `class_weights`, a tensor `[classes]`, or
+    `label_smoothing`, a share. They are handed to it where they are asked for, and refused of other tasks."""
     metrics: ClassVar[tuple[str, ...]]
     """Metrics shown unless an experiment names others; the first is the one choices are made by."""
 
@@ -334,6 +372,10 @@ class Strategy(Component):
     """`floor`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
     defaults: ClassVar[Mapping[str, JsonValue]] = {}
     """Training settings this strategy wants other values for, such as its own learning rate."""
+    selects: ClassVar[bool] = False
+    """Whether it chooses something by the validation score itself, by `Stage.score`."""
+    shapes: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing", "head_learning_rate"})
+    """Which of these training settings it heeds; of others a note says that they have no effect."""
 
     def training(self, tasks: Sequence[Task]) -> Mapping[str, JsonValue]:
         """Return the training settings it wants other values for on these stages: `defaults` unless overridden."""

@@ -29,6 +29,18 @@ ENGINE = 1
 """Version of what computes a run; raised when it computes other numbers from the same settings."""
 
 
+ADDED: dict[str, JsonValue] = {"added": True}
+"""Marks a setting that came later: where it has its default, a run's id leaves it out, so that stored runs keep theirs."""
+
+
+def unsaid(settings: BaseModel) -> set[str]:
+    """Return the settings that came later and have their default."""
+    fields = type(settings).model_fields.items()
+    return {
+        name for name, info in fields if info.json_schema_extra == ADDED and getattr(settings, name) == info.default
+    }
+
+
 class Record(BaseModel):
     """A frozen value that knows all its fields."""
 
@@ -81,6 +93,22 @@ class TrainConfig(Record):
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     compile: bool = Field(False, description="torch.compile the model")
+    class_weights: Literal["balanced"] | None = Field(
+        None,
+        json_schema_extra=ADDED,
+        description="balanced: every class counts alike, whatever its share; blank: every text does",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, json_schema_extra=ADDED, description="share of the target that is spread over all classes"
+    )
+    select_by: str | None = Field(
+        None,
+        json_schema_extra=ADDED,
+        description="metric that settings, heads and early stopping are chosen by, on validation; blank: the first that is shown",
+    )
+    head_learning_rate: float | None = Field(
+        None, gt=0, json_schema_extra=ADDED, description="peak learning rate of the new head; blank: that of the rest"
+    )
 
 
 class Run(Record):
@@ -224,6 +252,12 @@ class DataNote(Record):
     dataset: str
     splits: dict[str, SplitNote]
     classes: NonNegativeInt | None = None
+    counts: dict[str, dict[str, NonNegativeInt]] | None = None
+    """For each split how many rows, or words, each class has; None where there are no classes, and in what was stored before."""
+    left_out: dict[str, NonNegativeInt] = {}
+    """Rows left out as the data was read, by reason."""
+    warnings: tuple[str, ...] = ()
+    """What of the data may be a mistake."""
     moved: NonNegativeInt = 0
     """Rows left out because their text also stands in a split that must stay unseen."""
     leaks: tuple[Leak, ...] | None = None
@@ -231,6 +265,49 @@ class DataNote(Record):
     licence: str | None = None
     notes: tuple[str, ...] = ()
     """What the dataset says was done as it was read."""
+
+
+class SplitSummary(Record):
+    """What a split holds."""
+
+    rows: NonNegativeInt
+    classes: dict[str, NonNegativeInt] | None = None
+    """How many rows, or words where each has a tag, are of each class; None where there are no classes."""
+
+
+class ColumnsSummary(Record):
+    """What a dataset's columns are used for."""
+
+    used: dict[str, tuple[str, ...]] = {}
+    """By role, the data's own names."""
+    unused: tuple[str, ...] = ()
+
+
+class DataSummary(Record):
+    """What was understood of a dataset, before anything is computed."""
+
+    dataset: str
+    task: str
+    why: str = ""
+    """What of the data decides the task, as a clause."""
+    rows: NonNegativeInt
+    """That are used, in all splits."""
+    left_out: dict[str, NonNegativeInt]
+    """Rows that are not, by reason."""
+    columns: ColumnsSummary
+    classes: dict[str, NonNegativeInt] | None
+    """How many rows, or words, are of each class, in all splits."""
+    splits: dict[str, SplitSummary]
+    example: str
+    """The first row of train as the model will see it."""
+    truncated: NonNegativeFloat
+    """Of train's texts, in per cent: those that are cut; of a sample where there are many."""
+    unknown_tokens: NonNegativeFloat
+    """Of the tokens of the same texts, in per cent: those that the tokenizer does not know."""
+    notes: tuple[str, ...] = ()
+    """How the data was read, where that is not plain."""
+    warnings: tuple[str, ...] = ()
+    """What may be a mistake."""
 
 
 class Outcome(Record):
@@ -392,7 +469,7 @@ def _key(part: Record) -> str:
     if held is not part:
         if len(_keys) >= _MOST_KEYS:
             _keys.clear()
-        key = digest(_without_locations(part.model_dump(mode="json")))
+        key = digest(_without_locations(part.model_dump(mode="json", exclude=unsaid(part))))
         # Held, so that its identity is not given to another; frozen, so that its key stays true.
         _keys[id(part)] = (part, key)
     return key

@@ -15,7 +15,7 @@ import typer
 from harness.catalog import Catalog
 from harness.contracts import Dataset, Strategy
 from harness.errors import HarnessError
-from harness.experiment.plan import Plan, default_names, make_plan
+from harness.experiment.plan import Plan, default_names, make_plan, opener
 from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
 from harness.records import digest
 
@@ -193,14 +193,14 @@ class Asked:
 
     def _opener(self, catalog: Catalog) -> str:
         """Return the name of the dataset that opens the data file."""
-        suffix = Path(str(self.target)).suffix.lower()
-        opened = {known: cls.name for cls in catalog.every(Dataset) for known in cls.suffixes}
-        if suffix not in opened:
+        found = opener(catalog, Dataset, str(self.target))
+        if found is None:
+            suffixes = {suffix for cls in catalog.every(Dataset) for suffix in cls.suffixes if suffix.startswith(".")}
             message = (
-                f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(sorted(opened))})"
+                f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(sorted(suffixes))})"
             )
             raise HarnessError(message)
-        return opened[suffix]
+        return found.name
 
     def _name(self) -> str:
         if self.target is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Raised when splitting, limiting or encoding changes, so that what an older version kept is not used.
-_FORMAT = 4
+_FORMAT = 5
 _ROWS = 1000
 """Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
@@ -45,6 +45,8 @@ class Prepared:
     facts: Facts
     moved: int
     """Rows left out because their text is in another split."""
+    over: int = 0
+    """Rows left out because a limit was asked for."""
 
 
 def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared:
@@ -59,18 +61,26 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
     key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
 
     def build(target: Path) -> None:
-        splits, moved = _split(dataset, dict(dataset.read()))
-        _write(Prepared(key, splits, dataset.facts(), moved), target)
+        raw = dict(dataset.read())
+        facts = dataset.facts()
+        try:
+            splits, moved, over = _split(dataset, raw)
+        except HarnessError as error:
+            # What may be wrong with the data may be why there is too little of it.
+            raise HarnessError("; ".join([str(error), *facts.warnings])) from None
+        _write(Prepared(key, splits, facts, moved, over), target)
 
     folder = cache.make("data", key, build)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    moved = facts.pop("moved")
-    classes = None if facts["classes"] is None else tuple(facts["classes"])
+    moved, over = facts.pop("moved"), facts.pop("over")
+    columns = {role: tuple(names) for role, names in facts.pop("columns").items()}
+    kept: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
     return Prepared(
         key=key,
         splits={name: datasets.load_from_disk(folder / name) for name in SPLITS},
-        facts=Facts(**{**facts, "classes": classes, "notes": tuple(facts["notes"])}),
+        facts=Facts(**kept, columns=columns),
         moved=moved,
+        over=over,
     )
 
 
@@ -82,7 +92,7 @@ def keep(prepared: Prepared, cache: Cache) -> None:
 def _write(prepared: Prepared, target: Path) -> None:
     for name, rows in prepared.splits.items():
         rows.save_to_disk(target / name)
-    facts = dump({**prepared.facts._asdict(), "moved": prepared.moved})
+    facts = dump({**prepared.facts._asdict(), "moved": prepared.moved, "over": prepared.over})
     (target / "facts.json").write_text(facts, encoding="utf-8")
 
 
@@ -189,7 +199,8 @@ class Tokens:
         return {**encoded, "id": [rows["id"][row] for row in of]}
 
 
-def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int]:
+def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int, int]:
+    """Return the splits as runs use them, how many rows were left out for their text, and how many for a limit."""
     import datasets
 
     if not len(raw.get("train", ())):
@@ -214,13 +225,19 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
     # What was carved by groups may hold texts that stand in other groups, too.
     moved += _shield(rows, keys)
+    over = 0
     for name in SPLITS:
         if not len(rows[name]):
-            message = f"dataset {dataset.name!r} is too small: its {name} split would be empty"
+            message = (
+                f"dataset {dataset.name!r} is too small: its {name} split would be empty ({len(table)} rows, "
+                f"{len(np.unique(keys))} different texts)"
+            )
             raise HarnessError(message)
         if name in dataset.limit:
-            rows[name] = _limit(rows[name], labels, dataset.limit[name], random[name])
-    return {name: table.select(rows[name]) for name in SPLITS}, moved
+            kept = _limit(rows[name], labels, dataset.limit[name], random[name])
+            over += len(rows[name]) - len(kept)
+            rows[name] = kept
+    return {name: table.select(rows[name]) for name in SPLITS}, moved, over
 
 
 def _shield(rows: dict[Split, NDArray[np.int64]], keys: NDArray[np.uint64]) -> int:
@@ -242,6 +259,31 @@ def _classes(table: Any) -> NDArray[np.int64]:
         if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
             return np.asarray(table["label"][:], dtype=np.int64)
     return np.zeros(len(table), dtype=np.int64)
+
+
+def class_counts(rows: Any, classes: int) -> NDArray[np.int64]:
+    """Return how many rows, or words where each has a tag, are of each class, `[classes]`; rows that have several count for each."""
+    name = next((name for name in ("label", "tags") if name in rows.column_names), None)
+    if name is None or not len(rows):
+        return np.zeros(classes, dtype=np.int64)
+    values = rows[name][:]
+    if name == "label" and isinstance(values[0], list):
+        return np.asarray(np.asarray(values, dtype=np.int64).sum(axis=0))
+    flat = (
+        np.concatenate([np.asarray(tags, dtype=np.int64) for tags in values]) if name == "tags" else np.asarray(values)
+    )
+    return np.bincount(flat.astype(np.int64), minlength=classes)
+
+
+def split_counts(prepared: Prepared) -> dict[str, dict[str, int]] | None:
+    """Return for each split how many rows, or words, each class has; None where there are no classes."""
+    classes = prepared.facts.classes
+    if not classes:
+        return None
+    return {
+        split: dict(zip(classes, map(int, class_counts(rows, len(classes))), strict=True))
+        for split, rows in prepared.splits.items()
+    }
 
 
 def plainly(text: str) -> str:

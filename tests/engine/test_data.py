@@ -110,7 +110,10 @@ def test_another_limit_is_another_cache_entry(tmp_path):
     ("rows", "message"),
     [
         ({"train": []}, "dataset 'given' has no rows to train on"),
-        ({"train": [("one", 0), ("two", 1)]}, "dataset 'given' is too small: its validation split would be empty"),
+        (
+            {"train": [("one", 0), ("two", 1)]},
+            "dataset 'given' is too small: its validation split would be empty (2 rows, 2 different texts)",
+        ),
     ],
     ids=["no rows", "two rows"],
 )

@@ -1,185 +1,198 @@
 """A user's own table of texts."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from pydantic import ConfigDict, Field, PrivateAttr
+from pydantic import ConfigDict, Field
 
 import harness
+from harness_plugins.datasets._columns import Columns
 
 if TYPE_CHECKING:
-    import datasets
-    import pandas as pd
+    from harness_plugins.reading.rows import Rows
 
-    from harness_plugins.datasets._tables import Format
-
+Format = Literal["csv", "tsv", "jsonl", "json", "parquet", "xlsx", "conll", "squad", "text", "lines", "dataset"]
 _SPLITS: tuple[harness.Split, ...] = get_args(harness.Split)
-_TASKS: Mapping[str, tuple[str, str]] = {
-    "class": ("text-classification", "probe"),
-    "classes": ("multi-label-classification", "representation"),
-    "number": ("regression", "similarity"),
-    "tags": ("token-classification", "representation"),
-    "answers": ("question-answering", "representation"),
-    "completion": ("completion", "representation"),
-    "nothing": ("language-modelling", "representation"),
-}
-"""For what a row says of its text, the task it is tuned on and the one it is watched by."""
+_BY_SUFFIX: Mapping[str, Format] = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet",
+    ".xlsx": "xlsx", ".xls": "xlsx", ".ods": "xlsx", ".txt": "text", ".conll": "conll",
+    ".conllu": "conll",
+}  # fmt: skip
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_RECOGNISED: Mapping[str, tuple[str, ...]] = {"conll": ("words and tags in columns (CoNLL)",)}
+"""What is said of a form that was known by its lines; that of fastText says so itself."""
+_SPLIT_NAME = re.compile(r"(train|validation|valid|val|dev|test)(-\d+(-of-\d+)?)?\.", re.IGNORECASE)
 
 
-class File(harness.Dataset):
-    """Your own file: CSV, TSV, JSONL, JSON, Parquet, CoNLL, SQuAD or plain text; a text and what is to be said of it per row.
+class File(Columns):
+    """Your own file: CSV, TSV, JSONL, JSON, Parquet, Excel, CoNLL, SQuAD or plain text; a text and what is to be said of it per row.
 
     What its ending does not say is named: `format=lines` has a label, a space and a text on each line; `format=squad` is
     SQuAD's JSON; `format=conll` (.conll) has words and tags in columns; `format=text` (.txt) has paragraphs between blank
-    lines and no labels. JSON is a list of objects, or has for each split a list of objects or of [text, label] pairs. A column
-    is named, or given by its number from 1. A split may have several files.
+    lines and no labels; `format=dataset` is a folder that save_to_disk wrote. Files may be packed (.gz, .bz2, .xz, .zst), a split
+    may have several, and a folder may hold train, validation and test files. Chat messages, instructions, prompts and
+    completions, tokens with tags and labelled spans are known by their columns. A column is named, or given by its number
+    from 1.
     """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     name = "file"
+    version = 2
     task = "text-classification"
     watch_task = "probe"
     argument = "path"
-    suffixes = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", ".conll")
+    suffixes = (*_BY_SUFFIX, *_PACKED, "/", "*")
     locating = frozenset({"path", "validation", "test"})
 
     path: str | tuple[str, ...] = Field(
-        description="the table; the train split where the others are files of their own"
+        description="the table, or a folder of them; the train split where the others are files of their own"
     )
     validation: str | tuple[str, ...] | None = Field(None, description="the validation split; blank: carved from train")
     test: str | tuple[str, ...] | None = Field(None, description="the test split; blank: carved from train")
-    format: Literal["csv", "tsv", "jsonl", "json", "parquet", "conll", "squad", "text", "lines"] | None = Field(
-        None, description="the files' form; blank: by their ending"
+    format: Format | None = Field(None, description="the files' form; blank: by their ending")
+    encoding: str | None = Field(None, description="the files' encoding; blank: by their byte order mark, else UTF-8")
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2,
+        description="what separates values in CSV and TSV, such as ';' or '\\t'; blank: found",
     )
-    encoding: str = Field("utf-8", description="the files' encoding")
-    header: bool = Field(True, description="whether the first row of a CSV or TSV file names its columns")
+    header: bool = Field(True, description="whether the first row of a CSV, TSV or Excel file names its columns")
     quoted: bool = Field(True, description="whether the values of a CSV or TSV file may stand in quotes")
-    text: str = Field("text", description="column of the text; in CoNLL of the words, by number (blank: the first)")
-    text_pair: str | None = Field(None, description="column of a second text, for pairs")
-    label: str | None = Field(
-        "label",
-        description="column of the label; blank: there is none; in CoNLL of the tags, by number (blank: the last)",
-    )
-    label_separator: str | None = Field(
-        None, description="what parts the labels of a text that may have several; blank: each has one"
-    )
-    numeric: bool = Field(False, description="the label is a number, for regression or similarity, and not a class")
-    completion: str | None = Field(None, description="column of what is to be written after the text, the prompt")
-    group: str | None = Field(None, description="column whose rows of one value stay together where a split is carved")
-    classes: tuple[str, ...] | None = Field(None, description="labels in the order of their numbers; blank: sorted")
-    split: str | None = Field(None, description="column that says train, validation or test")
-    on_bad_rows: Literal["error", "skip"] = Field(
-        "error", description="rows without a text, with a label that is none, ...: an error, or left out and counted"
-    )
-
-    _classes: tuple[str, ...] | None = PrivateAttr(None)
-    _notes: tuple[str, ...] = PrivateAttr(())
 
     def fingerprint(self) -> str:
         """Return one hash over the files, each with the split it is for and the format it is read as."""
+        from harness_plugins.reading.content import plain_suffix
+
         parts = [
-            f"{name} {self.format or Path(path).suffix.lower()} {harness.hash_files([_existing(path)])}"
+            f"{name} {self.format or plain_suffix(path)} {harness.hash_files(_files(path))}"
             for name, paths in self._paths().items()
             for path in paths
         ]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def task_for(self, *, watched: bool) -> str:
-        """Return the task that suits what a row says of its text."""
-        if self._says() == "number" and self.text_pair is None:
-            return "representation" if watched else "regression"
-        return _TASKS[self._says()][watched]
-
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
-        """Return the splits the files hold."""
-        import datasets
-
-        from harness_plugins.datasets import _rows
-
+    def rows(self) -> "dict[harness.Split, list[Rows]]":
+        """Return the rows of each split's files."""
         if self.split is not None and (self.validation or self.test):
             message = (
                 f"{self.path}: the column {self.split!r} and files of their own both say what the splits are: name one"
             )
             raise harness.HarnessError(message)
-        frames = self._frames()
-        if self.split is not None:
-            frames = self._by_column(frames["train"])
-        says = self._says()
-        for frame in frames.values():
-            _rows.mark(frame, says, self.label_separator)
-        if says in ("class", "classes", "tags"):
-            self._classes = _rows.classes(frames, self.classes)
-        frames, self._notes = _rows.without_bad(frames, skip=self.on_bad_rows == "skip")
-        return {
-            name: datasets.Dataset.from_dict(_rows.columns(frame, says, self._classes))
-            for name, frame in frames.items()
-        }
-
-    def facts(self) -> harness.Facts:
-        """Return the labels that were found."""
-        return harness.Facts(self._classes, notes=self._notes)
-
-    def _says(self) -> str:
-        """Return what a row says of its text."""
-        form = self._form(next(iter(self._paths()["train"])))
-        if form in ("conll", "squad"):
-            return {"conll": "tags", "squad": "answers"}[form]
-        if self.completion is not None:
-            return "completion"
-        if self.label is None or form == "text":
-            return "nothing"
-        if self.numeric:
-            return "number"
-        return "class" if self.label_separator is None else "classes"
-
-    def _paths(self) -> dict[harness.Split, tuple[str, ...]]:
-        given = {"train": self.path, "validation": self.validation, "test": self.test}
-        paths = {name: (found,) if isinstance(found, str) else found for name, found in given.items()}
-        return {name: paths[name] or () for name in _SPLITS if paths[name]}
-
-    def _form(self, path: str) -> "Format":
-        from harness_plugins.datasets._tables import BY_SUFFIX
-
-        form = self.format or BY_SUFFIX.get(Path(path).suffix.lower())
-        if form is None:
-            message = (
-                f"{path}: cannot tell the form of files ending in {Path(path).suffix!r}; use one of "
-                f"{', '.join(self.suffixes)}, or name it with -o file.format=csv"
-            )
-            raise harness.HarnessError(message)
-        return form
-
-    def _frames(self) -> "dict[harness.Split, pd.DataFrame]":
-        """Return the rows of each split, under the columns' own names here, each with the file and row it is from."""
-        import pandas as pd
-
-        parts: dict[harness.Split, list[pd.DataFrame]] = {}
-        for name, paths in self._paths().items():
+        parts: dict[harness.Split, list[Rows]] = {}
+        given = self._paths()
+        for name, paths in given.items():
             for path in paths:
                 found = self._read(path)
-                for split, frame in (found if isinstance(found, dict) else {name: found}).items():
-                    if split != name and split in self._paths():
+                for split, rows in (found if isinstance(found, dict) else {name: found}).items():
+                    if split != name and split in given:
                         message = f"{path}: the {split} split is given twice"
                         raise harness.HarnessError(message)
-                    parts.setdefault(split, []).append(self._named(path, frame))
-        return {split: pd.concat(frames, ignore_index=True) for split, frames in parts.items()}
+                    parts.setdefault(split, []).append(rows)
+        return parts
 
-    def _read(self, path: str) -> "pd.DataFrame | dict[harness.Split, pd.DataFrame]":
-        form = self._form(path)
-        if form == "conll":
-            from harness_plugins.datasets import _conll
+    def _paths(self) -> dict[harness.Split, tuple[str, ...]]:
+        given: dict[harness.Split, str | tuple[str, ...] | None] = {
+            "train": self.path,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        paths = {name: (found,) if isinstance(found, str) else found or () for name, found in given.items()}
+        if len(paths["train"]) == 1 and (folder := Path(paths["train"][0])).is_dir() and not self._is_saved(folder):
+            paths = {
+                **_of_folder(folder, self.format),
+                **{name: found for name, found in paths.items() if name != "train" and found},
+            }
+        return {name: paths[name] for name in _SPLITS if paths.get(name)}
 
-            return _conll.read(_existing(path), self.encoding, *self._numbered(path))
-        if form == "squad":
-            from harness_plugins.datasets import _squad
+    def _is_saved(self, folder: Path) -> bool:
+        from harness_plugins.reading.arrow import is_saved
 
-            return _squad.read(_existing(path), self.encoding)
-        from harness_plugins.datasets import _tables
+        return self.format == "dataset" or is_saved(folder)
 
-        return _tables.read(_existing(path), form, self.encoding, header=self.header, quoted=self.quoted)
+    def _read(self, path: str) -> "Rows | dict[harness.Split, Rows]":
+        from harness_plugins.reading import arrow, content
+
+        if Path(path).is_dir() and self._is_saved(Path(path)):
+            return arrow.read_saved(path)
+        _files(path)
+        if self.format == "dataset":
+            message = f"{path}: format=dataset is for a folder that save_to_disk wrote"
+            raise harness.HarnessError(message)
+        form = self.format or _BY_SUFFIX.get(content.plain_suffix(path))
+        if form == "parquet":
+            return arrow.read_parquet(path)
+        data = content.read_bytes(Path(path))
+        if form == "xlsx":
+            return arrow.read_sheet(path, data, self._wanted(), header=self.header)
+        text, notes = content.decode(Path(path), data, self.encoding)
+        if not text.strip():
+            message = f"{path}: the file is empty"
+            raise harness.HarnessError(message)
+        if self.format is None and form in ("text", None):
+            form, found = self._recognised(path, text, form), form
+            notes = notes if form == found else (*notes, *_RECOGNISED.get(form, ()))
+        read = self._of_text(path, text, form)
+        return (
+            {split: _noted(rows, notes) for split, rows in read.items()}
+            if isinstance(read, dict)
+            else _noted(read, notes)
+        )
+
+    def _of_text(self, path: str, text: str, form: "Format | None") -> "Rows | dict[harness.Split, Rows]":
+        from harness_plugins.reading import answers, lines, separated, structured, tags
+
+        if form in ("csv", "tsv"):
+            if structured.is_json(text) or structured.is_json(text.partition("\n")[0]):
+                message = f"{path}: it holds JSON: name its form with -o file.format=json, or jsonl for an object on each line"
+                raise harness.HarnessError(message)
+            separator = {"\\t": "\t"}.get(self.separator or "", self.separator)
+            if separator is not None and len(separator) != 1:
+                message = f"file.separator={separator!r}: one character separates values, such as ';' or '\\t'"
+                raise harness.HarnessError(message)
+            usual = "," if form == "csv" else "\t"
+            return separated.read(path, text, separator, usual, self._wanted(), header=self.header, quoted=self.quoted)
+        readers: Mapping[str, Callable[[], Rows | dict[harness.Split, Rows]]] = {
+            "jsonl": lambda: structured.read_lines(path, text),
+            "json": lambda: structured.read(path, text),
+            "squad": lambda: answers.read(path, structured.load(path, text)),
+            "conll": lambda: tags.read(path, text, *self._numbered(path)),
+            "lines": lambda: lines.read_labelled(path, text),
+        }
+        return readers.get(form or "", lambda: lines.read_paragraphs(path, text))()
+
+    def _wanted(self) -> list[str]:
+        return [name for name in (self.text, self.label) if name]
+
+    def _recognised(self, path: str, text: str, form: "Format | None") -> Format:
+        """Return the form of a file whose ending says nothing of it, or only that it is text.
+
+        Raises:
+            HarnessError: Its ending is unknown; says what it looks like.
+        """
+        from harness_plugins.reading import lines
+
+        looks = lines.looks_like(text)
+        if looks is None and (separator := lines.separator_of(text)):
+            how = "-o file.format=tsv" if separator == "\t" else f"-o file.format=csv -o 'file.separator={separator}'"
+            message = (
+                f"{path}: its lines look like columns, not prose: add {how}, and -o file.header=false --text 1 --label 2 if the "
+                "first line does not name them; or -o file.format=text if it is prose"
+            )
+            raise harness.HarnessError(message)
+        if form is not None:
+            return "lines" if looks == "lines" else "conll" if looks == "conll" else form
+        suffix = Path(path).suffix
+        told = {
+            "conll": "; it looks like words and tags in columns: add -o file.format=conll",
+            "lines": "; it looks like fastText's lines: add -o file.format=lines",
+            None: f"; use one of {', '.join(_BY_SUFFIX)}, or name it with -o file.format=csv",
+        }[looks]
+        message = f"{path}: cannot tell the form of files ending in {suffix!r}{told}"
+        raise harness.HarnessError(message)
 
     def _numbered(self, path: str) -> tuple[int | None, int | None]:
         """Return the numbers of the columns of words and of tags; None where the usual one is meant."""
@@ -190,68 +203,60 @@ class File(harness.Dataset):
         words, tags = (None if number is None else int(number) for number in numbers)
         return words, tags
 
-    def _named(self, path: str, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """Return the columns that are used, under our names for them."""
-        if not len(frame.columns):
-            message = f"{path}: the file is empty"
-            raise harness.HarnessError(message)
-        if type(frame.index).__name__ != "RangeIndex":
-            # pandas takes what stands before the header's columns for an index, and everything would be one column off.
-            message = f"{path}: rows have more values than the header has columns: put quotes around texts with commas"
-            raise harness.HarnessError(message)
-        if frame.empty:
-            message = f"{path}: the file has no rows"
-            raise harness.HarnessError(message)
-        if self._says() in ("tags", "answers"):
-            named = frame.copy()
-        else:
-            wanted = {
-                "text": self.text,
-                "text_pair": self.text_pair,
-                "completion": self.completion,
-                "split": self.split,
-            }
-            wanted |= {
-                "group": self.group,
-                "label": self.label if self._says() in ("class", "classes", "number") else None,
-            }
-            named = frame[
-                [_column(frame, name, flag, path) for flag, name in wanted.items() if name is not None]
-            ].copy()
-            named.columns = [flag for flag, name in wanted.items() if name is not None]
-        named["file"], named["row"] = path, range(1, len(named) + 1)
-        return named
 
-    def _by_column(self, frame: "pd.DataFrame") -> "dict[harness.Split, pd.DataFrame]":
-        found = set(frame["split"].astype(str))
-        if strange := found - set(_SPLITS):
-            message = f"{self.path}: column {self.split!r} says {min(strange)!r}; it may say {', '.join(_SPLITS)}"
-            raise harness.HarnessError(message)
-        return {name: frame[frame["split"] == name].reset_index(drop=True) for name in _SPLITS if name in found}
+def _noted(rows: "Rows", notes: tuple[str, ...]) -> "Rows":
+    from dataclasses import replace
+
+    return replace(rows, notes=(*notes, *rows.notes)) if notes else rows
 
 
-def _existing(path: str) -> Path:
+def _files(path: str) -> list[Path]:
+    """Return the file, or the files of a saved dataset's folder.
+
+    Raises:
+        HarnessError: There is none.
+    """
     found = Path(path)
+    if found.is_dir():
+        from harness_plugins.reading.arrow import is_saved
+
+        if not is_saved(found):
+            message = f"{path!r} is a folder: give its files, or a folder with train, validation and test files alone"
+            raise harness.HarnessError(message)
+        return sorted(part for part in found.rglob("*") if part.suffix in (".arrow", ".json"))
     if not found.is_file():
         message = f"no data file {path!r}"
         raise harness.HarnessError(message)
-    return found
+    return [found]
 
 
-def _column(frame: "pd.DataFrame", name: str, flag: str, path: str) -> Any:
-    """Return the column of that name, or else of that number.
+def _of_folder(folder: Path, form: "Format | None") -> dict[harness.Split, tuple[str, ...]]:
+    """Return the files of each split in a folder, by their names.
 
     Raises:
-        HarnessError: There is none; names the nearest.
+        HarnessError: None is for training, or a split's files are of several forms.
     """
-    if name in frame.columns:
-        return name
-    if name.isdigit() and 0 < int(name) <= len(frame.columns):
-        return frame.columns[int(name) - 1]
-    mend = f"name the right one with {'--' + flag if flag in ('text', 'label') else f'-o file.{flag}=COLUMN'}"
-    error = harness.unknown("column", name, [str(known) for known in frame.columns])
-    message = f"{path}: {error}; {mend}"
-    raise harness.HarnessError(message)
+    from harness_plugins.reading.content import plain_suffix
+    from harness_plugins.reading.structured import split_of
+
+    found: dict[harness.Split, list[Path]] = {}
+    for path in sorted(part for part in folder.iterdir() if part.is_file()):
+        named = _SPLIT_NAME.match(path.name)
+        if named and (form is not None or plain_suffix(str(path)) in _BY_SUFFIX):
+            split = split_of(named[1])
+            assert split is not None
+            found.setdefault(split, []).append(path)
+    if "train" not in found:
+        message = (
+            f"{str(folder)!r} is a folder without a file for training: name its files train, validation and test, such as "
+            "train.csv, or give one file"
+        )
+        raise harness.HarnessError(message)
+    for split, paths in found.items():
+        if len({plain_suffix(str(path)) for path in paths}) > 1:
+            message = f"{str(folder)!r} has several files for {split}: {', '.join(path.name for path in paths)}: give one of them"
+            raise harness.HarnessError(message)
+    return {split: tuple(map(str, paths)) for split, paths in found.items()}
 
 
 @harness.hookimpl

@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness import Facts, HarnessError
+from harness import HarnessError
 from harness.contracts import Dataset, Task
 from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
 from harness.records import Problem, digest
-from harness_plugins.datasets.file import File
+from harness_plugins.datasets.file import _BY_SUFFIX, File
 
 ROWS = [("a fine film, really", "good"), ('a "dull" plot', "bad"), ("čeština ☺", "good"), ("NA", "null")]
 FRAME = pd.DataFrame(ROWS, columns=["text", "label"])
@@ -53,7 +53,7 @@ def test_every_format_reads_alike(tmp_path, suffix):
     path = Path(saved(tmp_path, suffix.lower()))
     dataset = File(path=str(path.rename(path.with_suffix(suffix))))
     assert rows(dataset) == {"train": {"text": [text for text, _ in ROWS], "label": [1, 0, 1, 2]}}
-    assert dataset.facts() == Facts(("bad", "good", "null"))
+    assert dataset.facts().classes == ("bad", "good", "null")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
@@ -80,7 +80,7 @@ def test_texts_may_have_no_label(tmp_path):
     path = written(tmp_path / "prose.csv", "text\none\ntwo\n")
     dataset = File(path=path, label=None)
     assert rows(dataset) == {"train": {"text": ["one", "two"]}}
-    assert dataset.facts() == Facts(None)
+    assert dataset.facts().classes is None
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -125,7 +125,7 @@ BAD = {
     "misspelt text column": (
         "reviews.csv",
         "texts,label\na,b\n",
-        "unknown column 'text': did you mean 'texts'?; name the right one with --text",
+        "unknown column 'text': did you mean 'texts'?; the columns are texts, label; name the right one with --text",
     ),
     "other label column": (
         "reviews.csv",
@@ -148,9 +148,14 @@ BAD = {
         "1 bad row (the first: row 2: no label): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
     ),
     "unknown suffix": (
-        "reviews.xlsx",
+        "reviews.dat",
         "text,label\na,b\n",
-        "cannot tell the form of files ending in '.xlsx'; use one of .csv, .tsv, .jsonl, .json, .parquet, .txt, .conll, or name it with -o file.format=csv",
+        f"cannot tell the form of files ending in '.dat'; use one of {', '.join(_BY_SUFFIX)}, or name it with -o file.format=csv",
+    ),
+    "unknown suffix of tagged words": (
+        "names.bio",
+        "Anna B-PER\nleft O\n\nShe O\nsaw O\n",
+        "cannot tell the form of files ending in '.bio'; it looks like words and tags in columns: add -o file.format=conll",
     ),
 }
 
@@ -164,7 +169,8 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_name_and_the_mend(tmp_pa
 def test_a_column_that_only_an_option_can_name_is_mended_by_that_option(tmp_path):
     path = saved(tmp_path, ".csv")
     assert refusal(path=path, text_pair="lable") == (
-        f"{path}: unknown column 'lable': did you mean 'label'?; name the right one with -o file.text_pair=COLUMN"
+        f"{path}: unknown column 'lable': did you mean 'label'?; the columns are text, label; "
+        "name the right one with -o file.text_pair=COLUMN"
     )
 
 
@@ -177,16 +183,22 @@ def test_a_missing_file_is_named(tmp_path, call):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "line"),
-    [("reviews.csv", "text,label\ncafé,x\n", 2), ("reviews.jsonl", '{"text": "café", "label": "x"}\n', 1)],
+    ("name", "text", "line", "shown"),
+    [
+        ("reviews.csv", "text,label\ncafé,x\n", 2, "café,x"),
+        ("reviews.jsonl", '{"text": "café", "label": "x"}\n', 1, '{"text": "café", "label": "x"}'),
+    ],
     ids=["csv", "jsonl"],
 )
-def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_mend(tmp_path, name, text, line):
+def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_encoding_it_looks_like(
+    tmp_path, name, text, line, shown
+):
     path = tmp_path / name
     path.write_bytes(text.encode("latin-1"))
     assert (
         refusal(path=str(path))
-        == f"{path}: not UTF-8 (line {line}): save it as UTF-8, or name its encoding with -o file.encoding=latin-1"
+        == f"{path}: not UTF-8 (line {line}): it looks like cp1252, in which a line reads {shown!r}: if that is right, "
+        "add -o file.encoding=cp1252, or save the file as UTF-8"
     )
 
 
@@ -197,11 +209,17 @@ def test_rows_with_more_values_than_there_are_columns_are_refused_and_not_shifte
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("reviews.jsonl", "JSONL"), ("reviews.parquet", "PARQUET"), ("ragged.csv", "CSV")]
+    ("name", "message"),
+    [
+        ("reviews.jsonl", "line 1 is not JSON (column 1: expecting value)"),
+        ("reviews.parquet", "not a Parquet file, or a damaged one"),
+        ("reviews.xlsx", "not a spreadsheet that can be read"),
+        ("ragged.csv", "row 2 has 4 values, but the header has 2 columns: put quotes around values that hold ','"),
+    ],
 )
-def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name, kind):
+def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name, message):
     path = written(tmp_path / name, "text,label\na,b\nc,d,e,f\n")
-    assert refusal(path=path).startswith(f"{path}: cannot be read as {kind}: ")
+    assert refusal(path=path).startswith(f"{path}: {message}")
 
 
 def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
@@ -215,7 +233,10 @@ def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
 
 def test_an_unknown_word_in_the_split_column_is_named(tmp_path):
     path = written(tmp_path / "all.csv", "text,label,part\na,x,train\nb,y,dev\n")
-    assert refusal(path=path, split="part") == f"{path}: column 'part' says 'dev'; it may say train, validation, test"
+    assert (
+        refusal(path=path, split="part")
+        == f"{path}: column 'part' says 'dev' (write 'validation'); it may say train, validation, test"
+    )
 
 
 def test_a_split_column_and_a_file_for_testing_contradict_each_other(tmp_path):
@@ -276,7 +297,7 @@ def test_a_prompt_needs_its_completion(tmp_path):
 
 
 def test_words_and_their_tags_are_read_from_columns_by_number(tmp_path):
-    path = written(tmp_path / "a.conll", "1 Anna B-per\n2 left O\n\n1 They O\n2 saw I-per\n")
+    path = written(tmp_path / "a.conll", "1 Anna B-per\n2 left O\n\n1 They O\n2 B-per saw\n")
     assert "row 2" in refusal(path=path, text=2)
     dataset = File(path=path, text=2, on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["Anna left"], "words": [["Anna", "left"]], "tags": [[1, 0]]}
@@ -348,7 +369,7 @@ def test_json_has_pairs_for_each_split_and_parts_of_a_split_are_joined(tmp_path)
         "validation": {"text": ["hi"], "label": [1]},
         "test": {"text": ["owe"], "label": [0]},
     }
-    assert dataset.facts() == Facts(("bill", "greet", "oos"))
+    assert dataset.facts().classes == ("bill", "greet", "oos")
 
 
 def test_json_may_be_a_list_of_objects(tmp_path):
@@ -359,11 +380,14 @@ def test_json_may_be_a_list_of_objects(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"rest": []}', "part 'rest' is no split"),
+        (
+            '{"rest": 3}',
+            "expected a list of rows, or an object that has rows under 'data', values by column, or rows by split",
+        ),
         ('{"train": [["a", "b"], ["c"]]}', "row 2 is neither an object nor a pair"),
         ('{"train": 3}', "expected a list of rows"),
-        ("3", "expected a list of rows or an object of splits"),
-        ("{", "cannot be read as JSON"),
+        ("3", "or rows by split (train, validation, test), but it has a single value"),
+        ("{", "not JSON (line 1, column 2: "),
     ],
 )
 def test_json_of_another_shape_is_refused(tmp_path, text, message):
@@ -375,9 +399,9 @@ def test_lines_have_a_label_a_space_and_a_text(tmp_path):
     Path(path).write_bytes(Path(path).read_text(encoding="utf-8").encode("latin-1"))
     dataset = File(path=path, format="lines", encoding="latin-1")
     assert rows(dataset)["train"] == {"text": ["one long string .", "caf\u00e9 noir"], "label": [0, 1]}
-    assert "cannot tell the form" in refusal(path=path)
+    assert "cannot tell the form" in refusal(path=path, encoding="latin-1")
     assert "not UTF-8 (line 2)" in refusal(path=path, format="lines")
-    assert "no encoding 'latin-99'" in refusal(path=path, format="lines", encoding="latin-99")
+    assert "unknown encoding 'latin-99'" in refusal(path=path, format="lines", encoding="latin-99")
 
 
 def test_a_line_without_a_text_is_named(tmp_path):
@@ -395,7 +419,7 @@ def test_columns_without_a_header_are_numbered_and_quotes_are_left_alone(tmp_pat
         path=path, format="tsv", header=False, quoted=False, text="3", text_pair="4", label="2", numeric=True
     )
     assert rows(dataset)["train"] == {"text": ['a "b', "d"], "text_pair": ["c", 'e"'], "label": [2.5, 3.0]}
-    assert dataset.facts() == Facts(None)
+    assert dataset.facts().classes is None
 
 
 def test_a_label_that_is_no_number_is_named_with_its_row(tmp_path):
@@ -407,8 +431,7 @@ REAL = {
     "banking77": ({"path": "train.csv", "test": "test.csv", "label": "category"}, {"train": 10003, "test": 3080}, 77),
     "clinc150": ({"path": "data_full.json"}, {"train": 15100, "validation": 3100, "test": 5500}, 151),
     "sst2": (
-        {"path": "stsa.binary.train", "validation": "stsa.binary.dev", "test": "stsa.binary.test", "format": "lines",
-         "encoding": "latin-1"},
+        {"path": "stsa.binary.train", "validation": "stsa.binary.dev", "test": "stsa.binary.test", "format": "lines"},
         {"train": 6920, "validation": 872, "test": 1821},
         2,
     ),
@@ -465,10 +488,10 @@ def test_a_row_without_its_group_is_named(tmp_path):
     assert "row 2: no group" in refusal(path=path, group="doc")
 
 
-def test_a_list_of_labels_is_no_class(tmp_path):
+def test_lists_of_labels_are_several_labels_and_never_a_class(tmp_path):
     path = written(tmp_path / "a.jsonl", '{"text": "fine", "label": ["x", "y"]}\n{"text": "dull", "label": ["x"]}')
-    assert "several labels: name what would part them in a text, -o file.label_separator=," in refusal(path=path)
-    assert rows(File(path=path, label_separator=","))["train"]["label"] == [[1, 1], [1, 0]]
+    assert rows(File(path=path))["train"]["label"] == [[1, 1], [1, 0]]
+    assert File(path=path).task_for(watched=False) == "multi-label-classification"
 
 
 def test_parquet_may_hold_lists_and_the_numbers_its_rows_once_had(tmp_path):
@@ -486,13 +509,14 @@ def test_a_line_ends_where_a_line_does_and_not_at_an_ellipsis_of_windows(tmp_pat
 
 def test_a_quote_that_stands_for_itself_swallows_no_rows_of_a_tsv(tmp_path):
     path = written(tmp_path / "a.tsv", 'text\tlabel\n"quoted start\tneg\nmiddle\tpos\nends here"\tpos\n')
-    assert "row 1 holds others, because its 'text' begins with a quote" in refusal(path=path)
+    assert "row 1 holds other rows, because a value of it begins with a quote" in refusal(path=path)
     assert len(rows(File(path=path, quoted=False))["train"]["text"]) == 3
 
 
 def test_a_quote_that_is_never_closed_is_refused_in_one_line(tmp_path):
     path = written(tmp_path / "a.csv", '"never closed,x\n' + "a longer text,y\n" * 10_000)
-    assert refusal(path=path, header=False, text="1", label="2").startswith(f"{path}: cannot be read as CSV: ")
+    message = refusal(path=path, header=False, text="1", label="2")
+    assert message.startswith(f"{path}: row 1 has a quote that does not close where its value ends")
 
 
 def test_a_text_of_several_lines_that_is_quoted_rightly_is_read(tmp_path):

@@ -4,7 +4,7 @@ from typing import Any
 import datasets
 import pytest
 
-from harness import Facts, HarnessError
+from harness import HarnessError
 from harness.cli.options import Asked
 from harness_plugins.datasets.hub import Hub
 
@@ -36,7 +36,7 @@ def test_named_labels_keep_their_numbers(tmp_path):
         "train": {"text": ["dull", "fine"], "label": [0, 1]},
         "test": {"text": ["very fine"], "label": [1]},
     }
-    assert hub.facts() == Facts(("neg", "pos"))
+    assert hub.facts().classes == ("neg", "pos")
 
 
 def test_labels_that_are_words_are_numbered_in_their_order(tmp_path):
@@ -76,14 +76,17 @@ def test_texts_may_have_no_label(tmp_path):
     published(folder, train={"text": ["a", "b"]})
     hub = Hub(id=str(folder), revision="0123abc", label=None)
     assert hub.read()["train"].to_dict() == {"text": ["a", "b"]}
-    assert hub.facts() == Facts(None)
+    assert hub.facts().classes is None
 
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
     hub = published(tmp_path / "reviews", train={"texts": ["a", "b"], "label": ["no", "yes"]})
     with pytest.raises(HarnessError) as error:
         hub.read()
-    assert str(error.value) == f"dataset 'hub:{hub.id}': unknown column 'text': did you mean 'texts'?"
+    assert str(error.value) == (
+        f"dataset 'hub:{hub.id}': unknown column 'text': did you mean 'texts'?; "
+        "the columns are texts, label; name the right one with -o hub.text=COLUMN"
+    )
 
 
 def test_a_test_split_may_lack_a_class_that_train_has(tmp_path):
