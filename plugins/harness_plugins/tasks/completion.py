@@ -25,7 +25,8 @@ class Completion(harness.Task):
     Trained on the completion's tokens and the end token, not on the prompt's (Ouyang et al., 2022, InstructGPT, section 3.5:
     supervised demonstrations); answered greedily, token by token. A prompt that is too long loses its beginning, because its
     end is what is answered: one that is learned from, where it leaves its completion no room; one that is answered, where it is
-    longer than a text may be, whatever the right answer is.
+    longer than a text may be, whatever the right answer is. Of a talk of several turns the last answer is asked for, and the loss
+    is taken on every answer.
     """
 
     name = "completion"
@@ -70,7 +71,7 @@ class Completion(harness.Task):
         architectures = published_as(model)
         if language_model_head(architectures) == _CAUSAL:
             return None
-        return without("causal language-model", architectures)
+        return f"{without('causal language-model', architectures)}; name one that writes, with -m"
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
@@ -97,17 +98,31 @@ class Completion(harness.Task):
                 "task 'completion': the model's tokenizer has no end token, so nothing would tell where an answer ends"
             )
             raise harness.HarnessError(message)
-        prompts = self._prompts(rows, tokenizer)
+        if self.chat and not tokenizer.chat_template:
+            message = "task 'completion': the model's tokenizer has no chat template: leave out chat=true"
+            raise harness.HarnessError(message)
+        if "messages" in rows:
+            prompts, learned = self._talks(rows["messages"], tokenizer)
+        else:
+            prompts = self._prompts(rows, tokenizer)
+            learned = [[] for _ in prompts]
         completions = tokenizer([right[0] for right in self._right(rows)], add_special_tokens=False)["input_ids"]
         names = ("input_ids", "attention_mask", "prompt", "asked", "truncated")
         columns: dict[str, list[Any]] = {name: [] for name in names}
-        for prompt, completion in zip(prompts, completions, strict=True):
+        if "messages" in rows:
+            columns["learned"] = []
+        for prompt, completion, places in zip(prompts, completions, learned, strict=True):
             # At least one token of the prompt is left: what predicts the first of the completion.
             written = [*completion, end][: max_length - 1]
             before = prompt[-(max_length - len(written)) :]
             columns["input_ids"].append(before + written)
             columns["attention_mask"].append([1] * len(before + written))
             columns["prompt"].append(len(before))
+            if "messages" in rows:
+                lost = len(prompt) - len(before)
+                # The first token that is left has none before it to predict it.
+                again = {place - lost for place in places if place > lost}
+                columns["learned"].append([int(place in again) for place in range(len(before + written))])
             # The right answer must not tell how much of the question is seen.
             columns["asked"].append(prompt[-(max_length - 1) :])
             columns["truncated"].append(len(before + written) < len(prompt) + len(completion) + 1)
@@ -123,13 +138,15 @@ class Completion(harness.Task):
         """
         import torch
 
-        inputs = {name: values for name, values in items.items() if name not in {"prompt", "asked"}}
+        inputs = {name: values for name, values in items.items() if name not in {"prompt", "asked", "learned"}}
         questions = tokenizer.pad({"input_ids": items["asked"]}, padding_side="right", return_tensors="pt")
         batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
         tokens, mask, prompt = batch["input_ids"], batch["attention_mask"], torch.tensor(items["prompt"])
         # Position t predicts token t + 1. By the attention mask and not by the pad token, which may be the end token.
         places = torch.arange(1, tokens.shape[1])
         asked = (places >= prompt.unsqueeze(1)) & mask[:, 1:].bool()
+        for row, learned in enumerate(items.get("learned", ())):
+            asked[row, : len(learned) - 1] |= torch.tensor(learned[1:], dtype=torch.bool)
         labels = torch.full_like(tokens, _IGNORED)
         labels[:, :-1] = tokens[:, 1:].masked_fill(~asked, _IGNORED)
         return {
@@ -141,8 +158,9 @@ class Completion(harness.Task):
         }
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
-        """Return how many tokens are to be written, ends included."""
+        """Return how many tokens are to be written, ends included, and those of earlier answers in a talk."""
         written: int = sum(len(tokens) for tokens in items["input_ids"]) - sum(items["prompt"])
+        written += sum(map(sum, items.get("learned", ())))
         return max(1, written)
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
@@ -221,9 +239,6 @@ class Completion(harness.Task):
             self.prompt.format(**dict(zip(names, values, strict=True)))
             for values in zip(*(rows[name] for name in names), strict=True)
         ]
-        if self.chat and not tokenizer.chat_template:
-            message = "task 'completion': the model's tokenizer has no chat template: leave out chat=true"
-            raise harness.HarnessError(message)
         end = tokenizer.eos_token_id
         if tokenizer.chat_template and self.chat is not False:
             talks = [[{"role": "user", "content": text}] for text in texts]
@@ -236,6 +251,32 @@ class Completion(harness.Task):
             prompts = [tokens[:-1] if tokens[-1:] == [end] else tokens for tokens in prompts]
         return [tokens or [end] for tokens in prompts]
 
+    def _talks(
+        self, talks: Sequence[Sequence[Mapping[str, str]]], tokenizer: "PreTrainedTokenizerBase"
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the tokens of talks up to their last answer, and the positions of those that are earlier answers'.
+
+        Raises:
+            HarnessError: The chat template refuses a talk.
+        """
+        prompts, learned = [], []
+        chat = bool(tokenizer.chat_template) and self.chat is not False
+        for talk in talks:
+            text, parts = _in_template(talk, tokenizer) if chat else _in_words(talk)
+            encoded = tokenizer(text, add_special_tokens=not chat, return_offsets_mapping=True)
+            tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
+            if not chat and tokens[-1:] == [tokenizer.eos_token_id]:
+                tokens, offsets = tokens[:-1], offsets[:-1]
+            prompts.append(tokens or [tokenizer.eos_token_id])
+            learned.append(
+                [
+                    place
+                    for place, (start, end) in enumerate(offsets)
+                    if start < end and any(first <= start and end <= last for first, last in parts)
+                ]
+            )
+        return prompts, learned
+
     def _right(self, rows: Mapping[str, list[Any]]) -> list[list[str]]:
         """Return what may be written for each row; the first is what is learned."""
         if "completion" in rows:
@@ -245,6 +286,45 @@ class Completion(harness.Task):
     def _said(self, text: str) -> str:
         """Return what a written text says, "" for no answer."""
         return "" if text.strip() == self.unanswerable else text.strip()
+
+
+def _in_template(
+    talk: Sequence[Mapping[str, str]], tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[str, list[tuple[int, int]]]:
+    """Return a talk in the tokenizer's chat template, ready for an answer, and from where to where its earlier answers stand.
+
+    Found by the template itself, as what it adds by each answer; where it writes the turns before otherwise by then, as some do
+    that leave out earlier reasoning, that answer is not learned.
+    """
+    from jinja2.exceptions import TemplateError
+
+    messages = [dict(turn) for turn in talk]
+    try:
+        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        parts = []
+        for at, turn in enumerate(messages):
+            if at and turn["role"] == "assistant":
+                before = str(tokenizer.apply_chat_template(messages[:at], tokenize=False, add_generation_prompt=True))
+                after = str(tokenizer.apply_chat_template(messages[: at + 1], tokenize=False)).rstrip("\n")
+                if text.startswith(before) and text.startswith(after):
+                    parts.append((len(before), len(after)))
+    except TemplateError as error:
+        message = f"task 'completion': the model's chat template refuses the messages of a row: {error}"
+        raise harness.HarnessError(message) from None
+    return text, parts
+
+
+def _in_words(talk: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[int, int]]]:
+    """Return a talk as text, each turn after its role, ready for an answer, and from where to where its earlier answers stand."""
+    text, parts = "", []
+    for turn in talk:
+        text += f"{turn['role'].capitalize()}: "
+        start = len(text)
+        text += turn["content"]
+        if turn["role"] == "assistant":
+            parts.append((start, len(text)))
+        text += "\n\n"
+    return f"{text}Assistant:", parts
 
 
 def _columns(prompt: str) -> Iterator[str]:

@@ -46,7 +46,9 @@ class LanguageModelling(harness.Task):
     def check_model(self, model: harness.Model) -> str | None:
         """Return why it cannot be tuned on with this model."""
         architectures = published_as(model)
-        return None if language_model_head(architectures) else without("language-model", architectures)
+        if language_model_head(architectures):
+            return None
+        return f"texts without labels are tuned on by a language-model head, and {without('language-model', architectures)}"
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int

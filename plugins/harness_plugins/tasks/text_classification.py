@@ -20,6 +20,7 @@ class TextClassification(harness.Task):
 
     name = "text-classification"
     answers = "class"
+    shaping = frozenset({"class_weights", "label_smoothing"})
     metrics = ("accuracy", "macro-f1", "mcc")
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
@@ -43,11 +44,27 @@ class TextClassification(harness.Task):
             return f"needs at least two classes, but the data has only {', '.join(map(repr, facts.classes or ()))}"
         return super().check(facts, columns)
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the summed cross-entropy in nats, a scalar."""
+    def loss(
+        self,
+        model: "nn.Module",
+        batch: "Mapping[str, torch.Tensor]",
+        *,
+        class_weights: "torch.Tensor | None" = None,
+        label_smoothing: float = 0.0,
+    ) -> "torch.Tensor":
+        """Return the summed cross-entropy in nats, a scalar; each class weighted, and its target smoothed, where that is asked for.
+
+        Source of smoothing: Szegedy et al., 2016 (Rethinking the Inception Architecture, section 7).
+        """
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(logits(model, batch).float(), batch["labels"], reduction="sum")
+        return cross_entropy(
+            logits(model, batch).float(),
+            batch["labels"],
+            weight=class_weights,
+            label_smoothing=label_smoothing,
+            reduction="sum",
+        )
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the class scores before softmax, `[b, classes]`."""

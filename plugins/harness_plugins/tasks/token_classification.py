@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import harness
 
@@ -30,7 +30,11 @@ class TokenClassification(harness.Task):
     """
 
     name = "token-classification"
-    metrics = ("entity-f1", "entity-precision", "entity-recall")
+    metrics: ClassVar[tuple[str, ...]] = ("entity-f1", "entity-precision", "entity-recall")
+    shaping = frozenset({"class_weights", "label_smoothing"})
+
+    outside: ClassVar[str] = _OUTSIDE
+    """What is answered for a word without a piece."""
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
         """Return the model under a new head that scores every piece."""
@@ -116,12 +120,26 @@ class TokenClassification(harness.Task):
         """Return how many words have a piece."""
         return max(1, sum(1 for first in items["first"] for position in first if position != _NO_PIECE))
 
-    def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
+    def loss(
+        self,
+        model: "nn.Module",
+        batch: "Mapping[str, torch.Tensor]",
+        *,
+        class_weights: "torch.Tensor | None" = None,
+        label_smoothing: float = 0.0,
+    ) -> "torch.Tensor":
         """Return the cross-entropy in nats, summed over the words, a scalar."""
         from torch.nn.functional import cross_entropy
 
         scores = _word_scores(model, batch).float().flatten(0, 1)
-        return cross_entropy(scores, batch["labels"].flatten(), ignore_index=_IGNORED, reduction="sum")
+        return cross_entropy(
+            scores,
+            batch["labels"].flatten(),
+            weight=class_weights,
+            label_smoothing=label_smoothing,
+            ignore_index=_IGNORED,
+            reduction="sum",
+        )
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the number of each word's tag, `[b, words]`; -1 where there is no piece to answer at."""
@@ -134,7 +152,7 @@ class TokenClassification(harness.Task):
 
         tags = view.rows(split)["tags"][:]
         # What has no piece is -1: the last.
-        names = np.array([*(view.facts.classes or ()), _OUTSIDE])
+        names = np.array([*(view.facts.classes or ()), self.outside])
         answers = names[np.nan_to_num(view.outputs(split), nan=_NO_PIECE).astype(int)]
         words = np.arange(answers.shape[1]) < np.array([len(row) for row in tags])[:, None]
         targets = np.zeros_like(answers)

@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -183,7 +184,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
 def test_a_model_without_a_causal_head_cannot_be_tuned_and_is_undefined_when_watched(tmp_path, architecture):
     source = TinyModel(path=str(write_tiny_model(tmp_path, architecture)))
     reason = f"the model was published without a causal language-model head (as {architecture})"
-    assert TASK.check_model(source) == reason
+    assert TASK.check_model(source) == f"{reason}; name one that writes, with -m"
     with pytest.raises(UndefinedError) as error:
         TASK.build(RunLoader(source, TrainConfig()), Facts())
     assert str(error.value) == reason
@@ -328,3 +329,114 @@ def test_the_right_answer_does_not_tell_how_much_of_the_question_is_answered(tok
     assert short["asked"] == long["asked"]
     assert len(short["asked"][0]) == 4
     assert [columns["prompt"][0] for columns in (short, long)] == [3, 1]
+
+
+TALK = [
+    {"role": "system", "content": "the"},
+    {"role": "user", "content": "a film"},
+    {"role": "assistant", "content": "plot actor"},
+    {"role": "user", "content": "scene"},
+]
+MARKED = (
+    "{% for message in messages %}{{ 'is' if message.role == 'assistant' else 'was' }} {{ message.content }} "
+    "{% if message.role == 'assistant' %}[SEP] {% endif %}{% endfor %}{% if add_generation_prompt %}is {% endif %}"
+)
+
+
+def learned(tokenizer, talk, completion, max_length=32, **params):
+    """Return the prompt that is asked, and the tokens that are learned."""
+    rows = {"text": [""], "completion": [completion], "messages": [talk]}
+    task = Completion(**params)
+    columns = task.encode(rows, tokenizer, max_length)
+    batch = task.collate(items(columns), tokenizer)
+    labels = batch["labels"][0]
+    kept = tokenizer.convert_ids_to_tokens(labels[labels != -100].tolist())
+    assert task.weight(items(columns)) == len(kept)
+    return " ".join(tokenizer.convert_ids_to_tokens(columns["asked"][0])), " ".join(kept)
+
+
+def items(columns):
+    return {name: values for name, values in columns.items() if name != "truncated"}
+
+
+def test_every_answer_of_a_talk_is_learned_and_the_last_is_asked_for(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", MARKED)
+    asked, kept = learned(tokenizer, TALK, "very")
+    assert asked == "was the was a film is plot actor [SEP] was scene is"
+    assert kept == "plot actor [SEP] very [SEP]"
+
+
+def test_a_talk_that_is_cut_loses_its_beginning_and_what_is_left_of_its_answers_is_learned(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", MARKED)
+    assert learned(tokenizer, TALK, "very", max_length=8)[1] == "actor [SEP] very [SEP]"
+
+
+def test_without_a_template_a_talk_has_its_roles_before_its_turns(tokenizer):
+    asked, kept = learned(tokenizer, TALK, "very")
+    assert asked.count("a film") == 1
+    assert kept == "plot actor very [SEP]"
+
+
+def test_a_template_that_writes_earlier_answers_otherwise_later_has_its_last_answer_learned(tokenizer, monkeypatch):
+    changing = "{% for message in messages %}{{ loop.length }} {{ message.content }} {% endfor %}{% if add_generation_prompt %}is {% endif %}"
+    monkeypatch.setattr(tokenizer, "chat_template", changing)
+    assert learned(tokenizer, TALK, "very")[1] == "very [SEP]"
+
+
+def test_a_template_that_refuses_a_talk_is_said_in_one_line(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no system turn') }}")
+    with pytest.raises(HarnessError, match="the model's chat template refuses the messages of a row: no system turn"):
+        learned(tokenizer, TALK, "very")
+
+
+def test_talks_of_one_answer_and_of_several_have_columns_of_one_type(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", MARKED)
+    rows = datasets.Dataset.from_dict({"text": ["", ""], "completion": ["very", "very"], "messages": [TALK[:2], TALK]})
+    encoded = rows.map(
+        lambda some: Completion().encode(some, tokenizer, 32),
+        batched=True,
+        batch_size=1,
+        remove_columns=rows.column_names,
+    )
+    assert [sum(row) for row in encoded["learned"]] == [0, 3]
+    assert [len(row) for row in encoded["learned"]] == [len(row) for row in encoded["input_ids"]]
+
+
+def test_a_talk_that_the_assistant_begins_is_read(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", MARKED)
+    assert learned(tokenizer, [TALK[2], TALK[3]], "very")[1] == "very [SEP]"
+
+
+def test_a_template_that_is_asked_for_must_be_there_for_talks_too(tokenizer):
+    with pytest.raises(HarnessError, match="has no chat template: leave out chat=true"):
+        learned(tokenizer, TALK, "very", chat=True)
+
+
+@pytest.mark.slow
+def test_a_model_is_tuned_on_talks(catalog, llama, tmp_path):
+    path = tmp_path / "talks.jsonl"
+    asked = [" ".join(words) for words in itertools.product(("film", "plot", "scene", "actor"), repeat=3)]
+    talks = [
+        [*TALK[:3], {"role": "user", "content": words}, {"role": "assistant", "content": words.split()[0]}]
+        for words in asked
+    ]
+    path.write_text("\n".join(json.dumps({"messages": talk}) for talk in talks))
+    run = Run(
+        model=TinyModel(path=str(llama)).reference(),
+        stages=(
+            Problem(
+                dataset=catalog.make(Dataset, "file", {"path": str(path)}).reference(),
+                task=Completion(max_new_tokens=2).reference(),
+            ),
+        ),
+        strategy=catalog.make(Strategy, "full", {}).reference(),
+        train=TrainConfig(epochs=8, learning_rate=1e-2, max_length=48),
+        seed=0,
+    )
+    compute(run, toy_catalog(catalog), tmp_path / "results")
+    events = Store(tmp_path / "results").log(run)
+    losses = [event["loss"] for event in events if "loss" in event]
+    assert losses[-1] < losses[0] / 2
+    found = Store(tmp_path / "results").predictions(run, 1, 0)
+    assert set(found.targets.tolist()) <= {"film", "plot", "scene", "actor"}
+    assert len(found.outputs) == 13

@@ -163,7 +163,9 @@ def test_a_model_published_without_a_language_model_head_is_undefined(tiny_model
         TASK.build(loader, Facts())
     reason = "the model was published without a language-model head (as BertModel)"
     assert str(error.value) == reason
-    assert TASK.check_model(TinyModel(path=str(tiny_model))) == reason
+    assert TASK.check_model(TinyModel(path=str(tiny_model))) == (
+        f"texts without labels are tuned on by a language-model head, and {reason}"
+    )
 
 
 def test_logits_of_what_an_adapter_puts_before_the_text_are_not_its_own(llama):

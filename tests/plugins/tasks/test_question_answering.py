@@ -22,7 +22,7 @@ from harness.engine.models import RunLoader
 from harness.records import Problem, Run, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, check_component, compute, toy_catalog, write_tiny_model
-from harness_plugins.datasets._squad import read
+from harness_plugins.datasets.file import File
 from harness_plugins.metrics import no_answer_accuracy, squad_em, squad_f1
 from harness_plugins.metrics.squad_em import SquadEM
 from harness_plugins.metrics.squad_f1 import SquadF1
@@ -382,8 +382,9 @@ def test_rows_with_fewer_answers_repeat_their_first_and_those_without_have_empty
 @pytest.mark.parametrize("tokenizer", ["minilm", "byte_pieces"])
 def test_a_model_that_knows_the_labels_answers_every_published_question(request, shared_data, tokenizer):
     tokenizer = request.getfixturevalue(tokenizer)
-    frame = read(shared_data / "squad" / "dev-v2.0.json", "utf-8")[::151]
-    given = {name: frame[name].tolist() for name in COLUMNS} | {"id": list(range(len(frame)))}
+    published = File(path=str(shared_data / "squad" / "dev-v2.0.json")).read()["train"]
+    frame = published.select(range(0, len(published), 151))
+    given = {name: frame[name][:] for name in COLUMNS} | {"id": list(range(len(frame)))}
     task = QuestionAnswering(longest_answer=100)
     encoded = task.encode(given, tokenizer, 192)
     batch = task.collate(items(encoded), tokenizer)
