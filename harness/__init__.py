@@ -3,6 +3,7 @@
 The names below are all a plugin needs; importing them imports no torch.
 """
 
+from harness.architecture import block_count, find_blocks, skeleton
 from harness.contracts import (
     Component,
     Dataset,
@@ -20,9 +21,10 @@ from harness.contracts import (
 from harness.errors import HarnessError, UndefinedError, unknown
 from harness.hookspecs import hookimpl
 from harness.protocols import Earlier, Loader, Pooling, Stage, View
-from harness.records import Cell, Column, ComponentRef, Predictions, Row, Split, Table, TrainConfig
+from harness.records import ADDED, Cell, Column, ComponentRef, Predictions, Row, Split, Table, TrainConfig
 
 __all__ = [
+    "ADDED",
     "Cell",
     "Column",
     "Component",
@@ -49,7 +51,10 @@ __all__ = [
     "TrainConfig",
     "UndefinedError",
     "View",
+    "block_count",
+    "find_blocks",
     "hash_files",
     "hookimpl",
+    "skeleton",
     "unknown",
 ]

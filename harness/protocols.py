@@ -99,7 +99,10 @@ class Stage(Protocol):
 
     @property
     def head(self) -> nn.ModuleList:
-        """The modules of `model` outside the body: what a stage always trains."""
+        """The modules of `model` outside the body, and those inside that it was published without, such as a pooler.
+
+        What a stage always trains and delivers.
+        """
 
     def floor(self) -> nn.Module:
         """Return what answers without having learned from any text: the task's floor, else the model as it is."""
@@ -137,6 +140,12 @@ class Stage(Protocol):
 
     def targets(self, split: Split) -> NDArray[Any]:
         """Return what is right for each item, `[n, ...]`."""
+
+    def score(self, outputs: NDArray[Any], split: Split = "validation") -> float | None:
+        """Return how good outputs `[n, ...]` for a split are, as the task's `predict` would give them; higher is better.
+
+        By the metric that the run's choices are made by (`train.select_by`); None where it has no value on them.
+        """
 
     def head_on_features(self, head: nn.Module, pooling: Pooling = "mean") -> nn.Module:
         """Return a model that puts `head` (`[b, width] -> [b, classes]`) on the body's pooled features."""

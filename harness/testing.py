@@ -149,10 +149,22 @@ def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 
         "max_position_embeddings": 64,
         "pad_token_id": 0,
     }
+    shape = {name: value for name, value in shape.items() if name in settings or _takes(cls.config_class, name, value)}
     model = cls(cls.config_class(**{**shape, **settings}))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _takes(config_class: Any, name: str, value: Any) -> bool:
+    """Return whether a configuration can be given a setting: some architectures refuse a number of layers, or of positions."""
+    try:
+        config_class(**{name: value})
+    except NotImplementedError:
+        return False
+    except Exception:  # noqa: BLE001 - what is wrong by itself may be right with the others
+        return True
+    return True
 
 
 def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, stages: int = 2, **train: Any) -> Run:

@@ -17,9 +17,9 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from harness.catalog import Catalog
-from harness.contracts import Dataset, Metric, Model, Strategy, Task
+from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.engine.cache import Cache
-from harness.engine.data import Tokens, check_problem, prepare
+from harness.engine.data import Tokens, check_problem, prepare, split_counts
 from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
@@ -29,8 +29,8 @@ from harness.engine.models import RunLoader, body_digest, build_heads
 from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
-from harness.errors import HarnessError, UndefinedError
-from harness.records import DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
+from harness.errors import UndefinedError
+from harness.records import ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
 _REST = "other"
@@ -88,7 +88,7 @@ def execute(
         if not run.trial:
             scorer.score(moment=0)
         for index, problem in enumerate(run.stages):
-            metric = catalog.make(Metric, catalog.restore(Task, problem.task).metrics[0], {})
+            metric = catalog.make(Metric, run.train.select_by or catalog.restore(Task, problem.task).metrics[0], {})
             # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
             folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
             stage = RunStage(session, scorer.features, index, metric, folder)
@@ -149,7 +149,6 @@ def _open(
     with meter.phase("tokenise"):
         model = catalog.restore(Model, run.model)
         tokenizer = model.tokenizer()
-        _check_length(run, model, tokenizer)
         tokenizer_key = digest(run.model.model_dump(mode="json", exclude={"location"}))
         tokens = []
         for problem in run.problems:
@@ -163,23 +162,9 @@ def _open(
         loader = RunLoader(model, run.train, tokenizer.pad_token_id, catalog.restore(Strategy, run.strategy))
         facts = [item.prepared.facts for item in tokens]
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
-        published = body_digest(heads.body)
-    return Session(run, accelerator, meter, cache, log, heads, tokens, published)
-
-
-def _check_length(run: Run, model: Model, tokenizer: Any) -> None:
-    """Make sure that the model has a position for every token a text may have.
-
-    Raises:
-        HarnessError: It has not.
-    """
-    positions = getattr(model.config(), "max_position_embeddings", None)
-    most = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
-    if run.train.max_length > most:
-        message = (
-            f"train.max_length is {run.train.max_length}, but model {run.model.name!r} takes at most {most} tokens"
-        )
-        raise HarnessError(message)
+        published = body_digest(heads.body, heads.made)
+    notes = list(dict.fromkeys(loader.notes))
+    return Session(run, accelerator, meter, cache, log, heads, tokens, published, notes=notes)
 
 
 def _validation(stages: Sequence[RunStage], tuned: Sequence[nn.Module]) -> float | None:
@@ -256,6 +241,9 @@ def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...]) -> DataNote:
         dataset=name,
         splits=tokens.notes(),
         classes=None if facts.classes is None else len(facts.classes),
+        counts=split_counts(tokens.prepared),
+        left_out=dict(facts.left_out),
+        warnings=facts.warnings,
         moved=tokens.prepared.moved,
         leaks=leaks,
         licence=facts.licence,
@@ -265,7 +253,7 @@ def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...]) -> DataNote:
 
 def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
     """Return the distribution and version of every plugin the run used, by component."""
-    references = [(Model, run.model), (Strategy, run.strategy)]
+    references: list[tuple[type[Component], ComponentRef]] = [(Model, run.model), (Strategy, run.strategy)]
     references += [(Dataset, problem.dataset) for problem in run.problems]
     references += [(Task, problem.task) for problem in run.problems]
     return {

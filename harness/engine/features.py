@@ -20,6 +20,7 @@ from harness.engine.forward import forward
 from harness.engine.meter import merge_spent, spent_between
 from harness.engine.models import body_digest
 from harness.engine.session import Session
+from harness.errors import UndefinedError
 from harness.protocols import Pooling
 from harness.records import Shared, Split, digest
 from harness.store import dump, write_atomically
@@ -54,7 +55,7 @@ class Features:
         """Notice whether the body has changed; to be called after anything that may have changed it."""
         # A phase of its own: reading every weight is the harness's doing, not a strategy's cost.
         with self._session.meter.phase("digest"):
-            self._digest = body_digest(self._session.heads.body)
+            self._digest = body_digest(self._session.heads.body, self._session.heads.made)
             self._marks = self._versions()
 
     def get(self, problem: int, split: Split, pooling: Pooling) -> Extracted:
@@ -141,6 +142,9 @@ def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling)
         body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`; of one with a decoder, its encoder does.
         batch: With `attention_mask`, `[b, tokens]`, 1 where there is a token.
         pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (what a decoder has read last).
+
+    Raises:
+        UndefinedError: The body shortens texts on their way.
     """
     inputs = {name: batch[name] for name in _INPUTS if name in batch}
     both = isinstance(body, PreTrainedModel) and body.config.is_encoder_decoder and hasattr(body, "decoder")
@@ -148,6 +152,11 @@ def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling)
     reader = whole.get_encoder() if both else whole
     hidden: torch.Tensor = reader(**inputs).last_hidden_state
     mask = inputs["attention_mask"]
+    if hidden.shape[1] != mask.shape[1]:
+        message = (
+            "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
+        )
+        raise UndefinedError(message)
     if pooling == "mean":
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

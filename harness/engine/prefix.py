@@ -22,7 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.engine.models import find_blocks, hash_tensor
+from harness.architecture import find_blocks
+from harness.engine.models import hash_tensor
 from harness.engine.shortcuts import replaced_forward
 from harness.records import Shared
 from harness.store import dump

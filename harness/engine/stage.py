@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.architecture import find_blocks
 from harness.contracts import Facts, Metric, Task
 from harness.engine.evaluate import DataView
 from harness.engine.features import FeatureHead, Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
-from harness.engine.models import find_blocks, head_of
 from harness.engine.serve import can_merge, measure_speed
 from harness.engine.session import Session
 from harness.engine.shortcuts import short_attention
@@ -63,7 +63,7 @@ class EarlierStage:
         batch, weight = self._batches(numbers, items), self._task.weight(items)
         self._session.meter.add_flops(self._flops(batch["input_ids"].shape, weight))
         # The head has dropout only where the body has: `train` and `eval` reach it through its own model alone.
-        head_of(self._model).train(self._session.heads.body.training)
+        self._session.heads.head_of(self._model).train(self._session.heads.body.training)
         with short_attention() if self._session.accelerator.device.type == "cpu" else nullcontext():
             return self._task.loss(self._model, batch) / weight
 
@@ -112,8 +112,8 @@ class RunStage:
 
     @property
     def head(self) -> nn.ModuleList:
-        """The modules of `model` outside the body."""
-        return head_of(self.model)
+        """The modules of `model` outside the body, and those of the body that it was published without."""
+        return self._session.heads.head_of(self.model)
 
     def floor(self) -> nn.Module:
         """Return what answers without having learned from any text: the task's floor, else the model as it is."""
@@ -170,6 +170,14 @@ class RunStage:
         """Return what is right for each item, `[n, ...]`."""
         return self._session.tokens[self.index].targets(split)
 
+    def score(self, outputs: NDArray[Any], split: Split = "validation") -> float | None:
+        """Return how good these outputs for a split are, higher is better, by what the run's choices are made by."""
+        try:
+            value = self._metric.score(outputs, self.targets(split))
+        except UndefinedError:
+            return None
+        return value if self._metric.better == "higher" else -value
+
     def head_on_features(self, head: nn.Module, pooling: Pooling = "mean") -> nn.Module:
         """Return a model that puts `head` on the body's pooled features."""
         return FeatureHead(self.body, head.to(self._session.accelerator.device), pooling)
@@ -191,6 +199,8 @@ class RunStage:
                 from safetensors.torch import save_file
 
                 save_file(model.state_dict(), self._folder / "model.safetensors")
+            # Without it transformers makes an empty one, and reads every word as unknown.
+            self._session.tokens[self.index].tokenizer.save_pretrained(self._folder)
 
     def trained(self, tuned: nn.Module) -> int:
         """Return how many parameters tuning has trained or made."""

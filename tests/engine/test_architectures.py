@@ -16,6 +16,9 @@ SHAPES = {
     "RobertaForMaskedLM": {},
     "ModernBertForMaskedLM": {},
     "DebertaV2ForMaskedLM": {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]},
+    "DebertaForMaskedLM": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "LongformerForMaskedLM": {"attention_window": [8, 8]},
+    "XLNetLMHeadModel": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
     "T5EncoderModel": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
 }
 
@@ -34,6 +37,33 @@ def test_every_strategy_tunes_this_shape_of_model(catalog, tmp_path, architectur
         trained[name] = compute(run, toys, tmp_path / "results").parameters_trained
     assert trained["frozen"] == 3 * 33
     assert trained["frozen"] < trained["lora"] < trained["last-layers"] < trained["full"]
+
+
+REASON = "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
+
+
+@pytest.mark.slow
+def test_a_body_that_shortens_texts_is_tuned_or_refused_while_planning(catalog, tmp_path):
+    shape = {"block_sizes": [1, 1], "d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 64}
+    model = write_tiny_model(tmp_path / "model", "FunnelForMaskedLM", **shape)
+    toys, task = toy_catalog(catalog), catalog.make(Task, "text-classification", {})
+    refused = {}
+    for name, params in (
+        ("full", {}),
+        ("frozen", {}),
+        ("frozen-ridge", {}),
+        ("last-layers", {"layers": 1}),
+        ("lora", {"rank": 2}),
+    ):
+        strategy = toys.make(Strategy, name, params)
+        if reason := strategy.check(TinyModel(path=str(model)), [task]):
+            refused[name] = reason
+        else:
+            run = toy_run(toys, model, strategy, epochs=1)
+            outcome = compute(run, toys, tmp_path / "results")
+            watched = [cell.undefined for cell in outcome.evaluations if cell.problem >= len(run.stages)]
+            assert set(watched) == {REASON}
+    assert refused == {"frozen": REASON, "frozen-ridge": REASON}
 
 
 def test_an_encoder_without_its_decoder_answers_by_the_mean_over_tokens(catalog, tmp_path):

@@ -34,9 +34,9 @@ def test_what_lies_below_is_kept_without_changing_any_number(toys, tmp_path, mon
     assert len(list((tmp_path / "kept" / "cache" / "hidden").glob("[!.]*"))) >= 4  # train, validation of two stages
     monkeypatch.setattr(splice_module, "_SHARE_OF_DISK", 0.0)
     plain = compute(run, toys, tmp_path / "plain")
-    assert kept.notes == ()
-    assert len(plain.notes) == 1
-    assert plain.notes[0].startswith("what lies below the trained blocks is computed anew at every pass: keeping it")
+    assert len(plain.notes) == len(kept.notes) + 1
+    (more,) = set(plain.notes) - set(kept.notes)
+    assert more.startswith("what lies below the trained blocks is computed anew at every pass: keeping it")
     assert kept.phases["tune"].flops < plain.phases["tune"].flops
     for cell in ((1, 0), (2, 1), (2, 2)):
         one, other = (Store(tmp_path / name).predictions(run, *cell).outputs for name in ("kept", "plain"))

@@ -9,6 +9,7 @@ class Hub(harness.Model):
     """A model of the Hugging Face hub, pinned: `hub:<id>@<revision>`."""
 
     name = "hub"
+    version = 2
     argument = "id"
 
     id: str = Field(description="the model's id, such as distilbert/distilbert-base-uncased")

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import harness
 
 
-def linear_layers(model: PreTrainedModel, parts: list[nn.Module]) -> dict[str, nn.Module]:
-    """Return the linear layers of a model that lie in these parts of it, by name."""
-    inside = {id(module) for part in parts for module in part.modules()}
+def linear_layers(stage: harness.Stage, parts: list[nn.Module]) -> dict[str, nn.Module]:
+    """Return the linear layers of a stage's model that lie in these parts of it and not in its head, by name."""
+    inside = {id(module) for part in parts for module in part.modules()} - {id(part) for part in stage.head.modules()}
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in stage.model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and id(module) in inside
     }
 
@@ -40,18 +40,18 @@ def widths(layer: nn.Module) -> tuple[int, int]:
     return layer.in_features, layer.out_features
 
 
-def trained_heads(model: PreTrainedModel) -> list[str]:
-    """Return the modules outside a model's body whose weights are trained as they are; none of a language model's own head.
+def trained_heads(stage: harness.Stage) -> list[str]:
+    """Return the modules of a stage's head whose weights are trained as they are; none of a language model's own head.
 
     Each has weights itself: of a whole head that is made of several, most of PEFT's methods cannot be merged.
     """
-    if model.get_output_embeddings() is not None:
+    if stage.model.get_output_embeddings() is not None:
         return []
-    inside = {id(module) for module in model.base_model.modules()}
+    head = {id(module) for module in stage.head.modules()}
     return [
         name
-        for name, module in model.named_modules()
-        if id(module) not in inside and list(module.parameters(recurse=False))
+        for name, module in stage.model.named_modules()
+        if id(module) in head and list(module.parameters(recurse=False))
     ]
 
 

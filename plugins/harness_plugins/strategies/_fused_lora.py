@@ -34,12 +34,18 @@ class _LoraLinear(torch.autograd.Function):
         """Return `[..., out]` for inputs `[..., in]`, weight `[out, in]`, bias `[out]`, down `[r, in]`, up `[out, r]`."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         small = (up * scaling).t().contiguous()
-        output = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
+        # What is given back is no view: models may change it in place, and a view made in here could not be.
+        whole = rows.new_empty(*inputs.shape[:-1], weight.shape[0])
+        output = whole.view(-1, weight.shape[0])
+        if bias is None:
+            torch.mm(rows, weight.t(), out=output)
+        else:
+            torch.addmm(bias, rows, weight.t(), out=output)
         hidden = rows @ down.t()
         torch.addmm(output, hidden, small, out=output)
         ctx.save_for_backward(rows, weight, down, small, hidden)
         ctx.scaling = scaling
-        return output.view(*inputs.shape[:-1], -1)
+        return whole
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, ...]:
@@ -58,13 +64,42 @@ class _LoraLinear(torch.autograd.Function):
 
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Compute the model's plain LoRA layers in one go meanwhile; every other layer goes PEFT's own way."""
+    """Compute the model's plain LoRA layers in one go meanwhile; every other layer goes PEFT's own way.
+
+    So does every layer of a shape for which the two do not agree.
+    """
+    agreed: dict[tuple[Any, ...], bool] = {}
     with ExitStack() as stack:
         for module in model.modules():
             if isinstance(module, Linear) and _is_plain(module):
-                module.forward = _forward_of(module)
-                stack.callback(module.__dict__.pop, "forward")
+                weight = module.base_layer.weight
+                shape = (*weight.shape, weight.dtype, weight.device, module.base_layer.bias is None)
+                if shape not in agreed:
+                    agreed[shape] = _agree(module)
+                if agreed[shape]:
+                    module.forward = _forward_of(module)
+                    stack.callback(module.__dict__.pop, "forward")
         yield
+
+
+def _agree(module: Linear) -> bool:
+    """Return whether a layer gives what PEFT's own forward gives, and its gradients, also where its output is changed in place."""
+    weight = module.base_layer.weight
+    (adapter,) = module.active_adapters
+    trained = [module.lora_A[adapter].weight, module.lora_B[adapter].weight]
+    # Not drawn: the run's random numbers are not to depend on it.
+    given = torch.linspace(-1, 1, 6 * weight.shape[1], device=weight.device, dtype=weight.dtype).view(2, 3, -1)
+    found = []
+    try:
+        for forward in (_forward_of(module), module.forward):
+            inputs = given.clone().requires_grad_()
+            output = forward(inputs)
+            turned = output.permute(1, 0, 2)
+            turned += 1
+            found.append([output.detach(), *torch.autograd.grad(turned.square().sum(), [inputs, *trained])])
+    except RuntimeError:
+        return False
+    return all(torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in zip(*found, strict=True))
 
 
 def _forward_of(module: Linear) -> Any:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import harness
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+_TOKENS = 16
+"""Of a text that is looked at."""
 
 
 class _Asked(Exception):  # noqa: N818 - not an error: ends a task's `build` where the model would be loaded
@@ -37,6 +40,26 @@ def head_class(model: harness.Model, task: harness.Task) -> str | None:
     return None
 
 
+def keeps_tokens(model: harness.Model, task: harness.Task) -> bool:
+    """Return whether the body that a task is tuned with gives a feature for each token of a text.
+
+    Looked at only where the configuration names no number of layers, as those do that shorten a text on its way.
+    """
+    if any(name in model.published() for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers")):
+        return True
+    import torch
+
+    head = head_class(model, task)
+    made: Any = harness.skeleton(model, head or "AutoModel")
+    tokens = torch.zeros((1, _TOKENS), dtype=torch.long, device="meta")
+    try:
+        with torch.no_grad():
+            hidden = made.base_model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+    except Exception:  # noqa: BLE001 - what cannot be run without weights is left to the run
+        return True
+    return int(hidden.shape[1]) == _TOKENS
+
+
 def scores_last_token(model: harness.Model, head: str) -> bool:
     """Return whether the class that transformers loads for `head` looks for the last token of a text that is no padding."""
     import inspect
@@ -45,13 +68,3 @@ def scores_last_token(model: harness.Model, head: str) -> bool:
 
     loads = getattr(transformers, head)._model_mapping.get(type(model.config()), None)  # noqa: SLF001 - it has no other name
     return loads is not None and "last_non_pad_token" in inspect.getsource(loads.forward)
-
-
-def skeleton(model: harness.Model) -> nn.Module:
-    """Return a model's body without its weights."""
-    import torch
-    import transformers
-
-    with torch.device("meta"):
-        body: nn.Module = transformers.AutoModel.from_config(model.config())
-    return body

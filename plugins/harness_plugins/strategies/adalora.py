@@ -38,7 +38,7 @@ class AdaLoRA(harness.Strategy):
 
         from harness_plugins.strategies._adapters import linear_layers, merged, trained_heads, transposed
 
-        targets, steps = linear_layers(stage.model, [stage.body]), stage.steps()
+        targets, steps = linear_layers(stage, [stage.body]), stage.steps()
         if steps < _FEWEST_STEPS:
             message = "strategy 'adalora': one optimizer step leaves no time to share out ranks: train longer"
             raise harness.HarnessError(message)
@@ -52,7 +52,7 @@ class AdaLoRA(harness.Strategy):
             total_step=steps,
             target_modules=list(targets),
             fan_in_fan_out=transposed(targets),
-            modules_to_save=trained_heads(stage.model),
+            modules_to_save=trained_heads(stage),
         )
         adapted = peft.get_peft_model(stage.model, config)
         whole: Any = adapted.base_model

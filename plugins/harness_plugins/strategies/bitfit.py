@@ -23,9 +23,7 @@ class BitFit(harness.Strategy):
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why the model cannot be tuned so."""
         del tasks
-        from harness_plugins.strategies._planning import skeleton
-
-        return None if _biases(skeleton(model)) else "the model has no biases to train"
+        return None if _biases(harness.skeleton(model)) else "the model has no biases to train"
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with its biases trained."""

@@ -1,14 +1,18 @@
 """Partial fine-tuning: only what is near the output."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
 import harness
-from harness_plugins.strategies._stage import head_parameters
+from harness_plugins.strategies._stage import head_parameters, too_many_layers
 
 if TYPE_CHECKING:
     from torch import nn
+
+_TOKENS = 8
+"""Of the pass that shows in which order a body runs: enough for those that shorten a text on its way."""
 
 
 class LastLayers(harness.Strategy):
@@ -24,6 +28,11 @@ class LastLayers(harness.Strategy):
 
     layers: PositiveInt = Field(2, description="blocks that are trained, counted from the output")
 
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why the model cannot be tuned so."""
+        del tasks
+        return too_many_layers(model, self.layers)
+
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with its last blocks trained."""
         blocks = stage.last_blocks(self.layers)
@@ -38,7 +47,7 @@ class LastLayers(harness.Strategy):
 def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
     """Return the parts of a body that run only once a block has, such as a last norm or a pooler.
 
-    By a pass over two tokens, not by where a part is defined: what all blocks share, as positions, may be defined after them.
+    By a pass over a few tokens, not by where a part is defined: what all blocks share, as positions, may be defined after them.
     """
     import torch
 
@@ -56,14 +65,19 @@ def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
         nonlocal ended
         ended = True
 
+    both = getattr(getattr(body, "config", None), "is_encoder_decoder", False) and hasattr(body, "decoder")
     hooks = [module.register_forward_pre_hook(began) for module in body.modules()]
     hooks.append(block.register_forward_hook(end))
     training = [module for module in body.modules() if module.training]
     body.eval()  # no dropout, which would draw what tuning is to draw
     try:
         with torch.no_grad():
-            tokens = torch.zeros((1, 2), dtype=torch.long, device=next(body.parameters()).device)
-            body(input_ids=tokens, **({"decoder_input_ids": tokens} if hasattr(body, "decoder") else {}))
+            tokens = torch.zeros((1, _TOKENS), dtype=torch.long, device=next(body.parameters()).device)
+            body(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                **({"decoder_input_ids": tokens} if both else {}),
+            )
     finally:
         for hook in hooks:
             hook.remove()

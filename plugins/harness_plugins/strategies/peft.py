@@ -149,13 +149,13 @@ class Peft(harness.Strategy):
         """Return why nothing can be put before the text."""
         from inspect import signature
 
-        from harness_plugins.strategies._planning import head_class, scores_last_token, skeleton
+        from harness_plugins.strategies._planning import head_class, scores_last_token
 
         published = model.published()
         if published.get("is_encoder_decoder"):
             return f"{self.method} puts something before the text of one transformer, and the model is an encoder and a decoder"
         taken = "past_key_values" if METHODS[self.method].targets == "cache" else "inputs_embeds"
-        if taken not in signature(skeleton(model).forward).parameters:
+        if taken not in signature(harness.skeleton(model).forward).parameters:
             what = "keys and values" if taken == "past_key_values" else "embeddings"
             return f"a model of type {published.get('model_type')!r} takes no {what} in place of a text's"
         for task in tasks:
@@ -212,14 +212,14 @@ class Peft(harness.Strategy):
 
         method, cls = METHODS[self.method], _config_class(self.method)
         known = {field.name: field.default for field in dataclasses.fields(cls)}
-        settings: dict[str, Any] = {"modules_to_save": trained_heads(stage.model)}
-        layers = linear_layers(stage.model, [stage.body])
+        settings: dict[str, Any] = {"modules_to_save": trained_heads(stage)}
+        layers = linear_layers(stage, [stage.body])
         settings["fan_in_fan_out"] = transposed(layers)
         if _is_prompt(method):
             # Only here: PEFT's classes for tasks keep whole heads, and those most methods cannot merge.
             settings["task_type"] = task_type(stage.model)
             settings["modules_to_save"] = list(
-                dict.fromkeys(name.partition(".")[0] for name in trained_heads(stage.model))
+                dict.fromkeys(_whole(name, stage.model.base_model_prefix) for name in trained_heads(stage))
             )
             settings |= _sizes(stage.model)
         elif method.targets != "architecture":
@@ -308,6 +308,12 @@ class LayerNorm(Peft):
     name = "layernorm"
     argument, arguments = None, {}
     method: Literal["ln_tuning"] = Field("ln_tuning", description="PEFT's name of the method")
+
+
+def _whole(name: str, body: str) -> str:
+    """Return the part of a model that a module belongs to: of those in the body, one of the body's own parts."""
+    first, _, rest = name.partition(".")
+    return f"{first}.{rest.partition('.')[0]}" if first == body else first
 
 
 def _is_prompt(method: Method) -> bool:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def test_weights_that_are_not_safetensors_are_refused(tiny_model, tmp_path):
     folder = copied(tiny_model, tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert refusal(path=str(folder)) == (
-        f"model folder {str(folder)!r} has no *.safetensors: save it again with safe_serialization"
+        f"model folder {str(folder)!r} has no model.safetensors but pytorch_model.bin: load it with transformers and save it "
+        "again with save_pretrained, which writes safetensors"
     )
 
 
@@ -84,3 +86,89 @@ def test_the_fingerprint_follows_the_weights(tmp_path):
         Folder(path=str(write_tiny_model(tmp_path / str(seed), seed=seed))).fingerprint() for seed in (0, 1)
     )
     assert first != second
+
+
+def sharded(folder: Path, names: list[str]) -> Path:
+    """Make an index of a folder's weights, as if they lay in files of these names."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    index = {"metadata": {}, "weight_map": {f"weight {number}": name for number, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_files_that_the_index_names_are_the_weights_and_decoys_are_none(tiny_model, tmp_path):
+    folder = sharded(copied(tiny_model, tmp_path / "model"), ["model-00001-of-00001.safetensors"])
+    before = Folder(path=str(folder)).locate().sha256, Folder(path=str(folder)).fingerprint()
+    assert before[0] == hash_files([tiny_model / "model.safetensors"])
+    (folder / "decoy.safetensors").write_bytes(b"other weights")
+    assert (Folder(path=str(folder)).locate().sha256, Folder(path=str(folder)).fingerprint()) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/etc/model.safetensors", "weights.bin", "sub/model.safetensors"]
+)
+def test_an_index_may_name_weights_of_the_folder_only(tiny_model, tmp_path, name):
+    folder = sharded(copied(tiny_model, tmp_path / "model"), [name])
+    assert refusal(path=str(folder)) == (
+        f"model folder {str(folder)!r}: its index names {name!r}, which is no *.safetensors file of the folder"
+    )
+
+
+def test_a_file_that_the_index_names_must_be_there(tiny_model, tmp_path):
+    folder = sharded(copied(tiny_model, tmp_path / "model"), ["model-00002-of-00002.safetensors"])
+    assert "lacks model-00002-of-00002.safetensors, which its index names" in refusal(path=str(folder))
+
+
+def test_a_folder_without_its_tokenizer_is_refused(tiny_model, tmp_path):
+    folder = copied(tiny_model, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    assert refusal(path=str(folder)) == (
+        f"model folder {str(folder)!r} has no tokenizer, so every word would be unknown: save it there with "
+        "tokenizer.save_pretrained(folder)"
+    )
+
+
+def test_an_adapter_is_named_with_its_base(tiny_model, tmp_path):
+    folder = copied(tiny_model, tmp_path / "model")
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    message = refusal(path=str(folder))
+    assert "it is an adapter, not a model: merge it into its base" in message
+    assert message.endswith("or name its base (some/base)")
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("pytorch_model.bin", "pytorch_model.bin"),
+        ("model.Q4_1.gguf", "model.Q4_1.gguf"),
+        ("tf_model.h5", "tf_model.h5"),
+    ],
+)
+def test_weights_of_another_kind_are_named(tiny_model, tmp_path, name, named):
+    folder = copied(tiny_model, tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"has no model.safetensors but {named}" in refusal(path=str(folder))
+
+
+def test_quantised_weights_are_refused_by_the_name_of_their_method(tiny_model, tmp_path):
+    folder = copied(tiny_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
+    assert "holds GPTQ weights, which cannot be tuned: take the model it was made of" in refusal(path=str(folder))
+
+
+def test_a_folder_never_touches_the_network(tiny_model, monkeypatch):
+    def refuse(*args, **kwargs):
+        message = "the network was touched"
+        raise AssertionError(message)
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    model = Folder(path=str(tiny_model))
+    assert len(model.tokenizer()) == 23
+    assert model.config().model_type == "bert"
+    assert model.load("AutoModelForSequenceClassification", num_labels=2) is not None

@@ -3,6 +3,7 @@ import pytest
 import torch
 import transformers
 
+from harness_plugins.strategies import _fused_lora
 from harness_plugins.strategies._fused_lora import fused
 
 TOKENS = torch.arange(24).reshape(4, 6) % 20 + 3
@@ -72,3 +73,29 @@ def test_mixed_precision_and_a_disabled_adapter_go_pefts_own_way(tiny_model):
     with fused(model):
         for found, wanted in zip(answers(), expected, strict=True):
             assert torch.equal(found, wanted)
+
+
+def test_an_output_may_be_changed_in_place_as_some_models_do(tiny_model):
+    model = adapted(tiny_model)
+    layer = layers(model)[0]
+    with fused(model):
+        inputs = torch.randn(2, 3, layer.in_features, requires_grad=True)
+        heads = layer(inputs).view(2, 3, 2, -1).permute(0, 2, 1, 3)
+        heads += 1
+        heads.sum().backward()
+    assert inputs.grad is not None
+
+
+def test_a_layer_that_does_not_agree_with_pefts_goes_pefts_own_way(tiny_model, monkeypatch):
+    model = adapted(tiny_model)
+    right = _fused_lora._LoraLinear.forward
+    monkeypatch.setattr(_fused_lora._LoraLinear, "forward", staticmethod(lambda *args: right(*args) * 1.01))
+    with fused(model):
+        assert not any("forward" in vars(layer) for layer in layers(model))
+
+
+def test_the_self_check_draws_no_random_numbers(tiny_model):
+    model = adapted(tiny_model)
+    before = torch.get_rng_state()
+    with fused(model):
+        assert torch.equal(torch.get_rng_state(), before)

@@ -21,6 +21,7 @@ from harness.engine.cache import Cache
 from harness.engine.execute import _open
 from harness.engine.features import Features
 from harness.engine.meter import Meter
+from harness.engine.models import outside
 from harness.engine.stage import RunStage
 from harness.experiment.plan import Plan, make_plan
 from harness.experiment.spec import make_spec
@@ -168,7 +169,7 @@ def test_what_does_not_suit_a_model_is_refused_when_planned_with_the_reason(toys
 def test_what_is_refused_for_gpt2_is_what_peft_itself_refuses(toys, folders, method):
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folders["gpt2"], num_labels=2)
     config = toys.make(Strategy, "peft", {"method": method})._config(
-        SimpleNamespace(model=model, body=model.base_model)
+        SimpleNamespace(model=model, body=model.base_model, head=outside(model))
     )
     refused = pytest.raises((TypeError, ValueError, NotImplementedError), match="Conv1D")
     with refused if method in ONLY_LINEAR else nullcontext():

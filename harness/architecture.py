@@ -1,0 +1,99 @@
+"""What can be known of a model without its weights: its shape, its blocks, and how long a text may be.
+
+Importing this module imports no torch; calling its functions does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
+_SPARE = 8
+"""Positions that a model may keep for itself, at most: those closer to its limit than this are looked at in detail."""
+_UNLIMITED = 10**9
+"""Tokenizers that know no limit give a number beyond this one."""
+
+
+def skeleton(model: Model, auto_class: str = "AutoModel") -> nn.Module:
+    """Return a model under `transformers.<auto_class>` without its weights: its body, unless a head is named."""
+    import torch
+    import transformers
+
+    with torch.device("meta"):
+        made: nn.Module = getattr(transformers, auto_class).from_config(model.config())
+    return made
+
+
+def find_blocks(body: nn.Module) -> Sequence[nn.Module]:
+    """Return a transformer's blocks, from input to output: the list of like modules that holds most of its parameters.
+
+    Empty if there is no such list.
+    """
+    from torch import nn
+
+    lists: list[nn.ModuleList] = [
+        module
+        for module in body.modules()
+        if isinstance(module, nn.ModuleList) and len(module) and len({type(block) for block in module}) == 1
+    ]
+    return list(max(lists, key=size, default=()))
+
+
+def block_count(model: Model) -> int:
+    """Return how many blocks a model's body has: not what its configuration says, for the layers of some are one block."""
+    return len(find_blocks(skeleton(model)))
+
+
+def size(module: nn.Module) -> int:
+    """Return how many parameters a module has."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def most_tokens(model: Model, wanted: int) -> int | None:
+    """Return how many tokens a text may have at most, special ones included; None where `wanted` are certainly not too many.
+
+    Some models keep positions for themselves: where they begin after the padding token's number, 514 hold 512 tokens.
+    """
+    limits = [limit for limit in (_tokenizer_limit(model),) if limit is not None]
+    positions = _positions(model.published())
+    if positions is not None:
+        limits.append(positions)
+        if wanted > positions - _SPARE:
+            limits.append(positions - _kept_positions(model))
+    return min(limits, default=None)
+
+
+def _positions(published: Mapping[str, Any]) -> int | None:
+    """Return how many positions a model has; None where it has no limit, which some write as -1."""
+    found = next((published[name] for name in _POSITIONS if isinstance(published.get(name), int)), None)
+    return found if found is not None and found > 0 else None
+
+
+def _tokenizer_limit(model: Model) -> int | None:
+    """Return the limit that a model's tokenizer names; None where it names none, or the model would have to be made to look."""
+    if type(model).published is not Model.published:
+        return None
+    path = Path(model.locate().path) / "tokenizer_config.json"
+    try:
+        limit = json.loads(path.read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return int(limit) if isinstance(limit, int | float) and 0 < limit < _UNLIMITED else None
+
+
+def _kept_positions(model: Model) -> int:
+    """Return how many positions no token of a text can have: those up to that of padding."""
+    from torch import nn
+
+    for name, module in skeleton(model).named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
