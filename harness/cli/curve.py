@@ -40,7 +40,13 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
         )
         raise HarnessError(message)
     stages = plan.arms[0].runs[0].stages
-    metric = catalog.find(Metric, catalog.restore(Task, stages[-1].task).metrics[0])
+    default = catalog.restore(Task, stages[-1].task).metrics[0]
+    chosen_by = {arm.label: arm.runs[0].train.select_by or default for arm in plan.arms if arm.role != "floor"}
+    by = chosen_by.get(plan.reference or "", next(iter(chosen_by.values()), default))
+    for label in [label for label in curves if chosen_by.get(label, by) != by]:
+        del curves[label]
+        sys.stdout.write(f"{label} is left out: its validation is scored by {chosen_by[label]}, not {by}\n")
+    metric = catalog.find(Metric, by)
     title = f"validation {metric.title}" + (f" on {stages[-1].dataset.name}" if len(stages) > 1 else "")
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")

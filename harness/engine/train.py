@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.engine.batches import training_batches
-from harness.engine.data import Tokens
+from harness.engine.data import Tokens, class_counts
+from harness.engine.features import FeatureHead
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute
 from harness.engine.memory import ran_out
@@ -116,8 +117,10 @@ class _Loop:
             checkpointed: Any = model if hasattr(model, "gradient_checkpointing_enable") else session.heads.body
             checkpointed.gradient_checkpointing_enable()
 
+        self._shaping = _shaping(session, problem)
+
         def loss(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-            return self._task.loss(model, batch)
+            return self._task.loss(model, batch, **self._shaping)
 
         self._prefix, session.splice = splice(session, problem, model, loss)
         self._batches = Batches(session, problem, "train", session.splice.keep("train") if session.splice else None)
@@ -131,10 +134,11 @@ class _Loop:
         # that of the embedding itself.
         plain = self._short and penalty is None and after_backward is None
         self._used = self._used_rows(session.tokens[problem], loss) if plain else None
-        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        originals = self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if self._used is not None:
             self._trained = [self._used.replaced(parameter) for parameter in self._trained]
-        self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config), fused=True)
+        new = _new_positions(session, problem, model, originals)
+        self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config, new), fused=True)
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._optimizer = session.accelerator.prepare(compiled, self._adamw)
 
@@ -152,7 +156,7 @@ class _Loop:
             for numbers in batches:
                 rate = learning_rate(self._config, self.step, self._total)
                 for group in self._optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["times"]
                 self._losses.append(self._take_step(numbers))
                 if self._used is not None:
                     self._used.decay(1 - rate * self._config.weight_decay)
@@ -201,7 +205,7 @@ class _Loop:
         weight = self._task.weight(items)
         mine = np.arange(len(numbers))[session.rank :: session.processes]
         pieces = [mine[at :: self._pieces] for at in range(self._pieces)]
-        compute = self._spliced(lambda batch: self._task.loss(self._prepared, batch))
+        compute = self._spliced(lambda batch: self._task.loss(self._prepared, batch, **self._shaping))
         total = torch.zeros((), device=session.accelerator.device)
         if self._penalty is not None:
             # The same in every process, so averaging it over them leaves it as it is.
@@ -241,18 +245,60 @@ class _Loop:
         first = self.step - len(self._losses)
         for offset, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss):
-                message = f"the loss is {loss} at step {first + offset + 1}: a lower learning rate may help"
+                at = first + offset + 1
+                message = f"the loss is {loss} at step {at}: a lower learning rate may help"
+                if at == 1:
+                    message = f"the loss is {loss} at the first step, before anything was learned: the weights or the data are not sound"
                 raise RuntimeError(message)
             self._session.log({"step": first + offset + 1, "steps": self._total, "loss": loss, "learning_rate": rate})
         self._losses.clear()
 
 
-def parameter_groups(trained: Sequence[nn.Parameter], config: TrainConfig) -> list[dict[str, Any]]:
-    """Return what is trained, for an optimizer: weight matrices decay; biases and scales, which have one axis, do not."""
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay, "lr": config.learning_rate},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "lr": config.learning_rate},
-    ]
+def parameter_groups(
+    trained: Sequence[nn.Parameter], config: TrainConfig, new: Sequence[int] = ()
+) -> list[dict[str, Any]]:
+    """Return what is trained, for an optimizer: weight matrices decay; biases and scales, which have one axis, do not.
+
+    Args:
+        trained: What is trained.
+        config: How.
+        new: Positions of those that are of a new head, which may have a learning rate of its own.
+    """
+    times = (config.head_learning_rate or 0.0) / (config.learning_rate or 1.0) if config.head_learning_rate else 1.0
+    head = {id(trained[position]) for position in new} if times != 1.0 else set()
+    groups = []
+    for share in (1.0, times) if head else (1.0,):
+        some = [p for p in trained if (id(p) in head) == (share != 1.0)]
+        rate = {"lr": (config.learning_rate or 0.0) * share, "times": share}
+        groups += [
+            {"params": [p for p in some if p.ndim > 1], "weight_decay": config.weight_decay, **rate},
+            {"params": [p for p in some if p.ndim <= 1], "weight_decay": 0.0, **rate},
+        ]
+    return groups
+
+
+def _new_positions(session: Session, problem: int, fitted: nn.Module, trained: Sequence[nn.Parameter]) -> list[int]:
+    """Return the positions of parameters that belong to a new head; a language model's own head is not new."""
+    model = session.heads.models[problem]
+    if model is None or model.get_output_embeddings() is not None:
+        return []
+    heads = [session.heads.head_of(model), *([fitted.head] if isinstance(fitted, FeatureHead) else [])]
+    head = {id(parameter) for part in heads for parameter in part.parameters()}
+    return [at for at, parameter in enumerate(trained) if id(parameter) in head]
+
+
+def _shaping(session: Session, problem: int) -> dict[str, Any]:
+    """Return what the task's loss is given besides, where the run's settings ask for it."""
+    config, tokens = session.run.train, session.tokens[problem]
+    given: dict[str, Any] = {}
+    if config.label_smoothing:
+        given["label_smoothing"] = config.label_smoothing
+    if config.class_weights is not None:
+        counts = class_counts(tokens.prepared.splits["train"], len(tokens.prepared.facts.classes or ()))
+        # n / (classes * count), as scikit-learn's "balanced"; a class without a row has no loss to weigh.
+        weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        given["class_weights"] = torch.tensor(weights, dtype=torch.float32, device=session.accelerator.device)
+    return given
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
+from harness.architecture import most_tokens
 from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy, Task
 from harness.errors import HarnessError, unknown
@@ -47,6 +48,8 @@ class Plan(Record):
     """Within which two arms are as good as each other; None where that is left open."""
     budget: Budget | None = None
     """What each arm may spend on choosing its settings; None where they are as given."""
+    notes: tuple[str, ...] = ()
+    """What was settled in planning that a reader must know."""
 
     @property
     def runs(self) -> list[tuple[Arm, Run]]:
@@ -81,8 +84,13 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             raise HarnessError(message)
     budget = None if spec.tune is None else parse_budget(spec.tune)
     if budget is not None:
-        check_tunable(spec.seeds, tasks)
+        check_tunable(
+            spec.seeds,
+            tasks,
+            next((str(found) for found in (spec.train.get("select_by"), *spec.metrics) if found), None),
+        )
     model_reference = model.reference()
+    notes: list[str] = []
 
     def arm(entry: StrategyEntry, strategy: Strategy) -> Arm:
         if reason := strategy.check(model, tasks):
@@ -90,6 +98,9 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             raise HarnessError(message)
         given = _given(spec, entry)
         reference, train = strategy.reference(), _train_config(given, strategy, tasks)
+        train = _within_limits(train, model, notes, asked="max_length" in given)
+        train = _selecting(train, strategy, spec, tasks, catalog)
+        train = _heeded(train, strategy, tasks, entry.label or entry.name, notes)
         runs = tuple(
             Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
             for seed in spec.seeds
@@ -120,6 +131,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         watch_metrics=tuple(_metrics(catalog, problem, ())[0] for problem in watch),
         margin=spec.margin,
         budget=budget,
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -164,7 +176,7 @@ def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
     """Return the component an entry names: by name, by `name:argument`, or by a path that some component opens."""
     name, colon, argument = entry.name.partition(":")
     where = kind_of(kind)
-    opened = _opener(catalog, kind, entry.name)
+    opened = opener(catalog, kind, entry.name)
     if opened is not None:
         cls = opened
         given: dict[str, JsonValue] = {str(opened.argument): entry.name}
@@ -183,13 +195,15 @@ def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
     return component
 
 
-def _opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
-    """Return the class that opens a path given in place of a name: by its ending, or as a folder."""
+def opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
+    """Return the class that opens a path given in place of a name: by its ending, as a folder, or as any file there is."""
     names = {cls.name for cls in catalog.every(kind)}
     if text.partition(":")[0] in names:
         return None
+    path = Path(text)
     for cls in catalog.every(kind):
-        if Path(text).suffix.lower() in cls.suffixes or ("/" in cls.suffixes and Path(text).is_dir()):
+        known = path.suffix.lower() in cls.suffixes
+        if known or ("/" in cls.suffixes and path.is_dir()) or ("*" in cls.suffixes and path.is_file()):
             return cls
     return None
 
@@ -205,6 +219,55 @@ def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[
         return TrainConfig(**{**strategy.training(tasks), **given})
     except ValidationError as error:
         raise HarnessError(explain(error, TrainConfig, "train")) from None
+
+
+def _within_limits(train: TrainConfig, model: Model, notes: list[str], *, asked: bool) -> TrainConfig:
+    """Return the settings with no longer texts than the model takes.
+
+    Raises:
+        HarnessError: Longer ones were asked for.
+    """
+    most = most_tokens(model, train.max_length)
+    if most is None or train.max_length <= most:
+        return train
+    if asked:
+        message = f"train.max_length is {train.max_length}, but model {model.name!r} takes at most {most} tokens"
+        raise HarnessError(message)
+    notes.append(f"texts have at most {most} tokens, which is what the model takes, and not {train.max_length}")
+    return train.model_copy(update={"max_length": most})
+
+
+def _selecting(
+    train: TrainConfig, strategy: Strategy, spec: ExperimentSpec, tasks: Sequence[Task], catalog: Catalog
+) -> TrainConfig:
+    """Return the settings with the metric that choices are made by: the first that is asked for, where anything is chosen."""
+    named = train.select_by or (spec.metrics[0] if spec.metrics else None)
+    wanted = catalog.find(Metric, named).name if named else None
+    chooses = strategy.selects or train.patience is not None or spec.tune is not None
+    if strategy.role == "floor" or not chooses or all(task.metrics[0] == wanted for task in tasks):
+        wanted = None
+    return train.model_copy(update={"select_by": wanted}) if wanted != train.select_by else train
+
+
+def _heeded(train: TrainConfig, strategy: Strategy, tasks: Sequence[Task], label: str, notes: list[str]) -> TrainConfig:
+    """Return the settings without those that would change the loss, had this strategy one; each such is noted.
+
+    Raises:
+        HarnessError: The task's loss takes one not.
+    """
+    ignored = {}
+    for name in ("class_weights", "label_smoothing", "head_learning_rate"):
+        if not getattr(train, name):
+            continue
+        no_head = name == "head_learning_rate" and all(task.answers == "text" for task in tasks)
+        if name != "head_learning_rate" and (strange := [task.name for task in tasks if name not in task.shaping]):
+            message = f"train.{name} cannot be used: task {strange[0]!r} does not take it"
+            raise HarnessError(message)
+        if name not in strategy.shapes or no_head:
+            ignored[name] = TrainConfig.model_fields[name].default
+            if strategy.role != "floor":
+                notes.append(f"train.{name} has no effect on {label}")
+    return train.model_copy(update=ignored) if ignored else train
 
 
 def _metrics(catalog: Catalog, problem: Problem, asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def make_spec(table: Mapping[str, Any], where: str) -> ExperimentSpec:
 def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSpec:
     """Return the experiment with `NAME.KEY=VALUE` options put in.
 
-    NAME is `train`, the label or name of a strategy, or the name of a dataset or of the model; VALUE is read as TOML, and
+    NAME is `train`, `model`, the label or name of a strategy, or the name of a dataset or of the model; VALUE is read as TOML, and
     as a plain string where it is none. `train` settings given here hold for every arm; `DATASET.task=NAME` is what is made of
     a dataset, `DATASET.task.KEY=VALUE` a setting of that. No VALUE is blank.
 
@@ -222,6 +222,8 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
         name: tuple(put(entry) for entry in getattr(spec, name)) for name in ("stages", "watch", "strategies")
     }
     groups["model"] = put(spec.model) if spec.model else None
+    if target == "model" and spec.model and not hit:
+        hit, groups["model"] = True, spec.model.model_copy(update={"params": _put(spec.model.params, key, value)})
     if not hit:
         entries = [*spec.stages, *spec.watch, *spec.strategies, *([spec.model] if spec.model else [])]
         raise unknown(

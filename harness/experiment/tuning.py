@@ -79,7 +79,7 @@ def parse_budget(text: int | str) -> Budget:
         raise HarnessError(message) from None
 
 
-def check_tunable(seeds: Collection[int], tasks: Sequence[Task]) -> None:
+def check_tunable(seeds: Collection[int], tasks: Sequence[Task], select_by: str | None = None) -> None:
     """Make sure that trials can be told apart from final runs and be compared with each other.
 
     Raises:
@@ -88,8 +88,13 @@ def check_tunable(seeds: Collection[int], tasks: Sequence[Task]) -> None:
     if max(seeds) >= SEED:
         message = f"seed {max(seeds)} may be that of a trial of --tune: choose one below {SEED:,}"
         raise HarnessError(message)
-    if len(metrics := sorted({task.metrics[0] for task in tasks})) > 1:
-        message = f"--tune needs one score to choose by, but the stages are scored by {' and '.join(metrics)}"
+    if (
+        not (select_by and all(select_by in task.metrics for task in tasks))
+        and len(metrics := sorted({task.metrics[0] for task in tasks})) > 1
+    ):
+        shared = set.intersection(*(set(task.metrics) for task in tasks))
+        mend = f": name one they share, such as -o train.select_by={min(shared)}" if shared else ""
+        message = f"--tune needs one score to choose by, but the stages are scored by {' and '.join(metrics)}{mend}"
         raise HarnessError(message)
 
 
@@ -122,7 +127,12 @@ def most_trials(space: Space, budget: Budget) -> int | None:
 def default_values(run: Run, space: Space) -> dict[str, JsonValue]:
     """Return the values that an untuned run has of what is searched: always the first trial."""
     settings: dict[str, JsonValue] = {_LEARNING_RATE: run.train.learning_rate, **run.strategy.params}
-    return {key: settings[key] for key in space}
+    # A parameter that came later is left out of the record where it has its default, which is the first of its values here.
+    return {key: settings.get(key, _first_of(values)) for key, values in space.items()}
+
+
+def _first_of(values: Span | tuple[JsonValue, ...]) -> JsonValue:
+    return values.low if isinstance(values, Span) else values[0]
 
 
 def first_values(run: Run, space: Space) -> list[dict[str, JsonValue]]:

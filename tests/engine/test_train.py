@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.contracts import Strategy
-from harness.engine.train import learning_rate
+from harness.engine.train import learning_rate, parameter_groups
 from harness.records import Failure, TrainConfig
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
@@ -101,3 +102,35 @@ def test_a_batch_that_does_not_fit_in_memory_is_computed_in_pieces_with_the_same
     assert limited["steps"] == free["steps"]
     # Sums in another order, in single precision.
     assert limited["losses"] == pytest.approx(free["losses"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "train", [{"class_weights": "balanced"}, {"label_smoothing": 0.2}, {"head_learning_rate": 5e-2}]
+)
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_a_setting_of_the_loss_or_of_the_head_changes_what_is_learned(catalog, quiet_model, tmp_path, strategy, train):
+    toys = toy_catalog(catalog)
+    losses = []
+    for name, settings in (("plain", {}), ("set", train)):
+        made = toys.make(Strategy, strategy, {})
+        run = toy_run(toys, quiet_model, made, stages=1, learning_rate=5e-3, **settings)
+        uneven = run.stages[0].dataset.model_copy(update={"params": {**run.stages[0].dataset.params, "rows": 61}})
+        run = run.model_copy(update={"stages": (run.stages[0].model_copy(update={"dataset": uneven}),)})
+        compute(run, toys, tmp_path / name)
+        losses.append(curve(run, tmp_path / name))
+    assert losses[0] != losses[1]
+    # The first step is taken before anything was learned: a learning rate cannot have changed its loss.
+    assert (losses[0][0] == losses[1][0]) == ("head_learning_rate" in train)
+
+
+def test_the_heads_parameters_have_a_learning_rate_of_their_own():
+    matrix, bias, head = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (2,), (3, 2)))
+    config = TrainConfig(learning_rate=1e-3, head_learning_rate=1e-2)
+    groups = parameter_groups([matrix, bias, head], config, [2])
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    assert rates == {id(matrix): 1e-3, id(bias): 1e-3, id(head): pytest.approx(1e-2)}
+    assert [group["times"] for group in parameter_groups([matrix, head], TrainConfig(learning_rate=1e-3), [1])] == [
+        1.0,
+        1.0,
+    ]

@@ -116,3 +116,89 @@ def test_an_arm_that_is_searched_for_may_stand_beside_the_one_it_begins_with(cat
         "fixed": False,
         "searched": True,
     }
+
+
+def test_settings_that_came_later_change_no_id_where_they_have_their_defaults(catalog, tiny_model):
+    def ids(**more):
+        return [run.id for _, run in plan(catalog, tiny_model, strategies=["full", "lora"], **more).runs]
+
+    assert ids() == ids(train={"class_weights": None, "label_smoothing": 0.0, "head_learning_rate": None})
+    assert not set(ids()[1:3]) & set(ids(train={"label_smoothing": 0.1})[1:3])
+    # Of the components, too: their parameters are part of the id.
+    arm = plan(catalog, tiny_model, strategies=["lora"]).arms[1].runs[0]
+    assert "target_modules" not in arm.strategy.params
+    assert "head" not in arm.model.params
+
+
+def test_what_has_no_effect_on_a_strategy_is_left_out_and_noted(catalog, tiny_model):
+    made = plan(
+        catalog, tiny_model, strategies=["full", "frozen"], train={"label_smoothing": 0.1, "class_weights": "balanced"}
+    )
+    by_label = {arm.label: arm.runs[0].train for arm in made.arms}
+    assert (by_label["full"].label_smoothing, by_label["full"].class_weights) == (0.1, "balanced")
+    assert (by_label["frozen"].label_smoothing, by_label["frozen"].class_weights) == (0.0, "balanced")
+    assert by_label["untuned"].class_weights is None
+    assert made.notes == (
+        "texts have at most 64 tokens, which is what the model takes, and not 128",
+        "train.label_smoothing has no effect on frozen",
+    )
+
+
+def test_a_task_whose_loss_does_not_take_a_setting_refuses_it(catalog, tiny_model):
+    stages = [{"dataset": "rotten-tomatoes", "task": "multi-label-classification"}]
+    assert refusal(catalog, tiny_model, stages=stages, train={"class_weights": "balanced"}) == (
+        "train.class_weights cannot be used: task 'multi-label-classification' does not take it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "chosen"),
+    [
+        ({}, None),
+        ({"metrics": ["accuracy", "mcc"]}, None),
+        ({"metrics": ["macro-f1", "accuracy"]}, None),
+        ({"metrics": ["macro-f1", "accuracy"], "train": {"patience": 1}}, "macro-f1"),
+        ({"metrics": ["macro-f1"], "tune": 2}, "macro-f1"),
+        ({"metrics": ["macro-f1"], "train": {"select_by": "mcc", "patience": 1}}, "mcc"),
+    ],
+    ids=["nothing", "the task's first", "nothing to choose", "stopping early", "a search", "named"],
+)
+def test_choices_are_made_by_the_first_metric_that_is_asked_for(catalog, tiny_model, more, chosen):
+    full = next(arm for arm in plan(catalog, tiny_model, strategies=["full"], **more).arms if arm.label == "full")
+    assert full.runs[0].train.select_by == chosen
+
+
+def test_a_head_that_is_chosen_on_validation_is_chosen_by_it_too(catalog, tiny_model):
+    made = plan(catalog, tiny_model, strategies=["frozen", "frozen-ridge", "nearest-centroid"], metrics=["macro-f1"])
+    assert {arm.label: arm.runs[0].train.select_by for arm in made.arms} == {
+        "untuned": None, "frozen": "macro-f1", "frozen-ridge": "macro-f1", "nearest-centroid": None
+    }  # fmt: skip
+
+
+def test_an_unknown_metric_to_choose_by_is_refused(catalog, tiny_model):
+    assert (
+        refusal(catalog, tiny_model, train={"select_by": "acuracy"})
+        == "unknown metric 'acuracy': did you mean 'accuracy'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "reason"),
+    [
+        ({"name": "last-layers", "layers": 7}, "layers=7 is too many: the model has 2 blocks"),
+        ({"name": "lora", "layers": 3}, "layers=3 is too many: the model has 2 blocks"),
+        ({"name": "lora", "rank": 64}, "rank=64 is more than the model's width of 32"),
+        ({"name": "lora", "target_modules": ["query", "q_proj"]}, "target_modules: the model has no linear layer 'q_proj'; there are dense, key, query, value"),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_for_the_model_is_refused_while_planning(catalog, tiny_model, strategy, reason):
+    assert (
+        refusal(catalog, tiny_model, strategies=[strategy]) == f"strategy {strategy['name']!r} cannot be used: {reason}"
+    )
+
+
+def test_the_models_own_settings_may_be_given_whatever_it_is_called(catalog, tiny_model):
+    from harness.experiment.spec import with_overrides
+
+    spec = make_spec({"name": "x", "model": str(tiny_model), "stages": ["rotten-tomatoes"]}, "x")
+    assert with_overrides(spec, ["model.head=keep"]).model.params == {"head": "keep"}

@@ -24,7 +24,8 @@ class Frozen(harness.Strategy):
     """Train a head on the body's features, by regression where it can be; the body stays as it was.
 
     Where something is said of a whole text, on pooled features: a logistic regression for its class, one for each class where
-    it may have several, a ridge regression for a number; the penalty is chosen on the validation split. Mean pooling by
+    it may have several, a ridge regression for a number; the penalty is chosen on the validation split: of a class by
+    `train.select_by`, of several by likelihood, of a number by squared error. Mean pooling by
     default: a linear head on MiniLM's own pooler stays at chance, because nothing ever trained that pooler. Where something is
     said of each token, the task's own head is trained by gradient descent.
     """
@@ -32,6 +33,8 @@ class Frozen(harness.Strategy):
     name = "frozen"
     default = True
     imports = ("sklearn.linear_model", "sklearn.preprocessing")
+    selects = True
+    shapes = frozenset({"class_weights"})
 
     pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
     strengths: tuple[float, ...] = Field(
@@ -49,8 +52,9 @@ class Frozen(harness.Strategy):
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
-        del model
-        return _WRITES if any(task.answers == "text" for task in tasks) else None
+        if any(task.answers == "text" for task in tasks):
+            return _WRITES
+        return _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the head on the body: a regression as one linear layer that takes the features as they are."""
@@ -67,17 +71,17 @@ class Frozen(harness.Strategy):
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 
-        scaled = _scale(stage, self.pooling)
-        labels, expected = stage.targets("train"), stage.targets("validation")
-        fitted = [
-            LogisticRegression(C=strength, max_iter=self.iterations).fit(scaled.train, labels)
-            for strength in self.strengths
-        ]
-        best = max(fitted, key=lambda regression: regression.score(scaled.validation, expected))
-        weights, biases = scaled.back(best.coef_, best.intercept_)
-        if len(best.classes_) == 2:
-            weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
-        return _on_body(stage, self.pooling, *_spread(stage, best.classes_, weights, biases))
+        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
+        heads = []
+        for strength in self.strengths:
+            fitted = LogisticRegression(
+                C=strength, max_iter=self.iterations, class_weight=stage.config.class_weights
+            ).fit(scaled.train, labels)
+            weights, biases = fitted.coef_, fitted.intercept_
+            if len(fitted.classes_) == 2:
+                weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
+            heads.append(_spread(stage, fitted.classes_, weights, biases))
+        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
 
     def _classes(self, stage: harness.Stage) -> "nn.Module":
         import numpy as np
@@ -116,6 +120,8 @@ class Ridge(harness.Strategy):
 
     name = "frozen-ridge"
     imports = ("sklearn.linear_model", "sklearn.preprocessing")
+    selects = True
+    shapes = frozenset({"class_weights"})
 
     pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
     penalties: tuple[float, ...] = Field(
@@ -124,8 +130,7 @@ class Ridge(harness.Strategy):
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
-        del model
-        return _not_of_texts(tasks, ("class", "classes", "number"))
+        return _not_of_texts(tasks, ("class", "classes", "number")) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the regression on the body, as one linear layer that takes the features as they are."""
@@ -135,14 +140,15 @@ class Ridge(harness.Strategy):
         import numpy as np
         from sklearn.linear_model import RidgeClassifier
 
-        scaled = _scale(stage, self.pooling)
-        labels, expected = stage.targets("train"), stage.targets("validation")
-        fitted = [RidgeClassifier(alpha=penalty).fit(scaled.train, labels) for penalty in self.penalties]
-        best = max(fitted, key=lambda classifier: classifier.score(scaled.validation, expected))
-        weights, biases = scaled.back(best.coef_, best.intercept_)
-        if len(best.classes_) == 2:
-            weights, biases = np.vstack([-weights, weights]), np.concatenate([-biases, biases])
-        return _on_body(stage, self.pooling, *_spread(stage, best.classes_, weights, biases))
+        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
+        heads = []
+        for penalty in self.penalties:
+            fitted = RidgeClassifier(alpha=penalty, class_weight=stage.config.class_weights).fit(scaled.train, labels)
+            weights, biases = fitted.coef_, fitted.intercept_
+            if len(fitted.classes_) == 2:
+                weights, biases = np.vstack([-weights, weights]), np.concatenate([-biases, biases])
+            heads.append(_spread(stage, fitted.classes_, weights, biases))
+        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
 
 
 class NearestCentroid(harness.Strategy):
@@ -152,13 +158,13 @@ class NearestCentroid(harness.Strategy):
     """
 
     name = "nearest-centroid"
+    shapes = frozenset()
 
     pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
-        del model
-        return _not_of_texts(tasks, ("class",))
+        return _not_of_texts(tasks, ("class",)) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the classifier on the body: minus half the squared distance to each mean, but for what is common."""
@@ -181,6 +187,7 @@ class LinearProbingThenFull(Frozen):
     version = 2
     default = False
     defaults: ClassVar[Mapping[str, JsonValue]] = {"learning_rate": 5e-5}
+    shapes = harness.Strategy.shapes
 
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
         """Return the learning rate of what is trained after the regression."""
@@ -189,8 +196,7 @@ class LinearProbingThenFull(Frozen):
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why nothing can be tuned so."""
-        del model
-        return _not_of_texts(tasks, ("class", "classes", "number"))
+        return _not_of_texts(tasks, ("class", "classes", "number")) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the body, tuned, under the head it was given first, tuned with it."""
@@ -254,6 +260,18 @@ def _scale(stage: harness.Stage, pooling: harness.Pooling) -> _Scaled:
     return _Scaled(train, validation, scaler.mean_, scaler.scale_)
 
 
+def _best(
+    stage: harness.Stage, scaled: _Scaled, heads: "Sequence[tuple[NDArray[Any], NDArray[Any]]]"
+) -> "tuple[NDArray[Any], NDArray[Any]]":
+    """Return the head, weights `[classes, width]` and biases `[classes]`, that scores best on validation; the first of equals."""
+
+    def score(head: "tuple[NDArray[Any], NDArray[Any]]") -> float:
+        found = stage.score(scaled.validation @ head[0].T + head[1])
+        return float("-inf") if found is None else found
+
+    return max(heads, key=score)
+
+
 def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float]) -> "nn.Module":
     """Return a ridge regression on the body, of numbers, `[n]`, or of classes that a text has (1) or has not (-1), `[n, classes]`."""
     import numpy as np
@@ -291,6 +309,15 @@ def _not_of_texts(tasks: Sequence[harness.Task], known: Sequence[str]) -> str | 
     wanted = {"class": "one class", "classes": "several classes", "number": "a number"}
     said = " or ".join(wanted[word] for word in known)
     return f"it says {said} of a whole text, and task {others[0]!r} asks for something else" if others else None
+
+
+def _no_pooling(model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+    """Return why a text's token features cannot be pooled, as a clause; None if they can."""
+    from harness_plugins.strategies._planning import keeps_tokens
+
+    if all(task.answers is None or keeps_tokens(model, task) for task in tasks):
+        return None
+    return "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
 
 
 def _spread(

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 import harness
+from harness_plugins.strategies._stage import too_many_layers
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -33,8 +34,37 @@ class LoRA(harness.Strategy):
         None, description="blocks that get additions, counted from the output; blank: the whole body"
     )
 
+    target_modules: tuple[str, ...] | None = Field(
+        None,
+        json_schema_extra=harness.ADDED,
+        description="names, or ends of names, of the linear layers that get additions, such as query,value; blank: all",
+    )
+
     variant: ClassVar[Mapping[str, Any]] = {}
     """What PEFT's configuration is given to make another method of it."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _listed(cls, names: Any) -> Any:
+        """Take names with commas between them for several."""
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+    def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
+        """Return why the model cannot be tuned so."""
+        del tasks
+        width = model.published().get("hidden_size")
+        if isinstance(width, int) and self.rank > width:
+            return f"rank={self.rank} is more than the model's width of {width}"
+        if reason := too_many_layers(model, self.layers):
+            return reason
+        if self.target_modules is None:
+            return None
+        names = _linear_names(harness.skeleton(model))
+        lacking = [target for target in self.target_modules if not any(_ends(name, target) for name in names)]
+        if not lacking:
+            return None
+        ends = sorted({name.rpartition(".")[2] for name in names})
+        return f"target_modules: the model has no linear layer {lacking[0]!r}; there are {', '.join(ends)}"
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with the trained additions merged into its weights."""
@@ -50,14 +80,17 @@ class LoRA(harness.Strategy):
         from harness_plugins.strategies._fused_lora import fused
 
         model = stage.model
-        targets = linear_layers(model, [stage.body] if self.layers is None else list(stage.last_blocks(self.layers)))
+        targets = linear_layers(stage, [stage.body] if self.layers is None else list(stage.last_blocks(self.layers)))
+        if self.target_modules is not None:
+            wanted = self.target_modules
+            targets = {name: layer for name, layer in targets.items() if any(_ends(name, end) for end in wanted)}
         config = peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=list(targets),
             fan_in_fan_out=transposed(targets),
-            modules_to_save=trained_heads(model),
+            modules_to_save=trained_heads(stage),
             **self.variant,
         )
         adapted: PeftModel = peft.get_peft_model(model, config)
@@ -122,10 +155,9 @@ class QLoRA(LoRA):
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why the model cannot be tuned so."""
-        del model
         if len(tasks) > 1:
             return "what it trains is not merged into the weights, so nothing can be tuned on top of it"
-        return None
+        return super().check(model, tasks)
 
     def loading(self, auto_class: str, config: "PretrainedConfig") -> Mapping[str, Any]:
         """Return what `from_pretrained` is given so that the body, but not a new head, is held in 4 bits.
@@ -167,6 +199,18 @@ class QLoRA(LoRA):
         adapted: nn.Module = self._train(stage)
         stage.ship(adapted)
         return adapted
+
+
+def _linear_names(body: "nn.Module") -> list[str]:
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return [name for name, module in body.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+
+
+def _ends(name: str, end: str) -> bool:
+    """Return whether a module's name is, or ends in, another."""
+    return f".{name}".endswith(f".{end}")
 
 
 def _has_gpu() -> bool:

@@ -14,6 +14,7 @@ class Untuned(harness.Strategy):
     name = "untuned"
     role = "floor"
     default = True
+    shapes = frozenset()
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the task's floor; where it has none, the model as it is."""
