@@ -12,13 +12,13 @@ import typer
 
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
+from harness.cli.examined import brief, say
 from harness.cli.progress import Progress
 from harness.cli.tables import show_table
 from harness.contracts import Component, Dataset, Model, Reporter, Strategy, Task
 from harness.engine.cache import Cache
-from harness.engine.data import check_problem, prepare
+from harness.engine.examine import examine
 from harness.engine.launch import Launcher
-from harness.engine.leaks import find_leaks
 from harness.engine.search import Search
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
@@ -88,7 +88,11 @@ def compare(
             in_process=catalog if in_process else None,
         )
         _check_room(results)
-        _check_data(planned, store, catalog)
+        launcher.warm()  # it gets ready while the data is read
+        apart = None if in_process else tuple(without or ())
+        examined = examine(planned, catalog, Cache(store.cache), say, apart=apart)
+        for line in brief(examined, len(planned.arms[0].runs[0].stages)):
+            say(line)
         if searched and planned.budget:
             with Search(searched, planned.budget, store, catalog, processes_per_run) as search:
                 begin = f"choosing settings on validation, {planned.budget} for each of {len(searched)} strategies"
@@ -178,14 +182,3 @@ def _check_room(results: Path) -> None:
     if free < _ROOM_BYTES:
         message = f"no room on the disk: {free / 1e6:.0f} MB are free at {str(results)!r}, {_ROOM_BYTES / 1e6:.0f} MB are needed"
         raise HarnessError(message)
-
-
-def _check_data(plan: Plan, store: Store, catalog: Catalog) -> None:
-    """Read all data before the first run, so that a mistake in the last dataset does not cost an hour."""
-    first, cache = plan.arms[0].runs[0], Cache(store.cache)
-    read = []
-    for problem in first.problems:
-        sys.stderr.write(f"preparing {problem.dataset.name}\n")
-        read.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache))
-        check_problem(problem, catalog.restore(Task, problem.task), read[-1])
-    find_leaks(read, len(first.stages), cache)  # kept for the runs, none of which has to wait for it

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.cli.compare import slow_imports
 from harness.cli.estimate import estimates, rehearse_unknown, show_estimates
+from harness.cli.examined import in_full, say
+from harness.engine.cache import Cache
+from harness.engine.examine import Examined, examine
+from harness.engine.launch import Launcher
 from harness.errors import HarnessError
+from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle, unsettled
 from harness.quantities import parse_price
 from harness.records import Run
@@ -33,7 +46,10 @@ def plan(
     json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Show what `compare` would run with the same arguments, and what of it is done. Computes nothing, but for what --estimate rehearses."""
+    """Show what `compare` would run with the same arguments: what it understands of the data, and which runs are done.
+
+    Reads the data and trains nothing, except short trial runs with --estimate.
+    """
     per_second = None if price is None else parse_price(price)
     if price is not None and not estimate_:
         message = "--price goes with --estimate"
@@ -43,6 +59,11 @@ def plan(
     store = Store(results) if results.exists() or estimate_ else None
     if store:
         planned = settle(planned, store, catalog)
+    imports = ("harness.cli.app", *slow_imports(planned, catalog))
+    Launcher(results=results, without=tuple(without or ()), imports=imports).warm()  # gets ready while the data is read
+    with _cache(store) as cache:
+        apart = tuple(without or ())
+        examined = examine(planned, catalog, cache, say, apart=apart, leaks=False, fetch=False)
     states = {run.id: _state(store, run) for _, run in planned.runs}
     reasons = rehearse_unknown(planned, store, catalog, tuple(without or ())) if estimate_ and store else {}
     if json_:
@@ -55,22 +76,37 @@ def plan(
             "question": planned.question,
             "reference": planned.reference,
             "runs": runs,
+            "data": [data.model_dump(mode="json") for data in examined.data],
+            "notes": list(examined.notes),
         }
         if estimate_ and store:
             body["estimates"] = estimates(planned, store, reasons)
         sys.stdout.write(json.dumps(body, indent=2) + "\n")
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console(highlight=False)
+    _show(console, planned, examined, states)
+    if estimate_ and store:
+        show_estimates(planned, store, reasons, per_second)
+    missing = sum(state != "done" for state in states.values())
+    console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
+
+
+def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[str, str]) -> None:
+    """Print what was understood, and a grid of arms and seeds."""
     first = planned.arms[0].runs[0]
-    console.print(f"[bold]{planned.name}[/bold]  {planned.question}")
+    console.print(f"[bold]{escape(planned.name)}[/bold]  {escape(planned.question)}")
     console.print(
         f"model {first.model.name}; tuned on {', '.join(p.dataset.name for p in first.stages)}; watched: "
         + (", ".join(f"{p.dataset.name} by {p.task.name}" for p in first.watch) or "nothing")
     )
+    for data in examined.data[: len(first.stages)]:
+        understood = Table.grid(padding=(0, 2, 0, 0))
+        for heading, text in in_full(data):
+            understood.add_row(heading, escape(text), style="bold" if heading == "warning" else None)
+        console.print(f"\n[bold]{escape(data.dataset)}[/bold]")
+        console.print(understood)
+    for note in examined.notes:
+        console.print(f"note: {escape(note)}")
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("arm", "strategy", "learning rate", *(f"seed {run.seed}" for run in planned.arms[0].runs)):
         grid.add_column(title)
@@ -87,10 +123,16 @@ def plan(
         console.print(
             f"{arm.label}: {planned.budget} to choose {searched} on validation; its runs above are untuned ones"
         )
-    missing = sum(state != "done" for state in states.values())
-    if estimate_ and store:
-        show_estimates(planned, store, reasons, per_second)
-    console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
+
+
+@contextmanager
+def _cache(store: Store | None) -> Iterator[Cache]:
+    """Yield where prepared data is kept: with the results, or nowhere for long where there are none."""
+    if store is not None:
+        yield Cache(store.cache)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Cache(Path(folder))
 
 
 def _state(store: Store | None, run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.experiment.plan import Plan
-from harness.records import DataNote, Run, SplitNote
+from harness.records import DataNote, Run, SplitNote, TrainConfig, unsaid
 from harness.results.measures import (
     Measure,
     ScoredRun,
@@ -21,6 +21,9 @@ from harness.results.writing import (
     setting,
     three_decimals,
 )
+
+_SHOWN = 5
+"""Classes that the note counts; of more, the largest."""
 
 
 def about_verdicts(plan: Plan, measures: Sequence[Measure]) -> Iterable[str]:
@@ -81,8 +84,8 @@ def about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
         note = max(notes, key=lambda note: len(note.splits))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
         moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
-        classes = f", {note.classes} classes" if note.classes else ""
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes])}"
+        classes = _classes(note)
+        yield f"{'watched' if problem in run.watch else 'tuned on'}: {called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes, *(f'warning: {warning}' for warning in note.warnings)])}"
     yield _training(plan)
     yield from _about_tuning(plan)
     if any(item.outcome.shared.seconds for item in finished):
@@ -149,6 +152,18 @@ def _split_size(name: str, split: SplitNote, max_length: int) -> str:
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
 
 
+def _classes(note: DataNote) -> str:
+    """Return how many classes the data has, and how often the largest of them occur."""
+    if not note.classes:
+        return ""
+    if note.counts is None:
+        return f", {note.classes} classes"
+    totals = {name: sum(split[name] for split in note.counts.values()) for name in next(iter(note.counts.values()))}
+    shown = sorted(totals, key=lambda name: -totals[name])[:_SHOWN]
+    more = ", ..." if len(totals) > len(shown) else ""
+    return f", {note.classes} classes ({', '.join(f'{name} {totals[name]:,}' for name in shown)}{more})"
+
+
 def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
     """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
     items = max((note.splits["test"].items for note in notes if "test" in note.splits), default=0)
@@ -163,8 +178,12 @@ def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
 
 def _training(plan: Plan) -> str:
     """Return the training settings: those all arms share, then those in which they differ."""
-    configs = {arm.label: arm.runs[0].train.model_dump() for arm in plan.arms if arm.role != "floor"}
-    first = next(iter(configs.values()), plan.arms[0].runs[0].train.model_dump())
+    settings = {arm.label: arm.runs[0].train for arm in plan.arms}
+    learning = {arm.label: settings[arm.label] for arm in plan.arms if arm.role != "floor"} or settings
+    # Settings that came later are told where an arm has them.
+    names = [name for name in TrainConfig.model_fields if any(name not in unsaid(train) for train in learning.values())]
+    configs = {label: {name: getattr(train, name) for name in names} for label, train in learning.items()}
+    first = next(iter(configs.values()))
     shared = {key: value for key, value in first.items() if all(config[key] == value for config in configs.values())}
     shown = ", ".join(
         f"{key} {setting(value)}" for key, value in shared.items() if value is not None and value is not False

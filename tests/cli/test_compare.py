@@ -290,7 +290,7 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
     [
         (["missing.csv"], "error: no data file 'missing.csv'"),
         (["missing.toml"], "error: no experiment file 'missing.toml'"),
-        (["reviews.csv", "--label", "lable"], "error: reviews.csv: unknown column 'lable': did you mean 'label'?; name the right one with --label"),
+        (["reviews.csv", "--label", "lable"], "error: reviews.csv: unknown column 'lable': did you mean 'label'?; the columns are text, label; name the right one with --label"),
         (["reviews.csv", "-s", "lorra"], "error: unknown strategy 'lorra': did you mean 'lora'?"),
         (["reviews.csv", "-m", "minlm"], "error: unknown model 'minlm': did you mean 'minilm'?"),
         (["-d", "imbd"], "error: unknown dataset 'imbd': did you mean 'imdb'?"),
@@ -302,7 +302,7 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
         (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
         (["reviews.csv", "--without", "lora", "-s", "lora"], "error: unknown strategy 'lora': did you mean 'adalora'?"),
         (["one-class.csv"], "error: dataset 'file' does not suit task 'text-classification': needs at least two classes, but the data has only 'a'"),
-        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2): save it as UTF-8, or name its encoding with -o file.encoding=latin-1"),
+        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2): it looks like cp1252, in which a line reads 'été,a': if that is right, add -o file.encoding=cp1252, or save the file as UTF-8"),
         (["empty.csv"], "error: empty.csv: the file is empty"),
         ([], "error: nothing to compare on: give an experiment file, a data file, or --dataset"),
         (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' names no revision: write hub:<id>@<revision>, so that the run can be repeated"),
