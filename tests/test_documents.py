@@ -112,7 +112,9 @@ def test_what_the_readme_says_of_a_file_makes_it_that_task(catalog, tmp_path, ta
 def test_nothing_that_a_command_writes_lands_on_a_tracked_path():
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout")
-    written = [f"results/{name}" for name in ("runs/a/run.json", "cache/a", "reports/quickstart.md", "studies/a/5-trials.json")]
+    written = [
+        f"results/{name}" for name in ("runs/a/run.json", "cache/a", "reports/quickstart.md", "studies/a/5-trials.json")
+    ]
     ignored = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == written
     tracked = subprocess.run(["git", "ls-files", "results/runs", "results/cache", "results/reports"], cwd=ROOT,

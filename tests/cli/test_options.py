@@ -20,7 +20,7 @@ def reviews(tmp_path, monkeypatch):
         (Asked(target="reviews.csv", datasets=["imdb"]), "both a data file ('reviews.csv') and --dataset are given: name the data once"),
         (Asked(target="mine.toml", text="review"), "--text and --label go with a data file, not with an experiment file"),
         (Asked(datasets=["imdb"], label="x"), "--text and --label go with a data file: give its path first"),
-        (Asked(target="reviews.doc"), "'reviews.doc' is neither an experiment file (.toml) nor a data file (.bz2, .conll, .csv, .gz, .json, .jsonl, .ndjson, .ods, .parquet, .tab, .tsv, .txt, .xls, .xlsx, .xz, .zst)"),
+        (Asked(target="reviews.doc"), "'reviews.doc' is neither an experiment file (.toml) nor a data file (.bz2, .conll, .conllu, .csv, .gz, .json, .jsonl, .ndjson, .ods, .parquet, .tab, .tsv, .txt, .xls, .xlsx, .xz, .zst)"),
         (Asked(target="reviews.csv", seeds="one"), "--seeds 'one' is not a list of whole numbers, such as 0,1,2"),
     ],
 )  # fmt: skip
