@@ -126,7 +126,7 @@ class Asked:
 
     def spec(self, catalog: Catalog) -> ExperimentSpec:
         """Return the experiment: the file's, if there is one, with what the options add."""
-        given = self._given()
+        given = self._given(catalog)
         filed = self._filed()
         if filed is not None:
             if self.text or self.label:
@@ -150,9 +150,9 @@ class Asked:
         """Return the experiment of the file that is named, if one is."""
         return read_spec(Path(self.target)) if self.target is not None and self.target.endswith(".toml") else None
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self, catalog: Catalog) -> dict[str, Any]:
         given = {
-            "stages": _split(self.datasets or ()),
+            "stages": [_named(catalog, name) for name in _split(self.datasets or ())],
             "model": self.model,
             "strategies": _split(self.strategies or ()),
             "seeds": _seeds(self.seeds) if self.seeds else None,
@@ -206,6 +206,12 @@ class Asked:
         if self.target is not None:
             return Path(self.target).stem
         return "-".join(name.partition(":")[0] for name in _split(self.datasets or ())) or "comparison"
+
+
+def _named(catalog: Catalog, dataset: str) -> str:
+    """Return a dataset as it is named; one that is a path by what opens it, so that options may name that."""
+    found = opener(catalog, Dataset, dataset)
+    return dataset if found is None else f"{found.name}:{dataset}"
 
 
 def _split(values: Sequence[str]) -> list[str]:

@@ -71,3 +71,17 @@ def test_strategies_that_nobody_named_are_left_out_where_they_do_not_suit_whatev
     assert "frozen" not in {arm.label for arm in plain.arms}
     with pytest.raises(HarnessError, match="'frozen' cannot be used"):
         Asked(target="prose.txt", model="./gpt2", strategies=["frozen"], options=["train.epochs=1"]).plan(catalog)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"target": "names.bio"}, {"datasets": ["file:names.bio"]}, {"datasets": ["names.bio"]}],
+    ids=["alone", "named", "as a dataset"],
+)
+def test_a_data_file_obeys_the_same_options_however_it_is_given(catalog, tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(tmp_path / "model")
+    (tmp_path / "names.bio").write_text("Anna B-PER\nleft O\n\nShe O\nsaw O\n")
+    plan = Asked(**asked, model="./model", watch=["none"], options=["file.format=conll"]).plan(catalog)
+    (stage,) = plan.arms[0].runs[0].stages
+    assert (stage.dataset.name, stage.task.name) == ("file", "token-classification")
