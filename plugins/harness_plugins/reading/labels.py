@@ -197,7 +197,7 @@ def doubts(found: Mapping[str, int], rows: int, says: str, option: str) -> list[
             (label for label, names in composed.items() if any(n in found or parts[n] > 1 for n in names)), None
         ):
             doubts.append(
-                f"labels such as {several!r} look like several in one: to part them, add -o {option}.label_separator='{separator}'"
+                f"labels such as {several!r} look like several in one: to separate them, add -o {option}.label_separator='{separator}'"
             )
             break
     return doubts

@@ -182,7 +182,6 @@ def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
             if isinstance(marks, list) and not any(map(is_container, marks))
             else []
         )
-        line = part.rows.numbers[at]
         if not words:
             part.note(at, "no words")
         elif len(words) != len(given):
@@ -190,7 +189,7 @@ def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
         elif not all(map(_is_whole, words)):
             part.note(at, "half a character", "a word ends within a character (a lone surrogate)")
         elif any(is_missing(token) for token in words):
-            part.note(at, "no word", f"line {line}: no word")
+            part.note(at, "a word is empty")
         rows_words.append(words)
         rows_tags.append([tag.strip() for tag in given])
     part.columns |= {"words": rows_words, "tags": rows_tags, "text": [" ".join(words) for words in rows_words]}

@@ -207,9 +207,9 @@ def test_tags_of_words_by_themselves_are_a_task_of_their_own(tmp_path):
     [
         ("a B-person\nb I-person\n\nc B-person\nd I-place\n", "tag 'I-place' does not follow B-place or I-place"),
         ("a B-person\nb O\n\nc person\n", "tag 'person' is neither O nor of the form B-TYPE or I-TYPE"),
-        ("a\tB-x\nb\tO\n\n\tO\n", "line 2: no word"),
+        ("a\tB-x\nb\tO\n\n\tO\n", "a word is empty"),
     ],
-    ids=["after another type", "no mark", "no word"],
+    ids=["after another type", "no mark", "empty word"],
 )
 def test_a_sentence_whose_tags_break_the_scheme_says_which(tmp_path, content, problem):
     path = written(tmp_path, content)

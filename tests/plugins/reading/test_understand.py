@@ -138,7 +138,7 @@ DOUBTS = {
     "all different": (table(*(f"row {n}" for n in range(30))), "30 different labels in 30 rows: is this the column of the labels?"),
     "commas": (
         "text,label\n" + "".join(f'text {n},"{label}"\n' for n, label in enumerate(["a,b", "a", "b", "a,c", "c", "b,c"])),
-        "labels such as 'a,b' look like several in one: to part them, add -o file.label_separator=','"),
+        "labels such as 'a,b' look like several in one: to separate them, add -o file.label_separator=','"),
     "conflicts": (table("x", "y", "x", texts=["same", "Same ", "other"]), "1 text has more than one label"),
 }  # fmt: skip
 
