@@ -15,6 +15,8 @@ from harness.contracts import Model
 if TYPE_CHECKING:
     from torch import nn
 
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
+"""What configurations call the dropout of attention weights, by model family."""
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 _SPARE = 8
 """Positions that a model may keep for itself, at most: those closer to its limit than this are looked at in detail."""

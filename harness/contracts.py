@@ -228,6 +228,17 @@ class Facts(NamedTuple):
     """What of the data decides its task, as a clause."""
 
 
+class Unlabelled(NamedTuple):
+    """Rows to predict."""
+
+    rows: Sequence[Mapping[str, Any]]
+    """As the file has them, by the file's names."""
+    columns: Mapping[str, list[Any]]
+    """What a task needs of them, by role; as many entries as there are rows."""
+    problems: Sequence[str | None]
+    """Of each row why nothing can be said of it, as a clause; None where something can."""
+
+
 class Dataset(Component):
     """Named data. A subclass reads it; the harness splits, limits and caches it."""
 
@@ -261,6 +272,20 @@ class Dataset(Component):
     def task_for(self, *, watched: bool) -> str:
         """Return the task for it unless an experiment names another: `watch_task` or `task`, whatever its parameters."""
         return self.watch_task if watched else self.task
+
+    def unlabelled(self, path: str, columns: Mapping[str, tuple[str, ...]]) -> Unlabelled:
+        """Return the rows of another file of the same form, whose labels are not known; only of data that comes in files.
+
+        Args:
+            path: The file.
+            columns: For each role (text, text_pair, ...) the names of the columns that had it in the data tuned on.
+
+        Raises:
+            HarnessError: It cannot be read, or lacks a column.
+        """
+        del columns
+        message = f"dataset {self.name!r} reads no files of others: {path!r} cannot be read by it"
+        raise HarnessError(message)
 
 
 class Task(Component):
@@ -354,6 +379,40 @@ class Task(Component):
             UndefinedError: There is nothing to measure here; the message says why.
         """
         return Predictions(view.outputs(split), view.targets(split), view.ids(split))
+
+    def settled(self, view: View) -> Task:
+        """Return the task with everything that its train split decides written out as parameters.
+
+        A delivered model has no train split to look at.
+        """
+        del view
+        return self
+
+    def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return rows that have no labels as `encode` takes them, with something in place of what is not known."""
+        return dict(rows)
+
+    def readable(
+        self, outputs: NDArray[Any], rows: Mapping[str, list[Any]], facts: Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return what `outputs` of `evaluate`, `[n, ...]`, say of each row, for people to read.
+
+        Args:
+            outputs: What was predicted.
+            rows: The rows it was predicted of, in the same order.
+            facts: Of the data that the model was tuned on.
+
+        Raises:
+            UndefinedError: The task predicts nothing of a row.
+        """
+        del outputs, rows, facts
+        message = f"task {self.name!r} predicts nothing of a text"
+        raise UndefinedError(message)
+
+    def generation(self, tokenizer: PreTrainedTokenizerBase) -> Mapping[str, JsonValue]:
+        """Return the generation settings that a delivered model is saved with; empty where it writes nothing."""
+        del tokenizer
+        return {}
 
 
 class Span(NamedTuple):

@@ -14,6 +14,10 @@ class HarnessError(Exception):
     """A mistake the user can mend; the message says how."""
 
 
+class DamagedError(HarnessError):
+    """A stored run that is not as it was written: nothing may be made of it."""
+
+
 class UndefinedError(Exception):
     """A measurement that has no value here; the message is the reason a table prints in a footnote."""
 

@@ -125,6 +125,8 @@ class Run(Record):
     """Which of several runs of the same seed, made to see how much a run differs from itself."""
     trial: bool = False
     """Whether it serves to choose settings: scored on validation alone, never on test."""
+    all_data: bool = False
+    """Whether it is tuned on all splits, to be delivered: its scores are of texts it has seen, and stand in no table."""
 
     @property
     def id(self) -> str:
@@ -133,6 +135,7 @@ class Run(Record):
         parts = [[_key(part) for part in problems] for problems in (self.stages, self.watch)]
         # What an ordinary run has not is left out.
         special = [{"repeat": self.repeat}] * (self.repeat > 0) + [{"trial": True}] * self.trial
+        special += [{"all_data": True}] * self.all_data
         return digest(
             [_key(self.model), *parts, _key(self.strategy), _key(self.train), self.seed, self.engine, *special]
         )[:12]
@@ -337,6 +340,10 @@ class Outcome(Record):
     """What the phases' energy was measured of, or why it was not; None in what was stored before it was measured."""
     inference: Inference | None = None
     """None in what was stored before it was measured."""
+    predictions_sha256: str | None = None
+    """Of `predictions.npz`; None in what was stored before it was kept."""
+    log_sha256: str | None = None
+    """Of `log.jsonl`."""
 
 
 class Failure(Record):

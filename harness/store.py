@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import functools
 import json
 import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,11 +35,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from harness.errors import HarnessError
+from harness.contracts import hash_files
+from harness.errors import DamagedError, HarnessError
 from harness.records import Failure, Outcome, Predictions, Run
 
 MARK = ".harness"
 FORMAT = "1\n"
+_PREDICTIONS, _LOG = "predictions.npz", "log.jsonl"
 _CELL = re.compile(r"ids-(?P<moment>\d+)-(?P<problem>\d+)\.npy")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -95,7 +99,7 @@ class Store:
         """Return what happened in a finished run; None if it has not finished.
 
         Raises:
-            HarnessError: The folder was edited: it answers another run.
+            DamagedError: Its files are not those that were written, or answer another run.
         """
         wanted = run.id
         folder = self._place(run, wanted)
@@ -108,11 +112,46 @@ class Store:
             asked = wanted if _is_older(f"{folder}/run.json", f"{folder}/outcome.json") else _read_id(folder)
         except ValidationError as error:
             message = f"stored run {folder!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
-            raise HarnessError(message) from None
+            raise DamagedError(message) from None
         if outcome.run_id != wanted or asked != wanted:
             message = f"stored run {folder!r} was edited: its files belong to another run; move it away to compute it"
-            raise HarnessError(message)
+            raise DamagedError(message)
+        self._check_evidence(folder, outcome)
         return outcome
+
+    def sound(self, run: Run) -> Outcome | None:
+        """Return what happened in a finished run; None if it has not finished, or is not as it was written."""
+        try:
+            return self.outcome(run)
+        except DamagedError:
+            return None
+
+    def _check_evidence(self, folder: str, outcome: Outcome) -> None:
+        """Make sure that a finished run's predictions and log are those that were written.
+
+        Raises:
+            DamagedError: They are not; says which.
+        """
+        for name, sha256 in ((_PREDICTIONS, outcome.predictions_sha256), (_LOG, outcome.log_sha256)):
+            if sha256 is None and name == _LOG:
+                continue  # of a run that was stored before hashes were: its curve is only shown
+            path = f"{folder}/{name}"
+            try:
+                found = _sha256(path, sha256)
+            except (OSError, zipfile.BadZipFile, zlib.error) as error:
+                why = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+                message = f"stored run {folder!r}: {name} {why}: move the folder away to compute it"
+                raise DamagedError(message) from None
+            if sha256 is not None and found != sha256:
+                message = (
+                    f"stored run {folder!r}: {name} was changed after the run ended (another sha256): move the folder away to "
+                    "compute it"
+                )
+                raise DamagedError(message)
+
+    def seal(self, run: Run) -> str:
+        """Return the sha256 of a finished run's predictions as they are."""
+        return _sha256(f"{self._place(run, run.id)}/{_PREDICTIONS}", "")
 
     def failure(self, run: Run) -> Failure | None:
         """Return why the run did not finish when it was last tried; None if it was not, or has finished since."""
@@ -124,7 +163,7 @@ class Store:
 
     def predictions(self, run: Run, moment: int, problem: int) -> Predictions:
         """Return the stored predictions of one cell of a finished run's score matrix."""
-        with np.load(self.folder(run) / "predictions.npz", allow_pickle=False) as arrays:
+        with np.load(self.folder(run) / _PREDICTIONS, allow_pickle=False) as arrays:
             outputs, targets, ids = (arrays[f"{part}-{moment}-{problem}"] for part in ("outputs", "targets", "ids"))
         return Predictions(outputs, targets, ids)
 
@@ -134,7 +173,7 @@ class Store:
         Raises:
             HarnessError: The predictions are gone or damaged.
         """
-        path = self.folder(run) / "predictions.npz"
+        path = self.folder(run) / _PREDICTIONS
         try:
             with zipfile.ZipFile(path) as archive:
                 cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
@@ -145,7 +184,7 @@ class Store:
 
     def item_ids(self, run: Run, moment: int, problem: int) -> NDArray[Any]:
         """Return the ids, `[n]`, of the items of one cell of a finished run's score matrix."""
-        with np.load(self.folder(run) / "predictions.npz", allow_pickle=False) as arrays:
+        with np.load(self.folder(run) / _PREDICTIONS, allow_pickle=False) as arrays:
             return np.asarray(arrays[f"ids-{moment}-{problem}"])
 
     def find(self, name: str) -> Run:
@@ -179,7 +218,7 @@ class Store:
 
     def log(self, run: Run) -> list[dict[str, Any]]:
         """Return the events of a run's training curve, in order; none where it left none."""
-        lines = (_read(self.folder(run) / "log.jsonl") or "").splitlines()
+        lines = (_read(self.folder(run) / _LOG) or "").splitlines()
         return [json.loads(line) for line in lines]
 
     @contextmanager
@@ -201,9 +240,16 @@ class Store:
             arrays[f"outputs-{moment}-{problem}"] = predicted.outputs
             arrays[f"targets-{moment}-{problem}"] = predicted.targets
             arrays[f"ids-{moment}-{problem}"] = predicted.ids
-        with replacing(folder / "predictions.npz") as path, path.open("wb") as file:
+        with replacing(folder / _PREDICTIONS) as path, path.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        write_atomically(folder / "outcome.json", dump(outcome.model_dump(mode="json")))
+        log = folder / _LOG
+        sealed = outcome.model_copy(
+            update={
+                "predictions_sha256": hash_files([folder / _PREDICTIONS]),
+                "log_sha256": hash_files([log]) if log.exists() else None,
+            }
+        )
+        write_atomically(folder / "outcome.json", dump(sealed.model_dump(mode="json")))
 
     def fail(self, run: Run, failure: Failure) -> None:
         """Store why a run did not finish."""
@@ -243,6 +289,28 @@ def _is_older(first: str, second: str) -> bool:
         return os.stat(first).st_mtime_ns < os.stat(second).st_mtime_ns  # noqa: PTH116 - see Store._place
     except FileNotFoundError:
         return False
+
+
+def _sha256(path: str, expected: str | None) -> str:
+    """Return a file's sha256, read once as long as its size and time of change stay.
+
+    Args:
+        path: The file.
+        expected: What it should be; None where that is not known: then an archive's own checksums are looked at as well.
+    """
+    found = os.stat(path)  # noqa: PTH116 - see Store._place
+    return _hash_file(path, found.st_size, found.st_mtime_ns, expected is None)
+
+
+@functools.cache
+def _hash_file(path: str, size: int, changed: int, by_its_own: bool) -> str:
+    del size, changed
+    if by_its_own:
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:
+                message = f"{bad} is damaged"
+                raise zipfile.BadZipFile(message)
+    return hash_files([Path(path)])
 
 
 def _read_id(folder: str) -> str:

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,10 @@ def finish(store: Store, run: Run) -> Predictions:
 def test_a_finished_run_comes_back_as_it_was_stored(tmp_path):
     store, run = Store(tmp_path / "results"), a_run()
     stored = finish(store, run)
-    assert Store(tmp_path / "results").outcome(run) == an_outcome(run)
+    again = Store(tmp_path / "results").outcome(run)
+    assert again is not None
+    assert again.predictions_sha256 == sha256((store.folder(run) / "predictions.npz").read_bytes()).hexdigest()
+    assert again.model_copy(update={"predictions_sha256": None}) == an_outcome(run)
     found = store.predictions(run, 1, 0)
     assert found.outputs.tolist() == stored.outputs.tolist()
     assert found.ids.tolist() == [7, 9]

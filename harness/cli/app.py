@@ -10,8 +10,10 @@ import typer
 from harness.cli.compare import compare
 from harness.cli.describe import describe
 from harness.cli.doctor import doctor
+from harness.cli.export import export
 from harness.cli.list import list_components
 from harness.cli.plan import plan
+from harness.cli.predict import predict
 from harness.cli.recommend import recommend
 from harness.cli.report import report
 from harness.cli.why import why
@@ -30,6 +32,8 @@ app.command()(plan)
 app.command()(report)
 app.command()(recommend)
 app.command()(why)
+app.command()(export)
+app.command()(predict)
 app.command("list")(list_components)
 app.command()(describe)
 app.command()(doctor)

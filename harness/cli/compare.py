@@ -20,7 +20,7 @@ from harness.engine.cache import Cache
 from harness.engine.examine import examine
 from harness.engine.launch import Launcher
 from harness.engine.search import Search
-from harness.errors import HarnessError
+from harness.errors import DamagedError, HarnessError
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle, unsettled
 from harness.quantities import parse_price
@@ -164,7 +164,11 @@ def _missing(plan: Plan, store: Store, *, keep_models: bool) -> list[tuple[str, 
 
 
 def _done(store: Store, run: Run, *, keep_models: bool) -> bool:
-    return store.outcome(run) is not None and (not keep_models or (store.folder(run) / "model").exists())
+    try:
+        outcome = store.outcome(run)
+    except DamagedError:
+        return True  # nothing stored is written over: the table says what to do
+    return outcome is not None and (not keep_models or (store.folder(run) / "model").exists())
 
 
 def slow_imports(plan: Plan, catalog: Catalog) -> list[str]:

@@ -52,7 +52,7 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sign = 1.0 if metric.better == "higher" else -1.0
     devices = {
-        arm.label: max(found.processes for run in arm.runs if (found := store.outcome(run)))
+        arm.label: max(found.processes for run in arm.runs if (found := store.sound(run)))
         for arm in plan.arms
         if arm.label in curves
     }

@@ -24,7 +24,7 @@ from harness.cli.examined import in_full, say
 from harness.engine.cache import Cache
 from harness.engine.examine import Examined, examine
 from harness.engine.launch import Launcher
-from harness.errors import HarnessError
+from harness.errors import DamagedError, HarnessError
 from harness.experiment.plan import Plan
 from harness.experiment.tuning import settle, unsettled
 from harness.quantities import parse_price
@@ -87,8 +87,9 @@ def plan(
     _show(console, planned, examined, states)
     if estimate_ and store:
         show_estimates(planned, store, reasons, per_second)
-    missing = sum(state != "done" for state in states.values())
-    console.print(f"{len(states)} runs: {len(states) - missing} done, {missing} to compute")
+    done, damaged = (sum(state == word for state in states.values()) for word in ("done", "damaged"))
+    hurt = f", {damaged} damaged (harness report says why)" if damaged else ""
+    console.print(f"{len(states)} runs: {done} done{hurt}, {len(states) - done - damaged} to compute")
 
 
 def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[str, str]) -> None:
@@ -138,7 +139,10 @@ def _cache(store: Store | None) -> Iterator[Cache]:
 def _state(store: Store | None, run: Run) -> str:
     if store is None:
         return "missing"
-    if store.outcome(run) is not None:
-        return "done"
+    try:
+        if store.outcome(run) is not None:
+            return "done"
+    except DamagedError:
+        return "damaged"
     failure = store.failure(run)
     return failure.status if failure else "missing"

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,20 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
         moved=moved,
         over=over,
     )
+
+
+def with_all_data(prepared: Prepared, *, without_validation: bool) -> Prepared:
+    """Return splits whose train is all there is.
+
+    Args:
+        prepared: The splits.
+        without_validation: Leave validation out of it, because something is chosen by it as the model is tuned.
+    """
+    import datasets
+
+    added: tuple[Split, ...] = ("train", "test") if without_validation else SPLITS
+    train = datasets.concatenate_datasets([prepared.splits[name] for name in added])
+    return replace(prepared, key=[*prepared.key, "train on", *added], splits={**prepared.splits, "train": train})
 
 
 def keep(prepared: Prepared, cache: Cache) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.contracts import Facts
-from harness.engine.features import Answered, FeatureHead, Features
+from harness.delivery.pooled import FeatureHead
+from harness.engine.features import Answered, Features
 from harness.engine.forward import forward
 from harness.engine.session import Session
 from harness.protocols import Pooling

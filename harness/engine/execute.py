@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,8 +17,10 @@ from torch import nn
 
 from harness.catalog import Catalog
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
+from harness.delivery.manifest import versions
 from harness.engine.cache import Cache
-from harness.engine.data import Tokens, check_problem, prepare, split_counts
+from harness.engine.data import Tokens, check_problem, prepare, split_counts, with_all_data
+from harness.engine.deliver import deliver
 from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
 from harness.engine.features import Features
@@ -32,7 +33,6 @@ from harness.engine.stage import RunStage
 from harness.errors import UndefinedError
 from harness.records import ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "finetune-harness")
 _REST = "other"
 """The phase of what no other phase has."""
 
@@ -50,7 +50,7 @@ def execute(
     catalog: Catalog,
     accelerator: accelerate.Accelerator,
     cache: Cache,
-    model_folder: Path,
+    model_folder: Path | None,
     log: Callable[[dict[str, Any]], None],
     *,
     alone: bool = True,
@@ -62,7 +62,8 @@ def execute(
         catalog: Where its components come from.
         accelerator: The device and processes it has.
         cache: Where data, tokens and features are shared with other runs.
-        model_folder: Where what would be delivered is written.
+        model_folder: Where the tuned model is written, that of each stage in a folder of its own if there are several; None where it is
+            not wanted.
         log: Told where the run is.
         alone: Whether no other run is under way on this machine.
     """
@@ -89,9 +90,8 @@ def execute(
             scorer.score(moment=0)
         for index, problem in enumerate(run.stages):
             metric = catalog.make(Metric, run.train.select_by or catalog.restore(Task, problem.task).metrics[0], {})
-            # Adapters build on one another, so those of every stage are delivered; of whole models, the last.
-            folder = model_folder / f"stage-{index + 1}" if len(run.stages) > 1 else model_folder
-            stage = RunStage(session, scorer.features, index, metric, folder)
+            # Adapters of several stages build on one another: what is delivered of these is whole.
+            stage = RunStage(session, scorer.features, index, metric, model_folder if len(run.stages) == 1 else None)
             stages.append(stage)
             # Dropout must not be the same in every process, and every stage draws its own.
             torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
@@ -101,13 +101,20 @@ def execute(
             stage.conclude(tuned)
             if not run.trial:
                 scorer.score(moment=index + 1)
-        if not stage.shipped:
+        if stage.ship_bytes is None:
             stage.ship(tuned)
+        if model_folder is not None and session.rank == 0:
+            with meter.phase("save"):
+                deliver(session, scorer.features, scorer.tuned, catalog, model_folder)
         validation = _validation(stages, scorer.tuned) if run.trial else None
         inference = None if run.trial else measure_inference(session, tuned, stage.apart)
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
         trained = stage.trained(tuned)
-        leaks = find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
+        leaks: Sequence[tuple[Leak, ...] | None] = (
+            [None] * len(run.problems)  # all test texts are tuned on
+            if run.all_data
+            else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
+        )
     wall_seconds = time.perf_counter() - clock
     outcome = Outcome(
         run_id=run.id,
@@ -117,7 +124,8 @@ def execute(
         shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
         parameters_trained=trained,
-        ship_bytes=sum(file.stat().st_size for file in model_folder.rglob("*.safetensors")),
+        # Adapters build on one another, so those of every stage are shipped; of whole models, the last.
+        ship_bytes=sum(stage.ship_bytes or 0 for stage in stages),
         steps=session.steps,
         examples=session.examples,
         evaluations=scorer.evaluations(),
@@ -127,7 +135,7 @@ def execute(
         ),
         device=describe_device(accelerator.device),
         processes=session.processes,
-        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        versions=versions(),
         plugins=_plugins(run, catalog),
         notes=tuple(dict.fromkeys(session.notes)),
         validation=validation,
@@ -151,15 +159,19 @@ def _open(
         tokenizer = model.tokenizer()
         tokenizer_key = digest(run.model.model_dump(mode="json", exclude={"location"}))
         tokens = []
-        for problem in run.problems:
+        strategy = catalog.restore(Strategy, run.strategy)
+        chooses = strategy.selects or run.train.patience is not None
+        for position, problem in enumerate(run.problems):
             task = catalog.restore(Task, problem.task)
             prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache)
+            if run.all_data and position < len(run.stages):
+                prepared = with_all_data(prepared, without_validation=chooses)
             check_problem(problem, task, prepared)
             clock = functools.partial(meter.phase, "tokenise")
             tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache, clock))
     with meter.phase("load"):
         accelerate.utils.set_seed(run.seed)
-        loader = RunLoader(model, run.train, tokenizer.pad_token_id, catalog.restore(Strategy, run.strategy))
+        loader = RunLoader(model, run.train, tokenizer.pad_token_id, strategy)
         facts = [item.prepared.facts for item in tokens]
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
         published = body_digest(heads.body, heads.made)
@@ -235,7 +247,7 @@ class _Scorer:
         return made
 
 
-def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...]) -> DataNote:
+def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...] | None) -> DataNote:
     facts = tokens.prepared.facts
     return DataNote(
         dataset=name,

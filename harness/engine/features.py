@@ -7,29 +7,23 @@ published are kept on disk, memory-mapped, for every run, seed and head; those o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import nn
-from transformers import PreTrainedModel
 
+from harness.delivery.pooled import pooled
 from harness.engine.forward import forward
 from harness.engine.meter import merge_spent, spent_between
 from harness.engine.models import body_digest
 from harness.engine.session import Session
-from harness.errors import UndefinedError
 from harness.protocols import Pooling
 from harness.records import Shared, Split, digest
-from harness.store import dump, write_atomically
+from harness.store import dump
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a body reads of a batch; the rest is the task's."""
 _ARRAY, _COST = "features.npy", "cost.json"
 
 
@@ -58,16 +52,21 @@ class Features:
             self._digest = body_digest(self._session.heads.body, self._session.heads.made)
             self._marks = self._versions()
 
+    @property
+    def published(self) -> bool:
+        """Whether the body is as it was published."""
+        if self._versions() != self._marks:
+            self.look()
+        return self._digest == self._session.published
+
     def get(self, problem: int, split: Split, pooling: Pooling) -> Extracted:
         """Return the pooled features of a problem's split."""
         session = self._session
-        if self._versions() != self._marks:
-            self.look()
+        published = self.published
         key = [self._digest, session.tokens[problem].key(split), pooling, session.arithmetic]
         name = digest(key)
         if name in self._kept:
             return Extracted(self._kept[name], Shared())
-        published = self._digest == session.published
         shared = Shared()
         # One process decides for all, or some would extract together while others read.
         if session.agree(published and session.cache.find("features", key) is not None):
@@ -98,28 +97,6 @@ class Features:
         return array
 
 
-class FeatureHead(nn.Module):
-    """A head on a body's pooled features."""
-
-    def __init__(self, body: nn.Module, head: nn.Module, pooling: Pooling) -> None:
-        """Put `head` (`[b, width] -> [b, classes]`) on `body`."""
-        super().__init__()
-        self.body, self.head, self.pooling = body, head, pooling
-
-    def forward(self, **batch: torch.Tensor) -> Any:
-        """Return the head's output as `logits`, `[b, classes]`."""
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        return SequenceClassifierOutput(logits=self.head(pooled(self.body, batch, self.pooling)))
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write what is new over the published body: the head and how features are pooled for it."""
-        from safetensors.torch import save_file
-
-        save_file(self.head.state_dict(), Path(folder) / "head.safetensors")
-        write_atomically(Path(folder) / "head.json", dump({"pooling": self.pooling}))
-
-
 class Answered(nn.Module):
     """Gives logits that are there already: what a task makes of them is its own."""
 
@@ -133,34 +110,3 @@ class Answered(nn.Module):
         from transformers.modeling_outputs import SequenceClassifierOutput
 
         return SequenceClassifierOutput(logits=self._logits)
-
-
-def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling) -> torch.Tensor:
-    """Return the body's last hidden states pooled over each text's tokens, `[b, width]`.
-
-    Args:
-        body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`; of one with a decoder, its encoder does.
-        batch: With `attention_mask`, `[b, tokens]`, 1 where there is a token.
-        pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (what a decoder has read last).
-
-    Raises:
-        UndefinedError: The body shortens texts on their way.
-    """
-    inputs = {name: batch[name] for name in _INPUTS if name in batch}
-    both = isinstance(body, PreTrainedModel) and body.config.is_encoder_decoder and hasattr(body, "decoder")
-    whole: Any = body
-    reader = whole.get_encoder() if both else whole
-    hidden: torch.Tensor = reader(**inputs).last_hidden_state
-    mask = inputs["attention_mask"]
-    if hidden.shape[1] != mask.shape[1]:
-        message = (
-            "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
-        )
-        raise UndefinedError(message)
-    if pooling == "mean":
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-    if pooling == "first":
-        return hidden[torch.arange(len(hidden)), mask.argmax(1)]
-    last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
-    return hidden[torch.arange(len(hidden)), last]

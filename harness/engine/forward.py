@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.engine.batches import evaluation_batches
+from harness.batches import evaluation_batches
 from harness.engine.flops import count_flops, operation_counter
 from harness.engine.memory import ran_out
 from harness.engine.prefix import GIVEN

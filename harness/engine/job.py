@@ -25,3 +25,6 @@ class Job:
     """Which of them, from 0."""
     cpu: bool = False
     keep_model: bool = False
+    """Whether the run's folder is to hold the model."""
+    deliver: Path | None = None
+    """Where the model is to be written besides, in place of the run's folder; nothing may be there yet."""

@@ -47,6 +47,8 @@ class Launcher:
     """Runs at a time: each has its share of the cores, or an accelerator of its own."""
     cpu: bool = False
     keep_models: bool = False
+    deliver: Path | None = None
+    """Where the model of the one run that is launched is written besides; nothing may be there yet."""
     imports: tuple[str, ...] = ()
     """Slow modules to import once, before the first run."""
     in_process: Catalog | None = None
@@ -93,6 +95,7 @@ class Launcher:
             place,
             self.cpu,
             self.keep_models,
+            self.deliver,
         )
 
     def _launch_all(self, runs: Iterable[Run], log: Log) -> Iterator[tuple[Run, Outcome | Failure]]:

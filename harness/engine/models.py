@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from harness.architecture import size
+from harness.architecture import ATTENTION_DROPOUT, size
 from harness.contracts import Facts, Model, Strategy, Task
+from harness.delivery.write import Loaded
 from harness.errors import HarnessError, UndefinedError
 from harness.records import TrainConfig
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-# What configurations call the dropout of attention weights, by model family.
-_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
 _SHOWN = 3
 """Weights that a message names."""
 
@@ -55,13 +54,15 @@ class RunLoader:
         self._pad_token_id = pad_token_id
         self.config: PretrainedConfig = model.config()
         self._model = model
-        names = [name for name in _ATTENTION_DROPOUT if hasattr(self.config, name)]
+        names = [name for name in ATTENTION_DROPOUT if hasattr(self.config, name)]
         dropout = train.attention_dropout
         self._settings: dict[str, Any] = {} if dropout is None else dict.fromkeys(names, dropout)
         self.notes: list[str] = []
         """What was done that a reader must know."""
         self.made: dict[int, list[str]] = {}
         """By a body's identity, the names of its parts that the model was published without."""
+        self.loaded: dict[int, Loaded] = {}
+        """By a model's identity, how it was loaded."""
 
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
         """Return the model under the head of `transformers.<auto_class>`.
@@ -80,6 +81,7 @@ class RunLoader:
         own = type(self._model).load is not Model.load
         reporting = {} if own else {"output_loading_info": True, "ignore_mismatched_sizes": True}
         asked = {**self._settings, **reporting, **wanted, **settings}
+        renamed = None
         try:
             found: Any = self._model.load(auto_class, **asked)
             if isinstance(found, tuple) and (renamed := _renaming(found[0], found[1], self.config)):
@@ -101,6 +103,8 @@ class RunLoader:
             # A decoder's classification head looks for it to find each text's last token: it must be what texts are padded by.
             loaded.config.pad_token_id = self._pad_token_id
         model: PreTrainedModel = loaded
+        given = {**settings, "key_mapping": renamed} if renamed else settings
+        self.loaded[id(model)] = Loaded(auto_class, given, renamed=bool(renamed))
         return model
 
     def _look(self, model: PreTrainedModel, report: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -184,6 +188,8 @@ class Heads:
     """For a problem whose head this model does not have, why."""
     new_parts: list[str] = field(default_factory=list)
     """Names of the body's parts that the model was published without, such as a pooler: trained and delivered with every head."""
+    loaded: list[Loaded | None] = field(default_factory=list)
+    """For each problem how its model was loaded; None where it has none."""
 
     @property
     def made(self) -> list[nn.Module]:
@@ -216,7 +222,8 @@ def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts]
     body.to(device)
     for model in with_head:
         model.to(device)
-    return Heads(body, models, undefined, loader.made.get(id(body), []))
+    loaded = [None if model is None else loader.loaded[id(model)] for model in models]
+    return Heads(body, models, undefined, loader.made.get(id(body), []), loaded)
 
 
 def outside(model: PreTrainedModel) -> nn.ModuleList:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.engine.batches import evaluation_batches
+from harness.batches import evaluation_batches
 from harness.engine.forward import Batches
 from harness.engine.memory import ran_out
 from harness.engine.session import Session

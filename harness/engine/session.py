@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.batches import of_one_width
 from harness.engine.cache import Cache
 from harness.engine.data import Tokens
 from harness.engine.meter import Meter, merge_phases
@@ -99,20 +100,10 @@ class Session:
         if len(rows) != n or len(np.unique(rows)) != n:
             message = f"{len(rows)} predictions of {len(np.unique(rows))} items came back for {n} items"
             raise RuntimeError(message)
-        values = np.concatenate(_of_one_width([array for _, array in everything]))
+        values = np.concatenate(of_one_width([array for _, array in everything]))
         result = np.empty_like(values)
         result[rows] = values
         return result
-
-
-def _of_one_width(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return arrays `[b, ...]` filled up with nan to the largest of them in every axis but the first."""
-    shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
-    ends = [[(0, 0), *((0, wide - has) for wide, has in zip(shape, array.shape[1:], strict=True))] for array in arrays]
-    return [
-        np.pad(array, end, constant_values=np.nan) if any(after for _, after in end) else array
-        for array, end in zip(arrays, ends, strict=True)
-    ]
 
 
 def describe_device(device: torch.device) -> str:

@@ -15,8 +15,10 @@ from torch import nn
 
 from harness.architecture import find_blocks
 from harness.contracts import Facts, Metric, Task
+from harness.delivery.pooled import FeatureHead
+from harness.delivery.write import is_adapter, saved_bytes, write_adapter
 from harness.engine.evaluate import DataView
-from harness.engine.features import FeatureHead, Features
+from harness.engine.features import Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
 from harness.engine.serve import can_merge, measure_speed
@@ -71,7 +73,7 @@ class EarlierStage:
 class RunStage:
     """One stage of a run; see `harness.protocols.Stage`."""
 
-    def __init__(self, session: Session, features: Features, index: int, metric: Metric, folder: Path) -> None:
+    def __init__(self, session: Session, features: Features, index: int, metric: Metric, folder: Path | None) -> None:
         """Prepare the stage with this index.
 
         Args:
@@ -79,7 +81,7 @@ class RunStage:
             features: Of the run's body.
             index: Which of the run's stages, from 0.
             metric: What validation is scored by.
-            folder: Where what would be delivered is written.
+            folder: Where an adapter that is delivered is written before it is merged; None if it is not wanted.
         """
         self.index = index
         self.seed = session.run.seed
@@ -88,8 +90,8 @@ class RunStage:
         self.config: TrainConfig = session.run.train
         self._session, self._features, self._metric, self._folder = session, features, metric, folder
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
-        self.shipped = False
-        """Whether the strategy has said what would be delivered."""
+        self.ship_bytes: int | None = None
+        """Bytes that would have to be shipped; None as long as nobody has said of what."""
         self.apart: Speed | str | None = None
         """How fast the last stage's model answers with adapters beside its weights, or why that is not known; None if it has none."""
         self._fitted = False
@@ -183,24 +185,15 @@ class RunStage:
         return FeatureHead(self.body, head.to(self._session.accelerator.device), pooling)
 
     def ship(self, model: nn.Module) -> None:
-        """Write `model` as what would be delivered."""
-        self.shipped = True
+        """Take `model` as what would be shipped: count its bytes, and write it if it is an adapter that is to be delivered."""
+        published = isinstance(model, FeatureHead) and self._features.published
+        self.ship_bytes = saved_bytes(model, body_is_published=published)
         if not self._session.run.trial and self.index == len(self._session.run.stages) - 1 and can_merge(model):
             # Now, because the adapters may be merged next.
             self.apart = measure_speed(self._session, model)
-        if self._session.rank != 0:
-            return
-        with self._session.meter.phase("save"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            save = getattr(model, "save_pretrained", None)
-            if callable(save):
-                save(self._folder)
-            else:
-                from safetensors.torch import save_file
-
-                save_file(model.state_dict(), self._folder / "model.safetensors")
-            # Without it transformers makes an empty one, and reads every word as unknown.
-            self._session.tokens[self.index].tokenizer.save_pretrained(self._folder)
+        if self._folder is not None and self._session.rank == 0 and is_adapter(model):
+            with self._session.meter.phase("save"):
+                write_adapter(self._folder, model)
 
     def trained(self, tuned: nn.Module) -> int:
         """Return how many parameters tuning has trained or made."""

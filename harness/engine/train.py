@@ -18,9 +18,9 @@ from accelerate.utils import DistributedType
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.engine.batches import training_batches
+from harness.batches import training_batches
+from harness.delivery.pooled import FeatureHead
 from harness.engine.data import Tokens, class_counts
-from harness.engine.features import FeatureHead
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute
 from harness.engine.memory import ran_out

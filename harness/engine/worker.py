@@ -66,7 +66,7 @@ def perform(job: Job, catalog: Catalog, log: Callable[[dict[str, Any]], None]) -
     with store.attempt(job.run) as folder:
         # Another command may have finished it while this one waited for the folder.
         outcome = store.outcome(job.run)
-        if outcome is not None and (not job.keep_model or (folder / "model").exists()):
+        if outcome is not None and job.deliver is None and (not job.keep_model or (folder / "model").exists()):
             return outcome
         # A finished run that is computed again for its model alone leaves what is stored as it is. Line by line, so that the curve
         # is whole before the outcome says that all is.
@@ -86,16 +86,18 @@ def perform(job: Job, catalog: Catalog, log: Callable[[dict[str, Any]], None]) -
 def _perform_share(
     job: Job, catalog: Catalog, store: Store, log: Callable[[dict[str, Any]], None]
 ) -> Outcome | Failure:
-    temporary = store.folder(job.run) / f".model-{job.rank}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+    # Beside its place, so that it is whole or absent there, and what it says of where its base is stays true.
+    place = job.deliver or (store.folder(job.run) / "model" if job.keep_model else None)
+    temporary = place and place.parent / f".{place.name}-{job.rank}"
+    if temporary:
+        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
     try:
         accelerator = _accelerator(job)
         alone = job.side_by_side == 1
         finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
         if job.rank == 0:
-            if job.keep_model:
-                shutil.rmtree(store.folder(job.run) / "model", ignore_errors=True)
-                temporary.rename(store.folder(job.run) / "model")
+            if place and temporary:
+                temporary.rename(place)
             if store.outcome(job.run) is None:
                 store.finish(job.run, finished.outcome, finished.predictions)
     except HarnessError as error:
@@ -106,7 +108,8 @@ def _perform_share(
         status = "out of memory" if ran_out(error) else "failed"
         return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
     return finished.outcome
 
 

@@ -54,7 +54,7 @@ def read_curve(store: Store, run: Run) -> Curve:
 def read_curves(plan: Plan, store: Store) -> dict[str, list[Curve]]:
     """Return the curves of every arm's finished runs, a seed each; arms without one are left out."""
     found = {
-        arm.label: [curve for run in arm.runs if store.outcome(run) and (curve := read_curve(store, run))]
+        arm.label: [curve for run in arm.runs if store.sound(run) and (curve := read_curve(store, run))]
         for arm in plan.arms
     }
     return {label: curves for label, curves in found.items() if curves}

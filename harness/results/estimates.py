@@ -44,7 +44,7 @@ class Estimate(NamedTuple):
 
 def estimate(arm: Arm, store: Store) -> Estimate:
     """Return what an arm's missing runs will take: other seeds do the same work on the same texts."""
-    outcomes = [store.outcome(run) for run in (*arm.runs, *arm.repeats)]
+    outcomes = [store.sound(run) for run in (*arm.runs, *arm.repeats)]
     done = [outcome for outcome in outcomes if outcome is not None]
     missing, predicted = len(outcomes) - len(done), _read_prediction(arm, store)
     if done:

@@ -1,6 +1,6 @@
 """From stored predictions to score matrices.
 
-A score depends only on the run and on the metric's name and version, so it is kept once computed: metrics, whose libraries
+A score depends only on the stored predictions and on the metric's name and version, so it is kept once computed: metrics, whose libraries
 are slow to import, are run again only for new ones.
 """
 
@@ -19,6 +19,9 @@ from harness.contracts import Metric
 from harness.errors import UndefinedError
 from harness.records import Evaluation, Outcome, Run
 from harness.store import Store, write_atomically
+
+_SEAL = 16
+"""Digits of a hash that tell predictions apart."""
 
 
 class Score(NamedTuple):
@@ -77,7 +80,8 @@ class Scores:
     def __init__(self, store: Store, catalog: Catalog, book: ScoreBook, run: Run, outcome: Outcome) -> None:
         """Prepare to score a finished run; nothing is read yet."""
         self._store, self._catalog, self._book, self._run, self._outcome = store, catalog, book, run, outcome
-        self._started = outcome.started.isoformat()
+        # Bound to the predictions themselves: what was computed of others is not used.
+        self._seal = store.seal(run)[:_SEAL]
 
     def get(self, metric: str, moment: int, problem: int) -> Score:
         """Return the metric's score on the problem at the moment (0: before tuning, i: after stage i)."""
@@ -86,7 +90,7 @@ class Scores:
             return Score(undefined="not tuned on yet")
         if evaluation.undefined is not None:
             return Score(undefined=evaluation.undefined)
-        key = f"{metric}@{self._book.version(metric, self._catalog)}:{self._started}:{moment}:{problem}"
+        key = f"{metric}@{self._book.version(metric, self._catalog)}:{self._seal}:{moment}:{problem}"
         score = self._book.get(self._outcome.run_id, key)
         if score is None:
             score = self._compute(self._catalog.make(Metric, metric, {}), moment, problem)

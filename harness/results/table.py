@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.catalog import Catalog
+from harness.errors import DamagedError
 from harness.experiment.plan import Arm, Plan
 from harness.records import Cell, Row, Run, Table
 from harness.results.about import about_costs, about_noise, about_runs, about_verdicts
@@ -159,7 +160,7 @@ def _table(
 
 def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
     for run in runs:
-        outcome = store.outcome(run)
+        outcome = store.sound(run)  # of one that is damaged, the row says so
         if outcome is not None:
             yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
 
@@ -216,13 +217,23 @@ def _absences(arm: Arm, finished: Sequence[ScoredRun], store: Store) -> list[str
     there = {item.run.seed for item in finished}
     absent = [run for run in arm.runs if run.seed not in there]
     failures = [(run, store.failure(run)) for run in absent]
-    waiting = sum(failure is None for _, failure in failures)
+    damaged = [told for run in absent if (told := _damage(run, store)) is not None]
+    waiting = sum(failure is None for _, failure in failures) - len(damaged)
     if waiting:
         reasons.append(f"{arm.label}: {waiting} of {len(arm.runs)} seeds not run yet")
     reasons += [
         f"{arm.label}: seed {run.seed} {failure.status}: {failure.reason}" for run, failure in failures if failure
     ]
-    return reasons
+    return [*reasons, *(f"{arm.label}: {told}" for told in damaged)]
+
+
+def _damage(run: Run, store: Store) -> str | None:
+    """Return why what is stored of a run is not used; None if it is sound, or there is nothing."""
+    try:
+        store.outcome(run)
+    except DamagedError as error:
+        return str(error)
+    return None
 
 
 def _footnote(footnotes: list[str], text: str) -> int:

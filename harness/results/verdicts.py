@@ -67,7 +67,7 @@ class ItemBook:
         if not known:
             known.update(self._read(outcome.run_id))
         metric = self._catalog.find(Metric, part.metric)
-        key = f"{part.metric}@{metric.version} {outcome.started.isoformat()} {part.moment} {part.problem}"
+        key = f"{part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
         if key not in known:
             self._fresh.add(outcome.run_id)
             predictions = self._store.predictions(run, part.moment, part.problem)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from harness.contracts import Strategy
-from harness.engine.features import pooled
+from harness.delivery.pooled import pooled
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 

@@ -11,6 +11,7 @@ import harness
 if TYPE_CHECKING:
     import datasets
 
+    from harness_plugins.reading.roles import Asked
     from harness_plugins.reading.rows import Rows
     from harness_plugins.reading.understand import Understood
 
@@ -88,26 +89,29 @@ class Columns(harness.Dataset):
         return self._facts
 
     def _understand(self) -> "Understood":
-        from harness_plugins.reading.roles import Asked
         from harness_plugins.reading.understand import understand
 
         key = f"{self.name} {self.fingerprint()} {self.model_dump_json()}"
         if key not in _kept:
             _kept.clear()
-            asked = Asked(
-                self.name,
-                self.text,
-                self.text_pair,
-                self.label,
-                self.label_separator,
-                self.numeric,
-                self.decimal,
-                self.completion,
-                self.prompt,
-                self.group,
-                self.split,
-                self.classes,
-                skip=self.on_bad_rows == "skip",
-            )
-            _kept[key] = understand(self.rows(), asked)
+            _kept[key] = understand(self.rows(), self._asked())
         return _kept[key]
+
+    def _asked(self) -> "Asked":
+        from harness_plugins.reading.roles import Asked
+
+        return Asked(
+            self.name,
+            self.text,
+            self.text_pair,
+            self.label,
+            self.label_separator,
+            self.numeric,
+            self.decimal,
+            self.completion,
+            self.prompt,
+            self.group,
+            self.split,
+            self.classes,
+            skip=self.on_bad_rows == "skip",
+        )

@@ -94,6 +94,17 @@ class File(Columns):
                     parts.setdefault(split, []).append(rows)
         return parts
 
+    def unlabelled(self, path: str, columns: Mapping[str, tuple[str, ...]]) -> harness.Unlabelled:
+        """Return the rows of another file, whose labels are not known."""
+        from harness_plugins.reading.unlabelled import read_unlabelled
+
+        there = self.model_copy(update={"path": path, "validation": None, "test": None, "split": None, "label": None})
+        rows = there._read(path)  # noqa: SLF001 - of this class
+        if isinstance(rows, dict):
+            message = f"{path}: it holds several splits: give a file of one"
+            raise harness.HarnessError(message)
+        return read_unlabelled(rows, columns, there._asked())  # noqa: SLF001 - of this class
+
     def _paths(self) -> dict[harness.Split, tuple[str, ...]]:
         given: dict[harness.Split, str | tuple[str, ...] | None] = {
             "train": self.path,

@@ -52,6 +52,8 @@ _MULTIBYTE = {
 _WESTERN = {"cp1252", "iso8859-1", "iso8859-15"}
 _SAMPLE_LINES = 200
 _SAMPLE_BYTES = 4096
+_FEW_BYTES = 16
+"""Beyond ASCII, below which a file's encoding cannot be told from its bytes."""
 _SHOWN = 40
 
 
@@ -154,7 +156,9 @@ def _contradicted(data: bytes, text: str, name: str) -> str | None:
         controls = any("\x80" <= character <= "\x9f" and character != "\x85" for character in text)
         return likely if controls and likely != "iso8859-1" else None
     # Of alphabets one may be taken for another by chance, but not where the given one makes no words of any language at all.
-    return likely if likely in _MULTIBYTE or not _makes_words(data, name) else None
+    # So few bytes are valid in several by chance: there, the one that is named is believed.
+    many = sum(byte > 127 for byte in data) >= _FEW_BYTES
+    return likely if many and (likely in _MULTIBYTE or not _makes_words(data, name)) else None
 
 
 def _likely(data: bytes) -> str | None:

@@ -46,25 +46,25 @@ def read_part(rows: Rows, roles: Roles, asked: Asked) -> Part:
     if rows.tagged is not None:
         found |= {"text": [rows.tagged[0]], "label": [rows.tagged[1]]}
     if roles.form == "chat":
-        _read_talks(part, found["messages"])
+        read_talks(part, found["messages"])
     elif roles.says == "answers":
         _read_answers(part, found)
     elif roles.form == "tokens":
         _read_tokens(part, found)
     else:
-        _read_text(part, "text", found["text"], roles.prompt)
+        read_text(part, "text", found["text"], roles.prompt)
         if "text_pair" in found:
-            _read_text(part, "text_pair", found["text_pair"])
+            read_text(part, "text_pair", found["text_pair"])
         if "completion" in found:
-            _read_text(part, "completion", found["completion"])
+            read_text(part, "completion", found["completion"])
         if "label" in found:
             _read_label(part, roles, found["label"], asked)
     if "group" in found:
-        _read_text(part, "group", found["group"])
+        read_text(part, "group", found["group"])
     return part
 
 
-def _read_text(part: Part, role: str, names: Sequence[str], template: str | None = None) -> None:
+def read_text(part: Part, role: str, names: Sequence[str], template: str | None = None) -> None:
     """Read texts of one column, or made of several by a template."""
     missing, told = f"no {role.replace('_', ' ')}", role.replace("_", " ")
     texts: list[str] = []
@@ -195,7 +195,7 @@ def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
     part.columns |= {"words": rows_words, "tags": rows_tags, "text": [" ".join(words) for words in rows_words]}
 
 
-def _read_talks(part: Part, names: Sequence[str]) -> None:
+def read_talks(part: Part, names: Sequence[str]) -> None:
     """Read talks of one column, or of several whose messages follow one another."""
     talks = []
     for at, values in enumerate(zip(*(part.rows.columns[name] for name in names), strict=True)):
@@ -218,8 +218,8 @@ def _read_talks(part: Part, names: Sequence[str]) -> None:
 
 
 def _read_answers(part: Part, found: Mapping[str, Sequence[str]]) -> None:
-    _read_text(part, "text", found["text"])
-    _read_text(part, "text_pair", found["text_pair"])
+    read_text(part, "text", found["text"])
+    read_text(part, "text_pair", found["text_pair"])
     impossible = part.rows.columns.get("is_impossible", [None] * len(part.rows))
     right = []
     for at, (value, none) in enumerate(zip(part.rows.columns[found["answers"][0]], impossible, strict=True)):

@@ -1,7 +1,6 @@
 """Feature-based tuning: the body stays as it is."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
 
 from pydantic import Field, JsonValue
@@ -12,7 +11,6 @@ from harness_plugins.strategies._stage import head_parameters
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
-    from transformers import PreTrainedModel
 
 _POOLINGS = {"pooling": get_args(harness.Pooling)}
 _DEAD = 1e-6
@@ -200,22 +198,10 @@ class LinearProbingThenFull(Frozen):
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the body, tuned, under the head it was given first, tuned with it."""
-        from torch import nn
-
         model = super().tune(stage)
         _drop_dead(cast("nn.Linear", model.head), stage.features("train", self.pooling))
         model.requires_grad_(True)
         stage.fit(model)
-
-        class Delivered(nn.Module):
-            """The tuned body, and the head on its pooled features."""
-
-            def save_pretrained(self, folder: Path) -> None:
-                """Write the body as transformers does, and the head beside it."""
-                cast("PreTrainedModel", stage.body).save_pretrained(folder)
-                cast("PreTrainedModel", model).save_pretrained(folder)
-
-        stage.ship(Delivered())
         return model
 
 

@@ -7,6 +7,7 @@ import harness
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -39,3 +40,11 @@ def logits(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Te
         return found
     weights = batch["attention_mask"].unsqueeze(-1).to(found.dtype)
     return (found * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def probabilities(scores: "NDArray[Any]") -> "NDArray[Any]":
+    """Return the softmax of scores `[n, classes]`."""
+    from scipy.special import softmax
+
+    found: NDArray[Any] = softmax(scores.astype(float), axis=1)
+    return found

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, JsonValue, PositiveInt, field_validator
 
 import harness
 from harness_plugins.tasks._heads import language_model_head, published_as, without
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -231,6 +232,28 @@ class Completion(harness.Task):
         targets = np.array([[*texts, *texts[:1] * (most - len(texts))] for texts in right])
         outputs = np.array([self._said(text) for text in texts])
         return harness.Predictions(outputs, targets[:, 0] if "completion" in rows else targets, view.ids(split))
+
+    def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return rows whose completion is empty."""
+        return {**rows, "completion": ["" for _ in next(iter(rows.values()))]}
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return what is written after each prompt."""
+        del rows, facts
+        return [{"completion": text} for text in outputs.tolist()]
+
+    def generation(self, tokenizer: "PreTrainedTokenizerBase") -> Mapping[str, JsonValue]:
+        """Return settings under which the library writes what was measured: greedily, up to the end token."""
+        return {
+            "do_sample": False,
+            "num_beams": 1,
+            "max_new_tokens": self.max_new_tokens,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.eos_token_id,
+            "bos_token_id": tokenizer.bos_token_id,
+        }
 
     def _prompts(self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
         """Return the prompts' tokens, at least one each."""

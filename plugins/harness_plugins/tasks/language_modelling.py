@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 import harness
 from harness_plugins.tasks._heads import language_model_head, published_as, without
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -124,6 +125,16 @@ class LanguageModelling(harness.Task):
         """Return what `predict` gives for a split, `[n, 2]`; the tokens themselves are the targets."""
         outputs = view.outputs(split)
         return harness.Predictions(outputs, outputs[:, 1], view.ids(split))
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return how well each text is predicted, and how many of its tokens are."""
+        del rows, facts
+        return [
+            {"nats_per_token": float(total / count) if count else None, "tokens": int(count)}
+            for total, count in outputs.tolist()
+        ]
 
 
 @harness.hookimpl

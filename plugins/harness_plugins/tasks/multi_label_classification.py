@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 import harness
 from harness_plugins.tasks._answers import build_classes, logits
 
@@ -53,6 +55,22 @@ class MultiLabelClassification(harness.Task):
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the classes' log-odds, `[b, classes]`: a text has those above 0."""
         return logits(model, batch)
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return each text's classes, and the probability of every class."""
+        from scipy.special import expit
+
+        del rows
+        classes = facts.classes or ()
+        return [
+            {
+                "labels": [name for name, score in zip(classes, row, strict=True) if score > 0],
+                "probabilities": {name: float(expit(score)) for name, score in zip(classes, row, strict=True)},
+            }
+            for row in outputs.astype(float)
+        ]
 
 
 @harness.hookimpl

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
 
 import harness
 
@@ -47,6 +47,11 @@ class QuestionAnswering(harness.Task):
     n_best: PositiveInt = Field(5, description="answers kept of each window")
     null_threshold: float = Field(
         0.0, description="by how much the score of no answer must exceed the best answer's; more gives more answers"
+    )
+    always_answer: bool | None = Field(
+        None,
+        json_schema_extra=harness.ADDED,
+        description="whether an answer is always given; blank: where each question of the train split has one",
     )
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
@@ -197,7 +202,7 @@ class QuestionAnswering(harness.Task):
         import numpy as np
 
         rows = view.rows(split)
-        must = all(view.rows("train")["answers"])
+        must = self._must(view)
         windows = defaultdict(list)
         for number, window in zip(view.ids(split).tolist(), view.outputs(split), strict=True):
             windows[number].append(window)
@@ -209,6 +214,26 @@ class QuestionAnswering(harness.Task):
         most = max(map(len, right))
         targets = [[*answers, *answers[:1] * (most - len(answers))] for answers in right]
         return harness.Predictions(np.array(outputs), np.array(targets), np.asarray(rows["id"][:]))
+
+    def settled(self, view: harness.View) -> "QuestionAnswering":
+        """Return the task with whether an answer is always given."""
+        return self.model_copy(update={"always_answer": self._must(view)})
+
+    def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return rows without answers."""
+        count = len(rows["text"])
+        return {**rows, "answers": [[] for _ in range(count)], "answer_start": [[] for _ in range(count)]}
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return each question's answer, empty where there is none in the passage."""
+        del rows, facts
+        return [{"answer": answer} for answer in outputs.tolist()]
+
+    def _must(self, view: harness.View) -> bool:
+        """Return whether an answer is always given."""
+        return all(view.rows("train")["answers"]) if self.always_answer is None else self.always_answer
 
     def _answer(self, passage: str, windows: "NDArray[Any]", *, must: bool) -> str:
         """Return the answer that the windows of one passage, `[w, 1 + n_best, 3]`, speak for.

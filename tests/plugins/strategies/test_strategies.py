@@ -9,7 +9,6 @@ import peft
 import pytest
 import torch
 import transformers
-from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -228,8 +227,7 @@ def test_frozen_trains_and_delivers_the_tasks_own_head_where_it_says_something_o
     tuned = strategy.tune(stage)
     assert body_digest(stage.body) == before
     assert stage.trained(tuned) == 2 * 32 + 2
-    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
-        assert sorted(file.keys()) == ["1.bias", "1.weight"]  # after a dropout that has none
+    assert stage.ship_bytes == 8 + 128 + 4 * (2 * 32 + 2)  # a length, a header of two names, and the head
 
 
 def test_frozen_has_a_learning_rate_only_where_it_trains_by_gradient_descent(toys):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from harness.engine.batches import evaluation_batches, training_batches
+from harness.batches import evaluation_batches, training_batches
 
 LENGTHS = [int(length) for length in np.random.default_rng(0).integers(3, 60, size=203)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,3 +57,13 @@ def _within(order: NDArray[np.int64], sizes: NDArray[np.int64], tokens: int) -> 
         batches.append(order[start : start + count])
         start += count
     return batches
+
+
+def of_one_width(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Return arrays `[b, ...]` filled up with nan to the largest of them in every axis but the first."""
+    shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
+    ends = [[(0, 0), *((0, wide - has) for wide, has in zip(shape, array.shape[1:], strict=True))] for array in arrays]
+    return [
+        np.pad(array, end, constant_values=np.nan) if any(after for _, after in end) else array
+        for array, end in zip(arrays, ends, strict=True)
+    ]

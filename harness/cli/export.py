@@ -1,0 +1,332 @@
+"""`harness export`: the model of an arm, complete, and seen to answer elsewhere as it was measured."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import typer
+
+from harness.catalog import Catalog, load_catalog
+from harness.cli import options
+from harness.cli.compare import compute, slow_imports
+from harness.cli.examined import say
+from harness.contracts import Dataset, Model
+from harness.delivery.card import snippet, write_card
+from harness.delivery.manifest import NAME, Manifest, ScoreLine, read_manifest, write_manifest
+from harness.engine.cache import Cache
+from harness.engine.data import prepare
+from harness.engine.launch import Launcher
+from harness.errors import HarnessError, unknown
+from harness.experiment.plan import Arm, Plan
+from harness.experiment.tuning import settle
+from harness.records import Outcome, Predictions, Run, Split
+from harness.results.curve import read_curve
+from harness.results.table import tabulate
+from harness.results.writing import called
+from harness.store import Store
+
+if TYPE_CHECKING:
+    import datasets
+
+Precision = Literal["float32", "bfloat16", "float16"]
+_SPARE_BYTES = 50_000_000
+"""Besides what the model takes."""
+
+
+@options.asking
+def export(
+    asked: options.Asked,
+    arm: Annotated[str, typer.Argument(help="Label of the arm: a row of the comparison's table.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.", show_default=False)],
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of the run; default: the one nearest to the arm's mean on validation.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = None,
+    stage: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of several datasets tuned on in turn, which head; default: the last.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = None,
+    merged: Annotated[
+        bool,
+        typer.Option("--merged", help="Merge an adapter into its base: a whole model.", rich_help_panel=options.HOW),
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write an ONNX graph as well.", rich_help_panel=options.HOW)
+    ] = False,
+    all_data: Annotated[
+        bool,
+        typer.Option(
+            "--all-data", help="Tune once more on train, validation and test together.", rich_help_panel=options.HOW
+        ),
+    ] = False,
+    dtype: Annotated[
+        Precision | None,
+        typer.Option(help="Precision of the weights; default: the base model's.", rich_help_panel=options.HOW),
+    ] = None,
+    results: options.Results = Path("results"),
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU only.", rich_help_panel=options.HOW)] = False,
+    without: options.Without = None,
+) -> None:
+    """Write the model of an arm as a folder that transformers, PEFT or sentence-transformers load, with a model card.
+
+    It is loaded again in a fresh process and must answer the test items as stored; else nothing is written. Trains again
+    only what was not kept (compare --keep-models). Takes what `compare` takes.
+    """
+    if folder.exists() or folder.is_symlink():
+        message = f"{str(folder)!r} exists, and export writes over nothing: name another folder"
+        raise HarnessError(message)
+    if not results.exists():
+        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        raise HarnessError(message)
+    catalog = load_catalog(without or ())
+    store = Store(results)
+    plan = settle(asked.plan(catalog), store, catalog)
+    chosen, run, outcome = _choose(plan, store, arm, seed)
+    stage = len(run.stages) if stage is None else stage
+    if stage > len(run.stages):
+        message = f"--stage {stage}: {plan.name} tunes on {len(run.stages)} dataset{'s' * (len(run.stages) > 1)}"
+        raise HarnessError(message)
+    say(f"{arm}: seed {run.seed}, run {run.id}")
+    with _beside(folder) as work:
+        _check_room(work, outcome)
+        wanted = run.model_copy(update={"all_data": True}) if all_data else run
+        launcher = Launcher(
+            results=results,
+            without=tuple(without or ()),
+            cpu=cpu,
+            deliver=work / "model",
+            imports=("harness.cli.app", *slow_imports(plan, catalog)),
+        )
+        _obtain(wanted, arm, work / "model", store, catalog, launcher)
+        model = work / "model" / f"stage-{stage}" if len(run.stages) > 1 else work / "model"
+        described = _described(plan, chosen, store, catalog, read_manifest(model))
+        write_manifest(model, described)
+        rows = prepare(
+            catalog.restore(Dataset, run.stages[stage - 1].dataset), run.stages[stage - 1].dataset, Cache(store.cache)
+        ).splits
+        expected = store.predictions(wanted, len(run.stages), stage - 1)
+        _finish(
+            model, rows, expected, catalog.restore(Model, run.model), outcome, merged=merged, onnx=onnx, dtype=dtype
+        )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_card(model, read_manifest(model), folder.resolve().name)
+        write_manifest(model, read_manifest(model))
+        model.rename(folder)
+    _show(folder, read_manifest(folder))
+
+
+def _choose(plan: Plan, store: Store, label: str, seed: int | None) -> tuple[Arm, Run, Outcome]:
+    """Return the arm, and which of its finished runs is delivered.
+
+    Raises:
+        HarnessError: There is no such arm, it learns nothing, or has no such run that is finished.
+    """
+    arms = {arm.label: arm for arm in plan.arms}
+    if label not in arms:
+        raise unknown("arm", label, arms)
+    arm = arms[label]
+    if arm.role == "floor":
+        message = f"arm {label!r} learns nothing, so there is no model to export: choose another"
+        raise HarnessError(message)
+    seeds = [run.seed for run in arm.runs]
+    if seed is not None and seed not in seeds:
+        message = f"--seed {seed}: arm {label!r} has the seeds {', '.join(map(str, seeds))}"
+        raise HarnessError(message)
+    asked = [run for run in arm.runs if seed in (None, run.seed)]
+    if seed is not None or len(asked) == 1:
+        outcome = store.outcome(asked[0])  # a damaged one is told
+        finished = [] if outcome is None else [(asked[0], outcome)]
+    else:
+        finished = [(run, outcome) for run in asked if (outcome := store.sound(run)) is not None]
+    if not finished:
+        failures = [failure for run in asked if (failure := store.failure(run))]
+        why = f" ({failures[0].status}: {failures[0].reason})" if failures else ""
+        message = f"arm {label!r} has no finished run{'' if seed is None else f' of seed {seed}'}{why}: run harness compare with the same arguments first"
+        raise HarnessError(message)
+    scores = [_validation(store, run) for run, _ in finished]
+    known = [score for score in scores if score is not None]
+    if len(known) < len(finished):
+        return arm, *finished[0]
+    mean = float(np.mean(known))
+    return arm, *finished[int(np.argmin([abs(score - mean) for score in known]))]
+
+
+def _validation(store: Store, run: Run) -> float | None:
+    """Return the validation score of a run's model; None where it was not scored."""
+    scores = [point.score for point in read_curve(store, run)]
+    if not scores:
+        return None
+    return max(scores) if run.train.patience is not None else scores[-1]
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """Yield a new folder on the disk where another is to be, which vanishes at the end.
+
+    Raises:
+        HarnessError: Nothing can be written there.
+    """
+    parent = folder.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
+    except OSError as error:
+        message = f"{str(folder)!r} cannot be written: {error.strerror or error}"
+        raise HarnessError(message) from None
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _check_room(work: Path, outcome: Outcome) -> None:
+    needed = 2 * 4 * outcome.parameters_total + outcome.ship_bytes + _SPARE_BYTES
+    free = shutil.disk_usage(work).free
+    if free < needed:
+        message = f"no room on the disk: {free / 1e6:.0f} MB are free at {str(work.parent)!r}, {needed / 1e6:.0f} MB are needed"
+        raise HarnessError(message)
+
+
+def _obtain(run: Run, label: str, place: Path, store: Store, catalog: Catalog, launcher: Launcher) -> None:
+    """Have the run's model at `place`: a copy of what was kept, else tuned again."""
+    kept = store.folder(run) / "model"
+    if kept.is_dir() and _is_whole(kept):
+        from harness.delivery.transform import rebase
+
+        shutil.copytree(kept, place)
+        for part in [place] if (place / NAME).is_file() else sorted(place.glob("stage-*")):
+            rebase(part, kept / part.relative_to(place))
+        return
+    before = store.outcome(run)
+    failed: list[str] = []
+
+    def runs() -> Iterator[tuple[str, Run]]:
+        yield label, run
+
+    say("the model was not kept: tuning it again" if before else "tuning on all data")
+    if compute(runs(), "1 run to compute", 1, catalog, launcher) or not place.is_dir():
+        failure = store.failure(run)
+        failed.append(f"{failure.status}: {failure.reason}" if failure else "see above")
+    if failed:
+        message = f"the model could not be tuned again: {failed[0]}"
+        raise HarnessError(message)
+
+
+def _is_whole(kept: Path) -> bool:
+    """Return whether a kept model is as it was written, every stage of it."""
+    parts = [kept] if (kept / NAME).is_file() else sorted(kept.glob("stage-*"))
+    try:
+        return bool(parts) and all(read_manifest(part) for part in parts)
+    except HarnessError:
+        say(f"the kept model {str(kept)!r} was changed since it was kept, and is not used")
+        return False
+
+
+def _described(plan: Plan, arm: Arm, store: Store, catalog: Catalog, manifest: Manifest) -> Manifest:
+    """Return what a folder is, with what the comparison says of its arm."""
+    table = tabulate(plan, store, catalog)
+    data = called(arm.runs[0].stages[manifest.stage].dataset)
+    for part in (table, *table.others):
+        for row in part.rows:
+            if row.label == arm.label:
+                scores = tuple(
+                    ScoreLine(
+                        group=column.group,
+                        title=column.title,
+                        text=" ".join(part for part in (cell.text, f"({cell.detail})" if cell.detail else "") if part),
+                        metric=column.key.rpartition(".")[2] if column.group == "score" else None,
+                        value=cell.value,
+                        half_width=cell.half_width,
+                    )
+                    for column, cell in zip(part.columns, row.cells, strict=True)
+                    if cell.text
+                )
+                seeds = tuple(run.seed for run in arm.runs if run.id in row.runs)
+                return manifest.model_copy(
+                    update={"experiment": plan.name, "arm": arm.label, "scores": scores, "seeds": seeds, "data": data}
+                )
+    message = f"arm {arm.label!r} has no row in the table of {plan.name!r}"
+    raise HarnessError(message)
+
+
+def _finish(
+    folder: Path,
+    splits: Mapping[Split, datasets.Dataset],
+    expected: Predictions,
+    base: Model,
+    outcome: Outcome,
+    *,
+    merged: bool,
+    onnx: bool,
+    dtype: Precision | None,
+) -> None:
+    """Make of a folder what is asked, see that it answers as stored, and describe it.
+
+    Raises:
+        HarnessError: It cannot be made, or answers otherwise.
+    """
+    from harness.delivery import transform
+    from harness.delivery.rescore import rescore
+
+    manifest = read_manifest(folder)
+    if manifest.kind == "none":
+        message = f"{manifest.arm!r} cannot be exported: {manifest.reason}"
+        raise HarnessError(message)
+    if merged:
+        say("merging the adapter into its base")
+        transform.merge(folder)
+    transform.convert(folder, dtype or _published_dtype(base))
+    transform.bring_base(folder)
+    if onnx:
+        say("writing the ONNX graph")
+        rows = splits["train"].select(range(min(2, len(splits["train"]))))
+        transform.add_onnx(folder, [dict(row) for row in rows])
+    say("loading it in a fresh process and answering the test items")
+    try:
+        checked = [rescore(folder, splits["test"], expected)]
+        checked += [rescore(folder, splits["test"], expected, onnx=True)] if onnx else []
+    except HarnessError as error:
+        message = f"{error} (it was measured on {outcome.device})"
+        raise HarnessError(message) from None
+    manifest = read_manifest(folder)
+    if manifest.kind != "adapter":
+        # Nothing of the base is needed any more: where it was on this machine is nobody's affair.
+        manifest = manifest.model_copy(update={"base": manifest.base.model_copy(update={"path": manifest.base.name})})
+    manifest = manifest.model_copy(update={"rescored": tuple(checked)})
+    write_manifest(folder, manifest)
+
+
+def _published_dtype(base: Model) -> str:
+    """Return the precision that a base's weights were published in."""
+    published = base.published()
+    said = str(published.get("dtype") or published.get("torch_dtype") or "float32").removeprefix("torch.")
+    return said if said in ("float32", "bfloat16", "float16") else "float32"
+
+
+def _show(folder: Path, manifest: Manifest) -> None:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    sys.stdout.write(
+        f"{folder}: {manifest.kind} model of arm {manifest.arm}, seed {manifest.seed}, {size / 1e6:.1f} MB\n"
+    )
+    for found in manifest.rescored:
+        by = "" if found.largest_difference is None else f", scores within {found.largest_difference:.1e}"
+        sys.stdout.write(
+            f"checked by {found.loader}: {found.equal:,} of {found.items:,} test items answered as stored{by}\n"
+        )
+    here = f" (in the folder {folder})" if manifest.kind == "adapter" and manifest.base.local else ""
+    sys.stdout.write(f"\nload it{here}:\n\n" + "".join(f"    {line}\n" for line in snippet(manifest, str(folder))))
+    sys.stdout.write(f"\nor: harness predict {folder} FILE\n")

@@ -1,0 +1,233 @@
+"""`harness predict`: what a delivered model says of the rows of a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+from pydantic import JsonValue
+from rich.console import Console
+from rich.progress import track
+
+from harness.catalog import Catalog, load_catalog
+from harness.cli import options
+from harness.cli.examined import say
+from harness.contracts import Dataset, Unlabelled
+from harness.delivery.load import Delivered
+from harness.delivery.manifest import Manifest
+from harness.errors import HarnessError, UndefinedError
+from harness.experiment.plan import opener
+from harness.experiment.spec import toml_value
+from harness.store import replacing
+
+_CHUNK = 256
+"""Rows that are answered at a time."""
+_FORMS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_STDIN = "-"
+
+
+def predict(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder that harness export or --keep-models wrote.", show_default=False)
+    ],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, JSONL or another data file; - for lines or JSONL on standard input.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write (.csv, .tsv, .jsonl), default standard output; or how FILE is read, such as file.encoding=cp1252.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Column of the text; default: its name in the data that was tuned on.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Use the folder's ONNX graph.")] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU only.")] = False,
+    without: options.Without = None,
+) -> None:
+    """Write the rows of a file with what the model says of each: a label and its probability, tags, an answer, a text.
+
+    Needs the folder alone, no results. A row without a text is left blank and counted.
+    """
+    catalog = load_catalog(without or ())
+    settings, target = _settings(output or ())
+    delivered = Delivered(folder, device="cpu" if cpu else None, onnx=onnx, catalog=catalog)
+    with _file(file, text or _named(delivered.manifest)) as (path, form):
+        given = _read(path, delivered.manifest, catalog, {**settings, **({"text": text} if text else {})})
+        wanted = _FORMS.get(target.suffix.lower(), "jsonl") if target else form
+        with _open(target) as stream:
+            blank = _answer(delivered, given, _writer(stream, wanted))
+    if blank:
+        first = next(at for at, problem in enumerate(given.problems) if problem)
+        say(f"{blank:,} of {len(given.rows):,} rows left blank (the first: row {first + 1}: {given.problems[first]})")
+    if target:
+        say(f"{target}: {len(given.rows):,} rows")
+
+
+def _settings(given: Sequence[str]) -> tuple[dict[str, JsonValue], Path | None]:
+    """Return the settings that are among the values of -o, and the path that is."""
+    settings: dict[str, JsonValue] = {}
+    target: Path | None = None
+    for value in given:
+        name, equals, text = value.partition("=")
+        if equals and "." in name and "/" not in name:
+            settings[name.partition(".")[2]] = toml_value(text)
+        elif target is not None:
+            message = f"two files to write: {str(target)!r} and {value!r}: name one with -o"
+            raise HarnessError(message)
+        else:
+            target = Path(value)
+    if target is not None and target.suffix.lower() not in _FORMS:
+        message = f"-o {str(target)!r}: its ending says no form: use {', '.join(_FORMS)}"
+        raise HarnessError(message)
+    if target is not None and target.exists():
+        message = f"{str(target)!r} exists, and predict writes over nothing: name another file with -o"
+        raise HarnessError(message)
+    return settings, target
+
+
+def _named(manifest: Manifest) -> str:
+    """Return the name of the column of texts in the data that was tuned on."""
+    return next(iter(manifest.columns.get("text", ())), "text")
+
+
+@contextmanager
+def _file(file: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the path of what is to be read, and the form in which it is written again where no file is named.
+
+    Args:
+        file: What was named.
+        name: What the texts are called where lines come on standard input.
+    """
+    if file != _STDIN:
+        if not Path(file).exists():
+            message = f"no data file {file!r}"
+            raise HarnessError(message)
+        yield file, _FORMS.get(Path(file).suffix.lower(), "jsonl")
+        return
+    lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+    if not lines:
+        message = "nothing came on standard input: give a text on each line, or JSON objects"
+        raise HarnessError(message)
+    if not lines[0].lstrip().startswith("{"):
+        lines = [json.dumps({name: line}, ensure_ascii=False) for line in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard-input.jsonl"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield str(path), "jsonl"
+
+
+def _read(path: str, manifest: Manifest, catalog: Catalog, settings: Mapping[str, JsonValue]) -> Unlabelled:
+    """Return the rows of a file, read as the data that was tuned on was where that came in files."""
+    cls = opener(catalog, Dataset, path)
+    if cls is None:
+        message = f"{path!r} is no data file that an installed plugin reads"
+        raise HarnessError(message)
+    known = {
+        name: value
+        for name, value in manifest.dataset.params.items()
+        if name in cls.model_fields and name not in (*cls.locating, "format", "limit")
+    }
+    reader = catalog.make(Dataset, cls.name, {**known, **settings, "path": path})
+    columns = dict(manifest.columns)
+    if "text" in settings:
+        columns = {**columns, "text": (str(settings["text"]),)}
+    given = reader.unlabelled(path, columns)
+    if not len(given.rows):
+        message = f"{path}: the file has no rows"
+        raise HarnessError(message)
+    return given
+
+
+def _answer(delivered: Delivered, given: Unlabelled, write: Callable[[Sequence[Mapping[str, Any]]], None]) -> int:
+    """Answer the rows, some at a time, and write them; return how many are left blank."""
+    rows, blank = len(given.rows), 0
+    names: tuple[str, ...] = ()
+    console = Console(stderr=True)
+    starts = track(
+        range(0, rows, _CHUNK), "predicting", console=console, transient=True, disable=not console.is_terminal
+    )
+    for start in starts:
+        numbers = range(start, min(start + _CHUNK, rows))
+        sound = [at for at in numbers if given.problems[at] is None]
+        blank += len(numbers) - len(sound)
+        said: dict[int, Mapping[str, Any]] = {}
+        if sound:
+            try:
+                answers = delivered.answer(
+                    {name: [values[at] for at in sound] for name, values in given.columns.items()}
+                )
+            except (UndefinedError, KeyError) as error:
+                lacks = f"it needs {error}, and the file has none" if isinstance(error, KeyError) else str(error)
+                message = f"task {delivered.task.name!r} cannot answer these rows: {lacks}"
+                raise HarnessError(message) from None
+            said = dict(zip(sound, answers, strict=True))
+            names = tuple(answers[0])
+        nothing = dict.fromkeys(names)
+        write([{**given.rows[at], **_beside(given.rows[at], said.get(at, nothing))} for at in numbers])
+    return blank
+
+
+def _beside(row: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of a row under names that the row does not have."""
+    return {f"predicted_{name}" if name in row else name: value for name, value in said.items()}
+
+
+@contextmanager
+def _open(target: Path | None) -> Iterator[IO[str]]:
+    """Yield where to write: a file that is whole or absent, or standard output."""
+    if target is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
+        yield sys.stdout
+        return
+    try:
+        with replacing(target) as path, path.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+            stream.flush()
+    except OSError as error:
+        message = f"{str(target)!r} cannot be written: {error.strerror or error}"
+        raise HarnessError(message) from None
+
+
+def _writer(stream: IO[str], form: str) -> Callable[[Sequence[Mapping[str, Any]]], None]:
+    """Return what writes answered rows; the columns of a table are those of the first rows that are answered."""
+    if form == "jsonl":
+
+        def lines(part: Sequence[Mapping[str, Any]]) -> None:
+            stream.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in part)
+
+        return lines
+    table: list[csv.DictWriter[str]] = []
+
+    def cells(part: Sequence[Mapping[str, Any]]) -> None:
+        if not table:
+            names = list(dict.fromkeys(name for row in part for name in row))
+            table.append(
+                csv.DictWriter(
+                    stream, names, delimiter="\t" if form == "tsv" else ",", lineterminator="\n", extrasaction="ignore"
+                )
+            )
+            table[0].writeheader()
+        table[0].writerows({name: _cell(value) for name, value in row.items()} for row in part)
+
+    return cells
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a table's cell: lists and objects as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -1,0 +1,147 @@
+"""Every strategy on every task, kept, loaded again by the public loaders, answers as it was measured.
+
+In this process, because most of some hundred models would spend their time on imports; `tests/cli/test_export.py` asks in fresh ones.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+
+from harness.catalog import Catalog
+from harness.contracts import Dataset, Strategy, Task
+from harness.delivery.load import Delivered
+from harness.delivery.manifest import read_manifest
+from harness.delivery.rescore import compare
+from harness.engine.cache import Cache
+from harness.engine.data import prepare
+from harness.engine.job import Job
+from harness.engine.worker import perform
+from harness.records import Failure, Problem, Run, TrainConfig
+from harness.store import Store
+from harness.testing import TinyModel, toy_catalog, write_tiny_model
+
+MODELS = {"encoder": None, "decoder": "LlamaForCausalLM"}
+WORDS = ("film", "plot", "actor", "scene", "the", "very")
+
+
+def sentences(count: int = 48) -> list[str]:
+    return [
+        f"{WORDS[n % 6]} {WORDS[n // 6 % 6]} {'good' if n % 2 else 'bad'} {WORDS[n // 36]} {WORDS[(n * 5) % 6]}"
+        for n in range(count)
+    ]
+
+
+def rows(task: str) -> tuple[str, str]:
+    """Return a file's ending, and its content for a task."""
+    import json
+
+    texts = sentences()
+    match task:
+        case "text-classification":
+            return ".csv", "text,label\n" + "".join(f"{t},{'yes' if 'good' in t else 'no'}\n" for t in texts)
+        case "multi-label-classification":
+            return ".jsonl", "".join(
+                json.dumps({"text": t, "label": [w for w in ("film", "good", "bad") if w in t]}) + "\n" for t in texts
+            )
+        case "regression":
+            return ".csv", "text,label\n" + "".join(f"{t},{n % 7 / 3 + ('good' in t)}\n" for n, t in enumerate(texts))
+        case "token-classification":
+            return ".conll", "".join(
+                "".join(f"{w} {'B-a' if w in ('good', 'bad') else 'O'}\n" for w in t.split()) + "\n" for t in texts
+            )
+        case "tagging":
+            return ".conll", "".join(
+                "".join(f"{w} {'ADJ' if w in ('good', 'bad') else 'NOUN'}\n" for w in t.split()) + "\n" for t in texts
+            )
+        case "question-answering":
+            lines = [
+                {
+                    "question": "is it good",
+                    "context": t,
+                    "answers": {"text": [t.split()[2]], "answer_start": [t.index(t.split()[2])]},
+                }
+                for t in texts
+            ]
+            return ".jsonl", "".join(json.dumps(line) + "\n" for line in lines)
+        case "completion":
+            return ".jsonl", "".join(
+                json.dumps({"prompt": t.rsplit(" ", 2)[0], "completion": f" {t.split()[2]} film"}) + "\n" for t in texts
+            )
+    return ".txt", "\n\n".join(texts)
+
+
+PARAMS = {"regression": {"numeric": True}}
+TASKS = (
+    "text-classification", "multi-label-classification", "regression", "token-classification", "tagging", "question-answering",
+    "completion", "language-modelling",
+)  # fmt: skip
+STRATEGIES = (
+    "full", "last-layers", "bitfit", "frozen", "frozen-ridge", "nearest-centroid", "lp-ft", "lora", "dora", "rslora", "pissa", "adalora",
+    "ia3", "vera", "oft", "prefix", "prompt", "layernorm", "untuned",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toys() -> Catalog:
+    return toy_catalog()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    made = {
+        name: write_tiny_model(folder / name, architecture, initializer_range=0.2)
+        for name, architecture in MODELS.items()
+    }
+    ending = transformers.AutoTokenizer.from_pretrained(made["decoder"])
+    ending.eos_token = "[SEP]"
+    ending.save_pretrained(made["decoder"])
+    return made
+
+
+def asked(toys: Catalog, model: Path, task: str, strategy: str, folder: Path) -> tuple[Run, str | None]:
+    """Return a run, and why it is refused when it is planned."""
+    suffix, text = rows(task)
+    path = folder / f"data{suffix}"
+    path.write_text(text, encoding="utf-8")
+    data = toys.make(Dataset, "file", {"path": str(path), **PARAMS.get(task, {})})
+    made, tiny = toys.make(Task, task, {}), TinyModel(path=str(model))
+    params = {"layers": 1} if strategy == "last-layers" else {}
+    tuner = toys.make(Strategy, strategy, params)
+    settings = {"learning_rate": 1e-2, **tuner.training([made]), "epochs": 1, "batch_size": 8, "max_length": 24}
+    run = Run(
+        model=tiny.reference(),
+        stages=(Problem(dataset=data.reference(), task=made.reference()),),
+        strategy=tuner.reference(),
+        train=TrainConfig(**settings),
+        seed=0,
+    )
+    return run, made.check_model(tiny) or tuner.check(tiny, [made])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Position ids are not supported:UserWarning")
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_kept_answers_as_it_was_measured(toys, models, tmp_path, kind, task, strategy):
+    run, refused = asked(toys, models[kind], task, strategy, tmp_path)
+    if refused:
+        pytest.skip(refused)
+    result = perform(Job(run, tmp_path / "results", cpu=True, keep_model=True), toys, lambda _: None)
+    assert not isinstance(result, Failure), result
+    store = Store(tmp_path / "results")
+    folder = store.folder(run) / "model"
+    if read_manifest(folder).kind == "none":
+        assert strategy == "untuned"
+        pytest.skip(read_manifest(folder).reason)
+    problem = run.stages[0]
+    test = prepare(toys.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
+    delivered = Delivered(folder, device="cpu", catalog=toys)
+    found = delivered.evaluate({name: test[name][:] for name in test.column_names})
+    expected = store.predictions(run, 1, 0)
+    compared = compare(expected, found, delivered.task.answers, 1e-3)
+    assert not len(compared.unequal), (delivered.loader, compared)
+    assert len(np.unique(expected.outputs, axis=0)) > 1 or expected.outputs.dtype.kind == "U"
