@@ -12,6 +12,7 @@ import functools
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ from harness.store import Store
 if TYPE_CHECKING:
     import datasets
 
+_MUCH, _SPARE_BYTES = 2, 20_000
+"""How many times the bytes of what is trained, and how many besides for names, are not much to ship."""
 _NEUTRAL = ("the", "a", "film", "plot", "actor", "scene", "is", "was", "very", "and", "of", "it")
 _TELLING = ("good", "bad", "dull", "bright", "loud", "calm")
 
@@ -213,8 +216,12 @@ def _default_architecture() -> str:
     raise HarnessError(message)
 
 
-def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
-    """Return the outcome of a run computed in this process and stored under `results`.
+class DeliveryWarning(UserWarning):
+    """What a strategy delivers is less useful than it could be."""
+
+
+def compute(run: Run, catalog: Catalog, results: Path, *, keep_model: bool = False) -> Outcome:
+    """Return the outcome of a run computed in this process and stored under `results`, with its model if that is kept.
 
     Raises:
         AssertionError: The run failed; shows the trace.
@@ -222,7 +229,7 @@ def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
     from harness.engine.job import Job
     from harness.engine.worker import perform
 
-    result = perform(Job(run, results, cpu=True), catalog, lambda _: None)
+    result = perform(Job(run, results, cpu=True, keep_model=keep_model), catalog, lambda _: None)
     if isinstance(result, Failure):
         message = f"the run failed: {result.reason}\n{result.trace}"
         raise AssertionError(message)
@@ -232,8 +239,13 @@ def compute(run: Run, catalog: Catalog, results: Path) -> Outcome:
 def check_strategy(strategy: Strategy) -> None:
     """Check a strategy against its contract, by tuning a tiny model twice, through two stages if it can.
 
+    What it delivers is loaded again by the library's own loader and must answer as the tuned model did.
+
     Raises:
         AssertionError: What it does not keep.
+
+    Warns:
+        DeliveryWarning: What it delivers is loaded by no library, or is much larger than what it trained.
     """
     check_component(strategy)
     try:
@@ -249,7 +261,8 @@ def check_strategy(strategy: Strategy) -> None:
         tasks = [catalog.make(Task, _tuned_tasks()[0], {})] * 2
         stages = 1 if strategy.check(TinyModel(path=str(model)), tasks) else 2
         run = toy_run(catalog, model, strategy, stages=stages)
-        first, second = (compute(run, catalog, Path(folder) / name) for name in ("first", "second"))
+        first = compute(run, catalog, Path(folder) / "first", keep_model=True)
+        second = compute(run, catalog, Path(folder) / "second")
         stores = [Store(Path(folder) / name) for name in ("first", "second")]
         _check(first.ship_bytes > 0, f"{strategy.name}: nothing would be delivered")
         _check(first.parameters_trained == second.parameters_trained, f"{strategy.name}: trains now this, now that")
@@ -261,6 +274,43 @@ def check_strategy(strategy: Strategy) -> None:
             a, b = (store.predictions(run, *cell) for store in stores)
             _check(bool(np.isfinite(a.outputs).all()), f"{strategy.name}: predicts what is not a number (cell {cell})")
             _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
+        _check_delivery(strategy, run, first, stores[0], catalog)
+
+
+def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store, catalog: Catalog) -> None:
+    """Check that what a run has kept answers, loaded again, as its predictions say."""
+    from harness.delivery.load import Delivered
+    from harness.delivery.manifest import read_manifest
+    from harness.delivery.rescore import TOLERANCES, compare
+    from harness.engine.cache import Cache
+    from harness.engine.data import prepare
+
+    kept, several = store.folder(run) / "model", len(run.stages) > 1
+    for index, problem in enumerate(run.stages):
+        folder = kept / f"stage-{index + 1}" if several else kept
+        manifest = read_manifest(folder)
+        if manifest.kind == "none":
+            if strategy.role != "floor":
+                message = f"{strategy.name}: what it delivers cannot be used elsewhere: {manifest.reason}"
+                warnings.warn(message, DeliveryWarning, stacklevel=3)
+            continue
+        test = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
+        delivered = Delivered(folder, device="cpu", catalog=catalog)
+        found = delivered.evaluate({name: test[name][:] for name in test.column_names})
+        expected = store.predictions(run, len(run.stages), index)
+        differing = compare(expected, found, delivered.task.answers, TOLERANCES["float32"]).unequal
+        _check(
+            not len(differing),
+            f"{strategy.name}: what it delivers answers {len(differing)} of {len(expected.ids)} items otherwise than the tuned model "
+            f"(stage {index + 1}, loaded by {delivered.loader})",
+        )
+    most = _SPARE_BYTES + _MUCH * 4 * outcome.parameters_trained
+    if outcome.ship_bytes > most and strategy.role != "floor":
+        message = (
+            f"{strategy.name}: trains {outcome.parameters_trained:,} parameters and would ship {outcome.ship_bytes:,} bytes: where "
+            "less than the whole model is needed, declare that with stage.ship"
+        )
+        warnings.warn(message, DeliveryWarning, stacklevel=3)
 
 
 def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], expected: float) -> None:

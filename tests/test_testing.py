@@ -7,7 +7,7 @@ import pytest
 
 import harness
 from harness.catalog import load_catalog
-from harness.testing import check_metric, check_strategy
+from harness.testing import DeliveryWarning, check_metric, check_strategy
 
 
 class HeadOnly(harness.Strategy):
@@ -63,9 +63,76 @@ class Silent(HeadOnly):
 Silent.__doc__ = None
 
 
+class Whole(HeadOnly):
+    """Trains the head alone, and says so."""
+
+    name = "head-shipped"
+
+    def tune(self, stage):
+        tuned = super().tune(stage)
+        stage.ship(stage.head)
+        return tuned
+
+
+class Hooked(Whole):
+    """Answers by something that is in no file."""
+
+    name = "hooked"
+
+    def tune(self, stage):
+        tuned = super().tune(stage)
+        tuned.register_forward_hook(reversed_scores)
+        return tuned
+
+
+class Wrapped(Whole):
+    """Answers by a module that no library knows."""
+
+    name = "wrapped"
+
+    def tune(self, stage):
+        from torch import nn
+
+        class Around(nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.model = model
+
+            def forward(self, **batch):
+                return self.model(**batch)
+
+        return Around(super().tune(stage))
+
+
+def reversed_scores(module, arguments, output):
+    output.logits = output.logits.flip(1)
+    return output
+
+
 @pytest.mark.slow
 def test_a_good_strategy_passes():
-    check_strategy(HeadOnly())
+    check_strategy(Whole())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (HeadOnly, "trains .* parameters and would ship .* bytes"),
+        (Wrapped, "cannot be used elsewhere: its model is of class Around, which no public library loads"),
+    ],
+)
+def test_what_is_delivered_for_little_use_is_warned_of(strategy, message):
+    with pytest.warns(DeliveryWarning, match=message):
+        check_strategy(strategy())
+
+
+@pytest.mark.slow
+def test_a_strategy_whose_files_answer_otherwise_is_caught():
+    with pytest.raises(
+        AssertionError, match=r"hooked: what it delivers answers .* items otherwise than the tuned model"
+    ):
+        check_strategy(Hooked())
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from harness.cli.bundle import bundle
 from harness.cli.compare import compare
 from harness.cli.describe import describe
 from harness.cli.doctor import doctor
@@ -16,6 +17,7 @@ from harness.cli.plan import plan
 from harness.cli.predict import predict
 from harness.cli.recommend import recommend
 from harness.cli.report import report
+from harness.cli.verify import verify
 from harness.cli.why import why
 from harness.errors import HarnessError
 
@@ -34,6 +36,8 @@ app.command()(recommend)
 app.command()(why)
 app.command()(export)
 app.command()(predict)
+app.command()(verify)
+app.command()(bundle)
 app.command("list")(list_components)
 app.command()(describe)
 app.command()(doctor)

@@ -100,9 +100,9 @@ def export(
     if stage > len(run.stages):
         message = f"--stage {stage}: {plan.name} tunes on {len(run.stages)} dataset{'s' * (len(run.stages) > 1)}"
         raise HarnessError(message)
-    say(f"{arm}: seed {run.seed}, run {run.id}")
     with _beside(folder) as work:
         _check_room(work, outcome)
+        say(f"{arm}: seed {run.seed}, run {run.id}")
         wanted = run.model_copy(update={"all_data": True}) if all_data else run
         launcher = Launcher(
             results=results,
@@ -184,6 +184,9 @@ def _beside(folder: Path) -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
+    except FileExistsError:
+        message = f"{str(folder)!r} cannot be written: {str(folder.parent)!r} is no folder"
+        raise HarnessError(message) from None
     except OSError as error:
         message = f"{str(folder)!r} cannot be written: {error.strerror or error}"
         raise HarnessError(message) from None

@@ -25,9 +25,15 @@ def show_table(
     sys.stdout.write(catalog.make(Reporter, reporter, {}).render(table))
     rows = [row for part in (table, *table.others) for row in part.rows]
     if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
-        title = table.title if view == "comparison" else f"{table.title}-{view}"
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"
+        name = kept_name(table.title if view == "comparison" else f"{table.title}-{view}")
+        if view == "comparison" and price is None:
+            write_atomically(store.root / "reports" / f"{name}.json", table.model_dump_json(indent=1) + "\n")
         cls = catalog.offers["reporter"].get(_KEPT)
         if cls is not None:
             keeper = catalog.make(Reporter, _KEPT, {})
             write_atomically(store.root / "reports" / f"{name}{keeper.suffix}", keeper.render(table))
+
+
+def kept_name(title: str) -> str:
+    """Return the name of the files that keep a table of this title."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"

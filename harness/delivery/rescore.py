@@ -25,7 +25,7 @@ from harness.records import Predictions
 if TYPE_CHECKING:
     import datasets
 
-_TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
+TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
 """By which scores may differ, relative to the larger of 1 and the stored score, by the precision of weights or arithmetic."""
 _PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _TIE = 1e-5
@@ -129,7 +129,7 @@ def _ask(folder: Path, texts: Path, *, onnx: bool) -> dict[str, Any]:
         expected = Predictions(stored["outputs"], stored["targets"], stored["ids"])
     delivered = Delivered(folder, onnx=onnx)
     manifest = delivered.manifest
-    tolerance = max(_TOLERANCES.get(manifest.dtype, 0.0), _TOLERANCES[_PRECISIONS[manifest.precision]])
+    tolerance = max(TOLERANCES.get(manifest.dtype, 0.0), TOLERANCES[_PRECISIONS[manifest.precision]])
     found = delivered.evaluate({name: rows[name][:] for name in rows.column_names})
     compared = compare(expected, found, delivered.task.answers, tolerance)
     if len(compared.unequal):

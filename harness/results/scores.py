@@ -34,10 +34,10 @@ class Score(NamedTuple):
 class ScoreBook:
     """Every score ever computed of a store's runs: one file, because opening thousands takes longer than reading them."""
 
-    def __init__(self, store: Store) -> None:
-        """Read what is kept."""
-        self._path = store.cache / "scores" / "scores.json"
-        self._known = self._read()
+    def __init__(self, store: Store, *, cached: bool = True) -> None:
+        """Read what is kept; or neither read nor keep anything."""
+        self._path, self._cached = store.cache / "scores" / "scores.json", cached
+        self._known = self._read() if cached else {}
         self._fresh: dict[str, dict[str, Score]] = {}
         self._versions: dict[str, int] = {}
 
@@ -58,7 +58,7 @@ class ScoreBook:
 
     def save(self) -> None:
         """Keep what was computed for the next time, beside what others have kept meanwhile."""
-        if self._fresh:
+        if self._fresh and self._cached:
             known = self._read()
             for run_id, scores in self._fresh.items():
                 known.setdefault(run_id, {}).update(scores)

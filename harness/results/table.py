@@ -40,7 +40,13 @@ View = Literal["comparison", "matrix"]
 
 
 def tabulate(
-    plan: Plan, store: Store, catalog: Catalog, view: View = "comparison", price: float | None = None
+    plan: Plan,
+    store: Store,
+    catalog: Catalog,
+    view: View = "comparison",
+    price: float | None = None,
+    *,
+    cached: bool = True,
 ) -> Table:
     """Return the table of what is stored of a plan; what is missing is blank and says so.
 
@@ -50,8 +56,9 @@ def tabulate(
         catalog: Where the metrics come from.
         view: `comparison` has what each strategy scores, forgets and costs; `matrix` has every score at every moment.
         price: Money for each second that a device is held; None to leave money out.
+        cached: Whether to use scores that were computed before, and to keep new ones.
     """
-    book, items = ScoreBook(store), ItemBook(store, catalog)
+    book, items = ScoreBook(store, cached=cached), ItemBook(store, catalog, cached=cached)
     # Thousands of records that all stay: looking for garbage among them again and again would take a quarter of the time.
     collecting = gc.isenabled()
     gc.disable()

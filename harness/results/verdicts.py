@@ -47,9 +47,9 @@ class Judgement(NamedTuple):
 class ItemBook:
     """Scores of stored runs, taken apart: a file for each run, because metrics, which are slow, need then be asked but once."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
-        """Read nothing yet."""
-        self._store, self._catalog = store, catalog
+    def __init__(self, store: Store, catalog: Catalog, *, cached: bool = True) -> None:
+        """Read nothing yet; without a cache, nothing is read or kept."""
+        self._store, self._catalog, self._cached = store, catalog, cached
         self._known: dict[str, dict[str, Items | str]] = {}
         self._fresh: set[str] = set()
 
@@ -64,7 +64,7 @@ class ItemBook:
         if cell is None or cell.undefined is not None:
             raise UndefinedError("not tuned on yet" if cell is None or cell.undefined is None else cell.undefined)
         known = self._known.setdefault(outcome.run_id, {})
-        if not known:
+        if not known and self._cached:
             known.update(self._read(outcome.run_id))
         metric = self._catalog.find(Metric, part.metric)
         key = f"{part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
@@ -82,7 +82,7 @@ class ItemBook:
 
     def save(self) -> None:
         """Keep what was computed for the next time."""
-        for run_id in self._fresh:
+        for run_id in self._fresh if self._cached else ():
             arrays: dict[str, NDArray[Any]] = {}
             for key, found in self._known[run_id].items():
                 arrays[f"{key} key"] = np.array(found if isinstance(found, str) else found.key)

@@ -1,0 +1,62 @@
+"""`harness bundle`: a comparison's runs and table in one file, for others to verify."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.catalog import load_catalog
+from harness.cli import options
+from harness.contracts import Reporter
+from harness.errors import HarnessError
+from harness.experiment.tuning import settle
+from harness.results.evidence import pack
+from harness.results.table import tabulate
+from harness.store import Store
+
+_RENDERED = ".md"
+"""Ending of the report that goes with it, where a reporter writes it."""
+
+
+@options.asking
+def bundle(
+    asked: options.Asked,
+    file: Annotated[Path, typer.Argument(help="File to write (.zip); it must not exist.", show_default=False)],
+    results: options.Results = Path("results"),
+    without: options.Without = None,
+) -> None:
+    """Pack the runs and the table of a comparison into a file that `harness verify FILE.zip` checks on any machine.
+
+    Holds predictions, settings, costs and versions; no data and no model. Takes what `compare` takes.
+    """
+    if file.suffix.lower() != ".zip":
+        message = f"{str(file)!r}: name a file that ends in .zip"
+        raise HarnessError(message)
+    if file.exists():
+        message = f"{str(file)!r} exists, and bundle writes over nothing: name another file"
+        raise HarnessError(message)
+    if not results.exists():
+        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        raise HarnessError(message)
+    catalog, store = load_catalog(without or ()), Store(results)
+    plan = settle(asked.plan(catalog), store, catalog)
+    table = tabulate(plan, store, catalog)
+    rendered = {
+        cls.suffix: catalog.make(Reporter, cls.name, {}).render(table)
+        for cls in catalog.every(Reporter)
+        if getattr(cls, "suffix", "") == _RENDERED
+    }
+    try:
+        finished = pack(plan, store, table, rendered, file)
+    except OSError as error:
+        message = f"{str(file)!r} cannot be written: {error.strerror or error}"
+        raise HarnessError(message) from None
+    if not finished:
+        file.unlink()
+        message = "no run has finished: run harness compare with the same arguments first"
+        raise HarnessError(message)
+    sys.stdout.write(f"{file}: {finished} runs and the table of {plan.name}, {file.stat().st_size / 1e6:.2f} MB\n")
+    sys.stdout.write(f"anyone can check it: harness verify {file.name}\n")

@@ -1,0 +1,85 @@
+"""`harness verify`: is a table what its stored runs say?"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+
+from harness.catalog import Catalog, load_catalog
+from harness.cli import options
+from harness.cli.tables import kept_name
+from harness.errors import HarnessError
+from harness.experiment.tuning import settle
+from harness.records import Table
+from harness.results.evidence import Verified, unpack
+from harness.results.evidence import verify as recompute
+from harness.store import Store
+
+
+@options.asking
+def verify(asked: options.Asked, results: options.Results = Path("results"), without: options.Without = None) -> None:
+    """Recompute every cell of a comparison's table from stored predictions, and list what differs or was changed.
+
+    Takes what `compare` takes, or a file that `harness bundle` wrote. Exit status 1 where something differs.
+    """
+    catalog = load_catalog(without or ())
+    if asked.target is not None and asked.target.lower().endswith(".zip"):
+        found = _bundle(Path(asked.target), catalog)
+    else:
+        if not results.exists():
+            message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+            raise HarnessError(message)
+        store = Store(results)
+        plan = settle(asked.plan(catalog), store, catalog)
+        found = recompute(plan, store, catalog, _kept(store, plan.name))
+    if _show(found):
+        raise typer.Exit(1)
+
+
+def _bundle(path: Path, catalog: Catalog) -> Verified:
+    if not path.is_file():
+        message = f"no file {str(path)!r}"
+        raise HarnessError(message)
+    with tempfile.TemporaryDirectory() as folder:
+        held = unpack(path, Path(folder))
+        return recompute(held.plan, held.store, catalog, held.table)
+
+
+def _kept(store: Store, title: str) -> Table | None:
+    path = store.root / "reports" / f"{kept_name(title)}.json"
+    if not path.is_file():
+        return None
+    try:
+        return Table.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError):
+        message = f"{str(path)!r} is no table that harness wrote: harness report writes it again"
+        raise HarnessError(message) from None
+
+
+def _show(found: Verified) -> bool:
+    """Print what was found; return whether anything is wrong."""
+    parts = [f"{found.sound} as they were written"]
+    parts += [f"{found.unsealed} readable, of a version that kept no hashes"] * bool(found.unsealed)
+    parts += [f"{found.missing} not finished"] * bool(found.missing)
+    parts += [f"{len(found.damaged)} damaged"] * bool(found.damaged)
+    total = found.sound + found.unsealed + found.missing + len(found.damaged)
+    sys.stdout.write(f"runs: {total}: {', '.join(parts)}\n")
+    for told in found.damaged:
+        sys.stdout.write(f"  {told}\n")
+    if found.differing is None:
+        sys.stdout.write(
+            f"cells: {found.cells} recomputed; no table was kept to compare them with (harness report keeps one)\n"
+        )
+    elif not found.differing:
+        sys.stdout.write(f"cells: {found.cells} recomputed from the runs, all as in the kept table\n")
+    else:
+        sys.stdout.write(
+            f"cells: {found.cells} recomputed from the runs; {len(found.differing)} not as in the kept table:\n"
+        )
+        for told in found.differing:
+            sys.stdout.write(f"  {told}\n")
+    return bool(found.damaged or found.differing)

@@ -1,0 +1,339 @@
+"""From a comparison to models at work elsewhere: exported, loaded by their own libraries alone, asked, and verified."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+WORDS = ("card", "money", "account", "transfer", "phone", "the")
+SAID = ("lost", "late", "broken")
+OPTIONS = (
+    "-s",
+    "full",
+    "-s",
+    "lora",
+    "-s",
+    "frozen",
+    "--seeds",
+    "0,1",
+    "-w",
+    "none",
+    "-o",
+    "train.epochs=2",
+    "-o",
+    "train.max_length=32",
+)
+READ = """
+import csv, json, sys
+folder, data = sys.argv[1:3]
+rows = list(csv.DictReader(open(data, encoding="utf-8")))
+texts = [row["text"] for row in rows]
+"""
+TELL = """
+assert "harness" not in sys.modules
+print(json.dumps(said))
+"""
+LOADERS = {
+    "full": """
+import transformers
+said = [found["label"] for found in transformers.pipeline("text-classification", folder, truncation=True)(texts)]
+""",
+    "lora": """
+import os, peft, torch, transformers
+os.chdir(folder)
+model = peft.AutoPeftModelForSequenceClassification.from_pretrained(".").eval()
+tokenizer = transformers.AutoTokenizer.from_pretrained(".")
+with torch.no_grad():
+    scores = model(**tokenizer(texts, padding=True, truncation=True, return_tensors="pt")).logits
+said = [model.config.id2label[int(number)] for number in scores.argmax(1)]
+""",
+    "frozen": """
+import onnxruntime, transformers
+tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+graph = onnxruntime.InferenceSession(folder + "/model.onnx")
+inputs = dict(tokenizer(texts, padding=True, truncation=True, return_tensors="np"))
+classes = json.load(open(folder + "/harness.json"))["classes"]
+said = [classes[number] for number in graph.run(None, inputs)[0].argmax(1)]
+""",
+    "frozen by sentence-transformers": """
+from sentence_transformers import SentenceTransformer
+classes = json.load(open(folder + "/harness.json"))["classes"]
+said = [classes[number] for number in SentenceTransformer(folder).encode(texts).argmax(1)]
+""",
+}
+
+
+def harness(*arguments: object, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "harness.cli", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, "COLUMNS": "200"}, input=given, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def fresh(code: str, *arguments: object) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", READ + code + TELL, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def written(path: Path, rows: list[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> Path:
+    """A folder in which three arms were compared, of which nothing was kept."""
+    folder = tmp_path_factory.mktemp("compared")
+    rows = [
+        (f"my {WORDS[n % 6]} is {SAID[n % 3]} and {WORDS[n // 6 % 6]} {WORDS[n // 36]} too", f"it is {SAID[n % 3]}")
+        for n in range(150)
+    ]
+    written(folder / "train.csv", rows[:120])
+    written(folder / "test.csv", rows[120:])
+    done = harness("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--cpu", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.glob("results/runs/*/model"))
+    assert not list(folder.glob("results/**/*.safetensors"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(compared) -> dict[str, Path]:
+    """Of each arm its folder."""
+    for arm, extra in (("full", ()), ("lora", ()), ("frozen", ("--onnx",))):
+        done = harness(
+            "export",
+            "train.csv",
+            arm,
+            f"out/{arm}",
+            "-o",
+            "file.test=test.csv",
+            *OPTIONS,
+            *extra,
+            "--cpu",
+            cwd=compared,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "30 of 30 test items answered as stored" in done.stdout
+    return {arm: compared / "out" / arm for arm in ("full", "lora", "frozen")}
+
+
+def stored(compared: Path, folder: Path) -> list[str]:
+    """Return the classes that the exported run's stored predictions say, in the order of the test file."""
+    manifest = json.loads((folder / "harness.json").read_text(encoding="utf-8"))
+    (run,) = compared.glob(f"results/runs/*-{manifest['run']}")
+    with np.load(run / "predictions.npz") as arrays:
+        order = np.argsort(arrays["ids-1-0"])
+        return [manifest["classes"][number] for number in arrays["outputs-1-0"][order].argmax(1)]
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_an_exported_model_answers_by_its_librarys_own_loader_as_it_was_measured(compared, exported, loader):
+    folder = exported[loader.split()[0]]
+    assert fresh(LOADERS[loader], folder, compared / "test.csv") == stored(compared, folder)
+
+
+def test_an_exported_folder_can_be_moved_and_still_answers(compared, exported, tmp_path):
+    import shutil
+
+    moved = tmp_path / "elsewhere" / "lora"
+    shutil.copytree(exported["lora"], moved)
+    assert fresh(LOADERS["lora"], moved, compared / "test.csv") == stored(compared, moved)
+    for path in exported["lora"].rglob("*.json"):
+        assert str(compared) not in path.read_text(encoding="utf-8")
+
+
+def test_a_merged_adapter_is_a_whole_model(compared, exported):
+    done = harness(
+        "export",
+        "train.csv",
+        "lora",
+        "out/merged",
+        "-o",
+        "file.test=test.csv",
+        *OPTIONS,
+        "--merged",
+        "--cpu",
+        cwd=compared,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (compared / "out/merged/adapter_config.json").exists()
+    assert fresh(LOADERS["full"], compared / "out/merged", compared / "test.csv") == stored(compared, exported["lora"])
+
+
+def test_the_card_has_scores_the_way_to_load_it_and_the_check(exported):
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(exported["frozen"] / "README.md")
+    assert card.data.library_name == "sentence-transformers"
+    assert card.data.license == "apache-2.0"
+    assert card.data.eval_results[0].metric_type == "accuracy"
+    for said in ("SentenceTransformer(", "onnxruntime", "| score | accuracy |", "30 of 30 test items", "## Limits"):
+        assert said in card.text
+
+
+def test_what_was_tuned_on_all_data_says_that_its_scores_are_the_comparisons(compared):
+    done = harness(
+        "export",
+        "train.csv",
+        "lora",
+        "out/all",
+        "-o",
+        "file.test=test.csv",
+        *OPTIONS,
+        "--all-data",
+        "--cpu",
+        cwd=compared,
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((compared / "out/all/harness.json").read_text(encoding="utf-8"))
+    assert manifest["all_data"] is True
+    assert manifest["rows"]["train"] == 150
+    assert "tuned once more on all splits" in (compared / "out/all/README.md").read_text(encoding="utf-8")
+
+
+def test_predict_writes_the_rows_with_what_is_said_of_each(compared, exported):
+    done = harness("predict", exported["lora"], "test.csv", "-o", "said.csv", cwd=compared)
+    assert done.returncode == 0, done.stderr
+    with (compared / "said.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["text", "label", "predicted_label", "probability"]
+    assert [row["predicted_label"] for row in rows] == stored(compared, exported["lora"])
+    lines = harness(
+        "predict", exported["frozen"], "-", "--onnx", cwd=compared, given="my card is lost\n\nmy money is late\n"
+    )
+    assert [json.loads(line)["text"] for line in lines.stdout.splitlines()] == ["my card is lost", "my money is late"]
+    assert set(json.loads(lines.stdout.splitlines()[0])) == {"text", "label", "probability"}
+
+
+def test_a_row_without_a_text_is_left_blank_and_counted(compared, exported):
+    (compared / "gaps.csv").write_text('text,n\nmy card is lost,1\n"",2\n', encoding="utf-8")
+    done = harness("predict", exported["full"], "gaps.csv", cwd=compared)
+    assert done.stdout.splitlines()[2] == ",2,,"
+    assert "1 of 2 rows left blank (the first: row 2: no text)" in done.stderr
+
+
+def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
+    (compared / "other").mkdir(exist_ok=True)
+    (compared / "existing").mkdir(exist_ok=True)
+    damaged = compared / "damaged"
+    if not damaged.exists():
+        import shutil
+
+        shutil.copytree(exported["full"], damaged)
+        with (damaged / "config.json").open("a") as file:
+            file.write(" ")
+    export = ("export", "train.csv", "-o", "file.test=test.csv", *OPTIONS)
+    mistakes = {
+        ("predict", "other", "test.csv"): "'other' is no delivered model: it has no harness.json",
+        ("predict", "nowhere", "test.csv"): "'nowhere' is no folder",
+        ("predict", "damaged", "test.csv"): "'damaged/config.json' was changed since it was delivered",
+        ("predict", "out/full", "nothing.csv"): "no data file 'nothing.csv'",
+        ("predict", "out/full", "test.csv", "--text", "message"): "unknown column 'message'",
+        ("predict", "out/full", "test.csv", "-o", "test.csv"): "'test.csv' exists, and predict writes over nothing",
+        ("predict", "out/full", "test.csv", "-o", "said.doc"): "its ending says no form",
+        ("predict", "out/full", "test.csv", "--onnx"): "holds no model.onnx: export the model with --onnx",
+        (*export, "lara", "new"): "unknown arm 'lara': did you mean 'lora'?",
+        (*export, "untuned", "new"): "arm 'untuned' learns nothing",
+        (*export, "lora", "existing"): "'existing' exists, and export writes over nothing",
+        (*export, "lora", "new", "--seed", "7"): "--seed 7: arm 'lora' has the seeds 0, 1",
+        (
+            *export,
+            "lora",
+            "new",
+            "-o",
+            "train.epochs=3",
+        ): "arm 'lora' has no finished run: run harness compare with the same",
+        (*export, "lora", "test.csv/new"): "cannot be written: 'test.csv' is no folder",
+        ("verify", "nothing.zip"): "no file 'nothing.zip'",
+        ("bundle", "train.csv", "runs.tar"): "name a file that ends in .zip",
+    }
+    for arguments, message in mistakes.items():
+        done = harness(*arguments, cwd=compared)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (compared / "new").exists()
+    assert not list(compared.glob(".new-*"))
+
+
+def test_a_model_that_answers_otherwise_is_not_delivered(compared, exported, tmp_path):
+    import shutil
+
+    shutil.copytree(compared / "results", tmp_path / "results")
+    shutil.copy(compared / "train.csv", tmp_path)
+    shutil.copy(compared / "test.csv", tmp_path)
+    with_models = ("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--cpu", "--keep-models")
+    assert harness(*with_models, cwd=tmp_path).returncode == 0
+    (kept,) = tmp_path.glob("results/runs/full-*-s0-*/model")
+    assert json.loads((kept / "harness.json").read_text())["kind"] == "whole"
+    other = next(tmp_path.glob("results/runs/full-*-s1-*/model"))
+    manifest = json.loads((kept / "harness.json").read_text())
+    shutil.rmtree(kept)
+    shutil.copytree(other, kept)  # another seed's weights under this run's name
+    changed = json.loads((kept / "harness.json").read_text())
+    (kept / "harness.json").write_text(json.dumps({**changed, "run": manifest["run"], "seed": 0}))
+    done = harness(
+        "export",
+        "train.csv",
+        "full",
+        "wrong",
+        "-o",
+        "file.test=test.csv",
+        *OPTIONS,
+        "--seed",
+        "0",
+        "--cpu",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "of 30 test items otherwise than was stored (ids " in done.stderr
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_one_changed_byte_is_told_by_report_and_verify_and_a_bundle_verifies_elsewhere(compared, tmp_path):
+    import shutil
+
+    asked = ("train.csv", "-o", "file.test=test.csv", *OPTIONS)
+    for name in ("train.csv", "test.csv"):
+        shutil.copy(compared / name, tmp_path)
+    shutil.copytree(compared / "results", tmp_path / "results")
+    done = harness("verify", *asked, cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 as they were written")
+    assert "all as in the kept table" in done.stdout
+    assert harness("bundle", *asked, "runs.zip", cwd=tmp_path).returncode == 0
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "runs.zip", tmp_path / "elsewhere")
+    done = harness("verify", "runs.zip", cwd=tmp_path / "elsewhere")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 as they were written")
+    with zipfile.ZipFile(tmp_path / "elsewhere" / "runs.zip") as archive:
+        assert not any(str(tmp_path) in archive.read(name).decode(errors="replace") for name in archive.namelist())
+    run = next(
+        path
+        for path in tmp_path.glob("results/runs/lora-*-s1-*")
+        if not json.loads((path / "run.json").read_text(encoding="utf-8"))["all_data"]
+    )
+    content = bytearray((run / "predictions.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (run / "predictions.npz").write_bytes(content)
+    told = f"stored run 'results/runs/{run.name}': predictions.npz was changed after the run ended"
+    done = harness("verify", *asked, cwd=tmp_path)
+    assert done.returncode == 1
+    assert told in done.stdout
+    done = harness("report", *asked, "--format", "markdown", cwd=tmp_path)
+    assert done.returncode == 0
+    assert told in done.stdout
+    assert "| lora | 1 |" in done.stdout
+    done = harness("export", *asked, "lora", "new", "--seed", "1", cwd=tmp_path)
+    assert (done.returncode, told in done.stderr) == (2, True)
