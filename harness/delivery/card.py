@@ -111,8 +111,14 @@ def _loading(manifest: Manifest, name: str, *, onnx: bool) -> Iterator[str]:
         yield f"No library loads it: {manifest.reason}."
         return
     yield from ("```python", *snippet(manifest, name), "```", "")
+    writes = manifest.auto_class == "AutoModelForCausalLM"
+    cut = (
+        f"Of a longer prompt the last {manifest.max_length - 1} tokens are kept"
+        if writes
+        else f"Texts are cut at {manifest.max_length} tokens"
+    )
     yield (
-        f"Texts are cut at {manifest.max_length} tokens, as when it was measured. `harness predict {name} FILE` and "
+        f"{cut}, as when it was measured. `harness predict {name} FILE` and "
         f'`harness.load("{name}").predict(texts)` do all of this.'
     )
     if manifest.kind == "adapter":

@@ -176,7 +176,7 @@ def base_path(folder: Path, manifest: Manifest) -> str:
             "it there, or export the model again with --merged"
         )
         raise HarnessError(message)
-    if base.sha256 is not None and len(weights) == 1 and hash_files(weights) != base.sha256:
+    if base.sha256 is not None and hash_files(weights) != base.sha256:
         message = (
             f"{str(folder)!r} is an adapter of {base.name!r} with sha256 {base.sha256[:16]}..., and {str(place)!r} has others: put the "
             "right weights there"

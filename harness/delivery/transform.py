@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.catalog import Catalog
 from harness.delivery.load import Delivered, base_path, quiet
 from harness.delivery.manifest import ONNX, Manifest, read_manifest, write_manifest
+from harness.delivery.write import unwrap
 from harness.errors import HarnessError
 from harness.store import dump
 
@@ -18,13 +20,13 @@ _BASE = "base"
 _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def merge(folder: Path) -> Manifest:
+def merge(folder: Path, catalog: Catalog | None = None) -> Manifest:
     """Merge a folder's adapter into its base: it holds a whole model afterwards.
 
     Raises:
         HarnessError: What the adapter has learned cannot be put into the weights.
     """
-    delivered = Delivered(folder, device="cpu")
+    delivered = Delivered(folder, device="cpu", catalog=catalog)
     adapted: Any = delivered.model
     if delivered.manifest.kind != "adapter":
         return delivered.manifest
@@ -33,6 +35,7 @@ def merge(folder: Path) -> Manifest:
     except Exception as error:  # noqa: BLE001 - libraries have many ways to say that it cannot be
         message = f"the adapter cannot be merged into its base ({' '.join(str(error).split())[:120]}): export it without --merged"
         raise HarnessError(message) from None
+    unwrap(whole)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / _BASE, ignore_errors=True)
@@ -41,7 +44,7 @@ def merge(folder: Path) -> Manifest:
 
         whole.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     with quiet():
-        whole.save_pretrained(folder)
+        whole.save_pretrained(folder, save_original_format="key_mapping" not in delivered.manifest.settings)
     return write_manifest(folder, delivered.manifest.model_copy(update={"kind": "whole", "settings": {}}))
 
 

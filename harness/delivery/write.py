@@ -22,7 +22,7 @@ from torch import nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.architecture import ATTENTION_DROPOUT
-from harness.contracts import ModelSource
+from harness.contracts import ModelSource, hash_files
 from harness.delivery.card import write_card
 from harness.delivery.manifest import Base, Manifest, write_manifest
 from harness.delivery.pooled import FeatureHead
@@ -75,12 +75,27 @@ def is_adapter(model: nn.Module) -> TypeGuard[PeftModel]:
     return peft is not None and isinstance(model, peft.PeftModel)
 
 
+def unwrap(model: nn.Module) -> None:
+    """Put a model's trained heads in the places of the wrappers that some of PEFT's methods leave there when they are merged."""
+    peft = sys.modules.get("peft")
+    if peft is None:
+        return
+    for name, module in list(model.named_modules()):
+        if isinstance(module, peft.utils.ModulesToSaveWrapper):
+            parent, _, last = name.rpartition(".")
+            trained = module.modules_to_save[module.active_adapters[0]]
+            setattr(model.get_submodule(parent), last, trained)
+
+
 def base_of(model: ComponentRef, source: ModelSource, folder: Path) -> Base:
     """Return where a run's base model is, as seen from a delivered folder."""
     local = Path(source.path).is_dir()
     path = os.path.relpath(Path(source.path).resolve(), folder.resolve()) if local else source.path
     revision = None if local else source.revision or "main"
-    return Base(name=model.name, path=path, revision=revision, sha256=source.sha256, licence=source.licence)
+    # Of the weights that lie there: a model may be known by the file that they were made of.
+    weights = sorted(Path(source.path).glob("*.safetensors")) if local else []
+    sha256 = hash_files(weights) if weights else source.sha256
+    return Base(name=model.name, path=path, revision=revision, sha256=sha256, licence=source.licence)
 
 
 def write_adapter(folder: Path, adapted: PeftModel) -> None:
@@ -170,6 +185,7 @@ def _write_weights(folder: Path, made: Made, described: Manifest) -> tuple[str, 
     if isinstance(tuned, FeatureHead):
         return _write_pooled(folder, tuned, made, described)
     if isinstance(tuned, PreTrainedModel):
+        unwrap(tuned)
         if made.generation:
             tuned.generation_config = GenerationConfig(**made.generation)
         with _as_published(tuned, made.published):
