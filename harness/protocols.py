@@ -151,7 +151,9 @@ class Stage(Protocol):
         """Return a model that puts `head` (`[b, width] -> [b, classes]`) on the body's pooled features."""
 
     def ship(self, model: nn.Module) -> None:
-        """Declare `model` as what would be delivered, saved by its own `save_pretrained`.
+        """Declare `model` as what must be shipped where the published base is: its bytes are counted.
+
+        An adapter is delivered in place of the model that it is merged into.
 
         Only needed where that differs from what `tune` returns: an adapter, before it is merged.
         """

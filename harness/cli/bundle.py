@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,9 @@ _RENDERED = ".md"
 @options.asking
 def bundle(
     asked: options.Asked,
-    file: Annotated[Path, typer.Argument(help="File to write (.zip); it must not exist.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write (.zip); it must not exist.", show_default=False)
+    ] = None,
     results: options.Results = Path("results"),
     without: options.Without = None,
 ) -> None:
@@ -32,6 +35,12 @@ def bundle(
 
     Holds predictions, settings, costs and versions; no data and no model. Takes what `compare` takes.
     """
+    if file is None:
+        # Without a file to compare on, the only one that is named is the bundle.
+        asked, file = replace(asked, target=None), None if asked.target is None else Path(asked.target)
+    if file is None:
+        message = "bundle needs the file to write: harness bundle EXPERIMENT FILE.zip"
+        raise HarnessError(message)
     if file.suffix.lower() != ".zip":
         message = f"{str(file)!r}: name a file that ends in .zip"
         raise HarnessError(message)

@@ -52,7 +52,7 @@ def compare(
     ] = 1,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave accelerators alone.", rich_help_panel=options.HOW)] = False,
     keep_models: Annotated[
-        bool, typer.Option("--keep-models", help="Keep what each run would deliver.", rich_help_panel=options.HOW)
+        bool, typer.Option("--keep-models", help="Save each run's model or adapter.", rich_help_panel=options.HOW)
     ] = False,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="No process per run; for a debugger.", rich_help_panel=options.HOW)

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,8 +44,12 @@ _SPARE_BYTES = 50_000_000
 @options.asking
 def export(
     asked: options.Asked,
-    arm: Annotated[str, typer.Argument(help="Label of the arm: a row of the comparison's table.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.", show_default=False)],
+    arm: Annotated[
+        str | None, typer.Argument(help="Label of the arm: a row of the comparison's table.", show_default=False)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder to write; it must not exist.", show_default=False)
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -86,6 +91,12 @@ def export(
     It is loaded again in a fresh process and must answer the test items as stored; else nothing is written. Trains again
     only what was not kept (compare --keep-models). Takes what `compare` takes.
     """
+    if folder is None:
+        # Without a file to compare on, the first that is named is the arm.
+        asked, arm, folder = replace(asked, target=None), asked.target, None if arm is None else Path(arm)
+    if arm is None or folder is None:
+        message = "export needs the arm and the folder to write: harness export EXPERIMENT ARM FOLDER"
+        raise HarnessError(message)
     if folder.exists() or folder.is_symlink():
         message = f"{str(folder)!r} exists, and export writes over nothing: name another folder"
         raise HarnessError(message)

@@ -151,6 +151,8 @@ def test_what_is_kept_answers_as_it_was_measured(toys, models, tmp_path, kind, t
         return delivered.loader, compare(expected, found, delivered.task.answers, 1e-3).unequal.tolist()
 
     assert differing()[1] == []
+    unlabelled = {name: test[name][:2] for name in ("text", "text_pair", "words") if name in test.column_names}
+    assert len(Delivered(folder, device="cpu", catalog=toys).answer(unlabelled)) == 2
     if read_manifest(folder).kind == "adapter" and strategy not in UNMERGEABLE:
         merge(folder, catalog=toys)
         assert differing() == ("transformers", [])
