@@ -16,7 +16,6 @@ from harness.errors import HarnessError
 from harness.experiment.tuning import settle
 from harness.results.evidence import pack
 from harness.results.table import tabulate
-from harness.store import Store
 
 _RENDERED = ".md"
 """Ending of the report that goes with it, where a reporter writes it."""
@@ -45,12 +44,9 @@ def bundle(
         message = f"{str(file)!r}: name a file that ends in .zip"
         raise HarnessError(message)
     if file.exists():
-        message = f"{str(file)!r} exists, and bundle writes over nothing: name another file"
+        message = f"{str(file)!r} exists, and bundle never overwrites: name another file"
         raise HarnessError(message)
-    if not results.exists():
-        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
-        raise HarnessError(message)
-    catalog, store = load_catalog(without or ()), Store(results)
+    catalog, store = load_catalog(without or ()), options.open_results(results)
     plan = settle(asked.plan(catalog), store, catalog)
     table = tabulate(plan, store, catalog)
     rendered = {

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import typer
@@ -98,23 +98,20 @@ def export(
         message = "export needs the arm and the folder to write: harness export EXPERIMENT ARM FOLDER"
         raise HarnessError(message)
     if folder.exists() or folder.is_symlink():
-        message = f"{str(folder)!r} exists, and export writes over nothing: name another folder"
-        raise HarnessError(message)
-    if not results.exists():
-        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        message = f"{str(folder)!r} exists, and export never overwrites: name another folder"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    store = Store(results)
+    store = options.open_results(results)
     plan = settle(asked.plan(catalog), store, catalog)
     chosen, run, outcome = _choose(plan, store, arm, seed)
     stage = len(run.stages) if stage is None else stage
     if stage > len(run.stages):
         message = f"--stage {stage}: {plan.name} tunes on {len(run.stages)} dataset{'s' * (len(run.stages) > 1)}"
         raise HarnessError(message)
+    wanted = _Wanted(merged=merged, onnx=onnx, all_data=all_data, dtype=dtype)
     with _beside(folder) as work:
         _check_room(work, outcome)
         say(f"{arm}: seed {run.seed}, run {run.id}")
-        wanted = run.model_copy(update={"all_data": True}) if all_data else run
         launcher = Launcher(
             results=results,
             without=tuple(without or ()),
@@ -122,22 +119,49 @@ def export(
             deliver=work / "model",
             imports=("harness.cli.app", *slow_imports(plan, catalog)),
         )
-        _obtain(wanted, arm, work / "model", store, catalog, launcher)
-        model = work / "model" / f"stage-{stage}" if len(run.stages) > 1 else work / "model"
-        described = _described(plan, chosen, store, catalog, read_manifest(model))
-        write_manifest(model, described)
-        rows = prepare(
-            catalog.restore(Dataset, run.stages[stage - 1].dataset), run.stages[stage - 1].dataset, Cache(store.cache)
-        ).splits
-        expected = store.predictions(wanted, len(run.stages), stage - 1)
-        _finish(
-            model, rows, expected, catalog.restore(Model, run.model), outcome, merged=merged, onnx=onnx, dtype=dtype
-        )
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        model = _make(plan, chosen, run, outcome, stage, wanted, store, catalog, launcher)
         write_card(model, read_manifest(model), folder.resolve().name)
         write_manifest(model, read_manifest(model))
         model.rename(folder)
     _show(folder, read_manifest(folder))
+
+
+class _Wanted(NamedTuple):
+    """What is to be made of a model."""
+
+    merged: bool
+    onnx: bool
+    all_data: bool
+    dtype: Precision | None
+
+
+def _make(
+    plan: Plan,
+    arm: Arm,
+    run: Run,
+    outcome: Outcome,
+    stage: int,
+    wanted: _Wanted,
+    store: Store,
+    catalog: Catalog,
+    launcher: Launcher,
+) -> Path:
+    """Return the folder of a run's model, described, made what is wanted, and seen to answer as stored.
+
+    Raises:
+        HarnessError: It cannot be made, or answers otherwise.
+    """
+    assert launcher.deliver is not None
+    place = launcher.deliver
+    run = run.model_copy(update={"all_data": True}) if wanted.all_data else run
+    _obtain(run, arm.label, place, store, catalog, launcher)
+    model = place / f"stage-{stage}" if len(run.stages) > 1 else place
+    write_manifest(model, _described(plan, arm, store, catalog, read_manifest(model)))
+    data = run.stages[stage - 1].dataset
+    splits = prepare(catalog.restore(Dataset, data), data, Cache(store.cache)).splits
+    expected = store.predictions(run, len(run.stages), stage - 1)
+    _finish(model, splits, expected, catalog.restore(Model, run.model), outcome, wanted)
+    return model
 
 
 def _choose(plan: Plan, store: Store, label: str, seed: int | None) -> tuple[Arm, Run, Outcome]:
@@ -225,18 +249,11 @@ def _obtain(run: Run, label: str, place: Path, store: Store, catalog: Catalog, l
         for part in [place] if (place / NAME).is_file() else sorted(place.glob("stage-*")):
             rebase(part, kept / part.relative_to(place))
         return
-    before = store.outcome(run)
-    failed: list[str] = []
-
-    def runs() -> Iterator[tuple[str, Run]]:
-        yield label, run
-
-    say("the model was not kept: tuning it again" if before else "tuning on all data")
-    if compute(runs(), "1 run to compute", 1, catalog, launcher) or not place.is_dir():
+    say("tuning on all data" if run.all_data else "the model was not kept: tuning it again")
+    if compute([(label, run)], "1 run to compute", 1, catalog, launcher) or not place.is_dir():
         failure = store.failure(run)
-        failed.append(f"{failure.status}: {failure.reason}" if failure else "see above")
-    if failed:
-        message = f"the model could not be tuned again: {failed[0]}"
+        why = f"{failure.status}: {failure.reason}" if failure else "see above"
+        message = f"the model could not be tuned again: {why}"
         raise HarnessError(message)
 
 
@@ -283,10 +300,7 @@ def _finish(
     expected: Predictions,
     base: Model,
     outcome: Outcome,
-    *,
-    merged: bool,
-    onnx: bool,
-    dtype: Precision | None,
+    wanted: _Wanted,
 ) -> None:
     """Make of a folder what is asked, see that it answers as stored, and describe it.
 
@@ -300,19 +314,19 @@ def _finish(
     if manifest.kind == "none":
         message = f"{manifest.arm!r} cannot be exported: {manifest.reason}"
         raise HarnessError(message)
-    if merged:
+    if wanted.merged:
         say("merging the adapter into its base")
         transform.merge(folder)
-    transform.convert(folder, dtype or _published_dtype(base))
+    transform.convert(folder, wanted.dtype or _published_dtype(base))
     transform.bring_base(folder)
-    if onnx:
+    if wanted.onnx:
         say("writing the ONNX graph")
         rows = splits["train"].select(range(min(2, len(splits["train"]))))
         transform.add_onnx(folder, [dict(row) for row in rows])
     say("loading it in a fresh process and answering the test items")
     try:
         checked = [rescore(folder, splits["test"], expected)]
-        checked += [rescore(folder, splits["test"], expected, onnx=True)] if onnx else []
+        checked += [rescore(folder, splits["test"], expected, onnx=True)] if wanted.onnx else []
     except HarnessError as error:
         message = f"{error} (it was measured on {outcome.device})"
         raise HarnessError(message) from None

@@ -18,6 +18,7 @@ from harness.errors import HarnessError
 from harness.experiment.plan import Plan, default_names, make_plan, opener
 from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
 from harness.records import digest
+from harness.store import Store
 
 ASK = "What is asked"
 HOW = "How it is run"
@@ -206,6 +207,18 @@ class Asked:
         if self.target is not None:
             return Path(self.target).stem
         return "-".join(name.partition(":")[0] for name in _split(self.datasets or ())) or "comparison"
+
+
+def open_results(results: Path) -> Store:
+    """Return the results folder that a command reads.
+
+    Raises:
+        HarnessError: There is none.
+    """
+    if not results.exists():
+        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        raise HarnessError(message)
+    return Store(results)
 
 
 def _named(catalog: Catalog, dataset: str) -> str:

@@ -92,10 +92,10 @@ def _settings(given: Sequence[str]) -> tuple[dict[str, JsonValue], Path | None]:
         else:
             target = Path(value)
     if target is not None and target.suffix.lower() not in _FORMS:
-        message = f"-o {str(target)!r}: its ending says no form: use {', '.join(_FORMS)}"
+        message = f"-o {str(target)!r}: cannot tell the format from its ending: use {', '.join(_FORMS)}"
         raise HarnessError(message)
     if target is not None and target.exists():
-        message = f"{str(target)!r} exists, and predict writes over nothing: name another file with -o"
+        message = f"{str(target)!r} exists, and predict never overwrites: name another file with -o"
         raise HarnessError(message)
     return settings, target
 
@@ -121,7 +121,7 @@ def _file(file: str, name: str) -> Iterator[tuple[str, str]]:
         return
     lines = [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
     if not lines:
-        message = "nothing came on standard input: give a text on each line, or JSON objects"
+        message = "standard input is empty: write one text per line, or JSON objects"
         raise HarnessError(message)
     if not lines[0].lstrip().startswith("{"):
         lines = [json.dumps({name: line}, ensure_ascii=False) for line in lines]
@@ -135,7 +135,7 @@ def _read(path: str, manifest: Manifest, catalog: Catalog, settings: Mapping[str
     """Return the rows of a file, read as the data that was tuned on was where that came in files."""
     cls = opener(catalog, Dataset, path)
     if cls is None:
-        message = f"{path!r} is no data file that an installed plugin reads"
+        message = f"{path!r} is not a data file that an installed plugin reads"
         raise HarnessError(message)
     known = {
         name: value

@@ -23,7 +23,6 @@ from harness.results.choice import CONFIDENCE, SCORE, Criterion, Draws
 from harness.results.reasons import percent
 from harness.results.recommend import Judged, Recommendation, advise
 from harness.results.table import draws, tabulate
-from harness.store import Store
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -89,11 +88,8 @@ def recommend(
     if prefer not in _PREFERENCES:
         raise unknown("preference", prefer, _PREFERENCES)
     least = None if floor is None else q.parse_number(floor, "--floor")
-    if not results.exists():
-        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
-        raise HarnessError(message)
     catalog = load_catalog(without or ())
-    store = Store(results)
+    store = options.open_results(results)
     plan = settle(asked.plan(catalog), store, catalog)
     table = tabulate(plan, store, catalog, price=per_second)
     if not any(row.runs for row in table.rows):

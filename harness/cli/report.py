@@ -15,7 +15,6 @@ from harness.errors import HarnessError
 from harness.experiment.tuning import settle
 from harness.quantities import parse_price
 from harness.results.table import View
-from harness.store import Store
 
 
 @options.asking
@@ -42,12 +41,9 @@ def report(
     if curve and (matrix or format_ != "rich"):
         message = "--curve is a picture of its own: leave out --matrix and --format"
         raise HarnessError(message)
-    if not results.exists():
-        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
-        raise HarnessError(message)
     catalog = load_catalog(without or ())
     planned = asked.plan(catalog)
-    store = Store(results)
+    store = options.open_results(results)
     settled = settle(planned, store, catalog)
     if curve:
         show_curve(settled, store, catalog, reach, per_second)

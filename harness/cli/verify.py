@@ -30,10 +30,7 @@ def verify(asked: options.Asked, results: options.Results = Path("results"), wit
     if asked.target is not None and asked.target.lower().endswith(".zip"):
         found = _bundle(Path(asked.target), catalog)
     else:
-        if not results.exists():
-            message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
-            raise HarnessError(message)
-        store = Store(results)
+        store = options.open_results(results)
         plan = settle(asked.plan(catalog), store, catalog)
         found = recompute(plan, store, catalog, _kept(store, plan.name))
     if _show(found):
@@ -62,8 +59,8 @@ def _kept(store: Store, title: str) -> Table | None:
 
 def _show(found: Verified) -> bool:
     """Print what was found; return whether anything is wrong."""
-    parts = [f"{found.sound} as they were written"]
-    parts += [f"{found.unsealed} readable, of a version that kept no hashes"] * bool(found.unsealed)
+    parts = [f"{found.sound} intact"]
+    parts += [f"{found.unsealed} readable (stored before hashes were kept)"] * bool(found.unsealed)
     parts += [f"{found.missing} not finished"] * bool(found.missing)
     parts += [f"{len(found.damaged)} damaged"] * bool(found.damaged)
     total = found.sound + found.unsealed + found.missing + len(found.damaged)
@@ -72,14 +69,12 @@ def _show(found: Verified) -> bool:
         sys.stdout.write(f"  {told}\n")
     if found.differing is None:
         sys.stdout.write(
-            f"cells: {found.cells} recomputed; no table was kept to compare them with (harness report keeps one)\n"
+            f"cells: {found.cells} recomputed; no saved table to compare with (harness report saves one)\n"
         )
     elif not found.differing:
-        sys.stdout.write(f"cells: {found.cells} recomputed from the runs, all as in the kept table\n")
+        sys.stdout.write(f"cells: {found.cells} recomputed, all equal to the saved table\n")
     else:
-        sys.stdout.write(
-            f"cells: {found.cells} recomputed from the runs; {len(found.differing)} not as in the kept table:\n"
-        )
+        sys.stdout.write(f"cells: {found.cells} recomputed; {len(found.differing)} differ from the saved table:\n")
         for told in found.differing:
             sys.stdout.write(f"  {told}\n")
     return bool(found.damaged or found.differing)

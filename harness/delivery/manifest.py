@@ -150,8 +150,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     if not path.is_file():
-        what = "no folder" if not folder.is_dir() else f"no delivered model: it has no {NAME}"
-        message = f"{str(folder)!r} is {what}: name a folder that harness export or --keep-models wrote"
+        what = "not a folder" if not folder.is_dir() else f"not an exported model: it has no {NAME}"
+        message = f"{str(folder)!r} is {what}: name a folder written by harness export or --keep-models"
         raise HarnessError(message)
     try:
         manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))

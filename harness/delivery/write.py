@@ -40,6 +40,18 @@ TASK_TYPES: Mapping[str, str] = {
     "AutoModelForCausalLM": "CAUSAL_LM",
 }
 """What PEFT calls what a class of transformers is for."""
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What safetensors calls a type."""
 POOLINGS: Mapping[Pooling, str] = {"mean": "mean", "first": "cls", "last": "lasttoken"}
 """What sentence-transformers calls ways of pooling."""
 _ADAPTER = "adapter_config.json"
@@ -167,7 +179,7 @@ def _file_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None =
     # Wider types first, then by name, so that all data is aligned.
     for name, tensor in sorted(distinct.values(), key=lambda one: (-one[1].element_size(), one[0])):
         size = tensor.numel() * tensor.element_size()
-        kind = {torch.float32: "F32", torch.int64: "I64"}.get(tensor.dtype, "BF16")
+        kind = _TYPES.get(tensor.dtype, "F32")
         header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [at, at + size]}
         at += size
     length = len(json.dumps(header, separators=(",", ":")).encode())

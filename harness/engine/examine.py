@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from harness.catalog import Catalog, load_catalog
 from harness.contracts import Dataset, Model, Task
+from harness.delivery.load import quiet
 from harness.engine.cache import Cache
 from harness.engine.data import Prepared, check_problem, prepare, split_counts
 from harness.engine.leaks import find_leaks
@@ -98,7 +99,7 @@ def _prepared(run: Run, catalog: Catalog, cache: Cache, say: Callable[[str], Non
 def _with_model(run: Run, catalog: Catalog, prepared: Sequence[Prepared], *, fetch: bool) -> Examined:
     """Return what the model makes of the data, and what must be known of itself."""
     model = catalog.restore(Model, run.model)
-    with _quiet():
+    with quiet():
         tokenizer = model.tokenizer()
         data = tuple(
             _summary(
@@ -317,17 +318,3 @@ def _given_away(prepared: Prepared) -> list[str]:
         if len(name) < _FEWEST_LETTERS or sum(own) < _LEAK * len(own) or sum(others) > (1 - _LEAK) * len(others):
             return []
     return ["the texts of each class hold its name: the answer may stand in the text"]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' own reports of what they load from the terminal."""
-    import transformers
-
-    before: Any = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)

@@ -191,7 +191,7 @@ def _differences(kept: Table, found: Table) -> Iterator[str]:
         elif changed := _changed(old, new):
             one, two = _shown(old), _shown(new)
             yield (
-                f"{row}, {column}: {one} in the kept table, {two} from the runs"
+                f"{row}, {column}: {one} in the saved table, {two} recomputed"
                 if one != two
                 else f"{row}, {column}: {one} in both, but another {' and '.join(changed)} beneath the digits shown"
             )

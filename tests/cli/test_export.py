@@ -236,17 +236,17 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
             file.write(" ")
     export = ("export", "train.csv", "-o", "file.test=test.csv", *OPTIONS)
     mistakes = {
-        ("predict", "other", "test.csv"): "'other' is no delivered model: it has no harness.json",
-        ("predict", "nowhere", "test.csv"): "'nowhere' is no folder",
+        ("predict", "other", "test.csv"): "'other' is not an exported model: it has no harness.json",
+        ("predict", "nowhere", "test.csv"): "'nowhere' is not a folder",
         ("predict", "damaged", "test.csv"): "'damaged/config.json' was changed since it was delivered",
         ("predict", "out/full", "nothing.csv"): "no data file 'nothing.csv'",
         ("predict", "out/full", "test.csv", "--text", "message"): "unknown column 'message'",
-        ("predict", "out/full", "test.csv", "-o", "test.csv"): "'test.csv' exists, and predict writes over nothing",
-        ("predict", "out/full", "test.csv", "-o", "said.doc"): "its ending says no form",
+        ("predict", "out/full", "test.csv", "-o", "test.csv"): "'test.csv' exists, and predict never overwrites",
+        ("predict", "out/full", "test.csv", "-o", "said.doc"): "cannot tell the format from its ending",
         ("predict", "out/full", "test.csv", "--onnx"): "holds no model.onnx: export the model with --onnx",
         (*export, "lara", "new"): "unknown arm 'lara': did you mean 'lora'?",
         (*export, "untuned", "new"): "arm 'untuned' learns nothing",
-        (*export, "lora", "existing"): "'existing' exists, and export writes over nothing",
+        (*export, "lora", "existing"): "'existing' exists, and export never overwrites",
         (*export, "lora", "new", "--seed", "7"): "--seed 7: arm 'lora' has the seeds 0, 1",
         (
             *export,
@@ -310,13 +310,13 @@ def test_one_changed_byte_is_told_by_report_and_verify_and_a_bundle_verifies_els
         shutil.copy(compared / name, tmp_path)
     shutil.copytree(compared / "results", tmp_path / "results")
     done = harness("verify", *asked, cwd=tmp_path)
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 as they were written")
-    assert "all as in the kept table" in done.stdout
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 intact")
+    assert "all equal to the saved table" in done.stdout
     assert harness("bundle", *asked, "runs.zip", cwd=tmp_path).returncode == 0
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "runs.zip", tmp_path / "elsewhere")
     done = harness("verify", "runs.zip", cwd=tmp_path / "elsewhere")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 as they were written")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 intact")
     with zipfile.ZipFile(tmp_path / "elsewhere" / "runs.zip") as archive:
         assert not any(str(tmp_path) in archive.read(name).decode(errors="replace") for name in archive.namelist())
     run = next(

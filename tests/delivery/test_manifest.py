@@ -51,7 +51,7 @@ def test_a_card_may_be_edited(tmp_path):
             lambda folder: (folder / "harness.json").write_text("{}"),
             "harness.json' cannot be read: it is damaged or of another",
         ),
-        (lambda folder: (folder / "harness.json").unlink(), "is no delivered model: it has no harness.json"),
+        (lambda folder: (folder / "harness.json").unlink(), "is not an exported model: it has no harness.json"),
     ],
     ids=["changed", "lost", "damaged", "not ours"],
 )
