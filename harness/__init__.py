@@ -11,6 +11,7 @@ from harness.architecture import block_count, find_blocks, skeleton
 from harness.contracts import (
     Component,
     Dataset,
+    Executor,
     Facts,
     Metric,
     Model,
@@ -25,11 +26,29 @@ from harness.contracts import (
 )
 from harness.errors import HarnessError, UndefinedError, unknown
 from harness.hookspecs import hookimpl
-from harness.protocols import Earlier, Loader, Pooling, Stage, View
-from harness.records import ADDED, Cell, Column, ComponentRef, Predictions, Row, Split, Table, TrainConfig
+from harness.processes import start_process, warm_process
+from harness.protocols import Earlier, Host, Loader, Pooling, Stage, View
+from harness.records import (
+    ADDED,
+    Cell,
+    Column,
+    ComponentRef,
+    Failure,
+    Job,
+    Outcome,
+    Place,
+    Predictions,
+    Row,
+    Run,
+    Split,
+    Table,
+    TrainConfig,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from typing import Any
 
     from harness.delivery.load import Delivered
 
@@ -50,6 +69,24 @@ def load(folder: str | Path, *, device: str | None = None, onnx: bool = False) -
     return Delivered(folder, device=device, onnx=onnx)
 
 
+def compute(
+    job: Job, tell: Callable[[dict[str, Any]], None] | None = None, place: Place | None = None
+) -> Outcome | Failure:
+    """Compute a job in this process, which does nothing else, and store what came of it; for executors.
+
+    What the process prints goes to the run's `worker.log`.
+
+    Args:
+        job: What is to be computed.
+        tell: Told where it is, such as `{"phase": "tune", "step": 5, "steps": 60, "loss": 0.61}`; None for nobody.
+        place: Which share of the run and of the machine this process has; None for all of both.
+    """
+    from harness.catalog import load_catalog
+    from harness.engine.worker import work
+
+    return work(job, load_catalog(job.without), tell or (lambda _: None), place or Place())
+
+
 __all__ = [
     "ADDED",
     "Cell",
@@ -58,17 +95,24 @@ __all__ = [
     "ComponentRef",
     "Dataset",
     "Earlier",
+    "Executor",
     "Facts",
+    "Failure",
     "HarnessError",
+    "Host",
+    "Job",
     "Loader",
     "Metric",
     "Model",
     "ModelSource",
+    "Outcome",
+    "Place",
     "Pooling",
     "Predictions",
     "Ratio",
     "Reporter",
     "Row",
+    "Run",
     "Span",
     "Split",
     "Stage",
@@ -80,10 +124,13 @@ __all__ = [
     "Unlabelled",
     "View",
     "block_count",
+    "compute",
     "find_blocks",
     "hash_files",
     "hookimpl",
     "load",
     "skeleton",
+    "start_process",
     "unknown",
+    "warm_process",
 ]

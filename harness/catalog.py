@@ -16,7 +16,7 @@ import pluggy
 from pydantic import ValidationError
 
 from harness import hookspecs
-from harness.contracts import Component, Dataset, Metric, Model, Reporter, Strategy, Task
+from harness.contracts import Component, Dataset, Executor, Metric, Model, Reporter, Strategy, Task
 from harness.errors import HarnessError, unknown
 from harness.records import ComponentRef
 
@@ -28,6 +28,7 @@ KINDS: Mapping[str, type[Component]] = MappingProxyType(
         "strategy": Strategy,
         "metric": Metric,
         "reporter": Reporter,
+        "executor": Executor,
     }
 )
 PLURALS: Mapping[str, str] = MappingProxyType(

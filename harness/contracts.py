@@ -1,4 +1,4 @@
-"""What a model, dataset, task, strategy, metric and reporter IS: subclass one to offer another.
+"""What a model, dataset, task, strategy, metric, reporter and executor IS: subclass one to offer another.
 
 A component is a frozen record whose fields are its parameters. They are checked when an experiment is read, listed
 by `harness describe`, and part of a run's id. Its `name` is what a user types; its `version` is raised whenever its
@@ -13,14 +13,14 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
 from harness.errors import HarnessError, UndefinedError, unknown
-from harness.records import ADDED, ComponentRef, Predictions, Split, Table, unsaid
+from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Split, Table, unsaid
 
 if TYPE_CHECKING:
     import datasets
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from harness.protocols import Loader, Stage, View
+    from harness.protocols import Host, Loader, Stage, View
 
 
 class Component(BaseModel, ABC):
@@ -523,6 +523,38 @@ class Reporter(Component):
     @abstractmethod
     def render(self, table: Table) -> str:
         """Return the table as text."""
+
+
+class Executor(Component):
+    """Where runs are computed."""
+
+    here: ClassVar[bool] = False
+    """Whether that is the command's own process."""
+
+    @property
+    def processes(self) -> int:
+        """Processes, each with a device of its own, that share one run."""
+        return 1
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Get ready while the data is read.
+
+        Args:
+            modules: Slow modules that runs need: worth importing once, where processes are copied from one that is warm.
+        """
+        del modules
+
+    @abstractmethod
+    def run(self, jobs: Iterator[Job], host: Host) -> Iterator[tuple[Job, Outcome | Failure]]:
+        """Compute jobs; yields each with what came of it, as they end.
+
+        What is computed is stored by `harness.compute`. A job whose process or machine went away gives a `Failure` whose
+        status is `lost`: it is handed out once more. So is one that is never yielded.
+
+        Args:
+            jobs: Taken one by one, as there is room: which comes next may depend on what came of those before.
+            host: Told of each job where it is.
+        """
 
 
 def hash_files(paths: Sequence[Path]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.contracts import Dataset, Metric, Model, Reporter, Strategy, Task
+    from harness.contracts import Dataset, Executor, Metric, Model, Reporter, Strategy, Task
     from harness.records import Failure, Outcome, Run
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -48,6 +48,11 @@ def harness_metrics() -> Iterable[type[Metric]]:
 @hookspec
 def harness_reporters() -> Iterable[type[Reporter]]:
     """Return ways to write a table."""
+
+
+@hookspec
+def harness_executors() -> Iterable[type[Executor]]:
+    """Return places where runs are computed."""
 
 
 @hookspec

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from harness.records import Predictions, Split, TrainConfig
+from harness.records import Failure, Job, Outcome, Predictions, Split, TrainConfig
 
 if TYPE_CHECKING:
     import datasets
@@ -157,3 +157,16 @@ class Stage(Protocol):
 
         Only needed where that differs from what `tune` returns: an adapter, before it is merged.
         """
+
+
+class Host(Protocol):
+    """The command, as an executor sees it."""
+
+    def tell(self, job: Job, event: dict[str, Any]) -> str | None:
+        """Pass on what a job says of itself while it is computed; returns why it should be ended, or None.
+
+        A job that is ended gives a `Failure` whose status is `pruned`.
+        """
+
+    def compute(self, job: Job, *, cpu: bool = False) -> Outcome | Failure:
+        """Compute a job in this process, with the plugins of this command. Other processes call `harness.compute`."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -350,9 +351,41 @@ class Failure(Record):
     """Why a run did not finish; it is tried again next time."""
 
     run_id: str
-    status: Literal["failed", "out of memory", "cancelled", "pruned"]
+    status: Literal["failed", "out of memory", "lost", "cancelled", "pruned"]
+    """`lost`: its process or machine went away without a word."""
     reason: str
     trace: str = ""
+
+
+class Job(Record):
+    """What an executor is asked to compute: a run, and what is kept of it. Where it is computed is the executor's affair."""
+
+    run: Run
+    results: Path
+    """Absolute path of the results folder."""
+    keep_model: bool = False
+    """Whether the run's folder is to hold its model."""
+    deliver: Path | None = None
+    """Where the model is written instead; nothing may be there yet."""
+    without: tuple[str, ...] = ()
+    """Plugins that are left out."""
+
+
+class Place(Record):
+    """Where a process computes a job: its share of the run, and the run's share of the machine."""
+
+    processes: PositiveInt = 1
+    """Processes that share the run."""
+    rank: NonNegativeInt = 0
+    """Which of them this is."""
+    port: NonNegativeInt = 0
+    """TCP port on this machine where they meet; 0 if there is one process."""
+    side_by_side: PositiveInt = 1
+    """Runs at a time on this machine; each takes its share of the cores, or an accelerator of its own."""
+    slot: NonNegativeInt = 0
+    """Which of them this run is."""
+    cpu: bool = False
+    """Use the CPU only."""
 
 
 class Trial(Record):

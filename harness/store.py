@@ -8,6 +8,7 @@
     model/              only if asked: adapter or weights, safetensors
     outcome.json        happened; written last, by rename: it means finished
     failure.json        why it did not finish; the run is tried again next time
+    worker.log          what its process printed, if anything
 <root>/studies/<strategy>-<id>/                       how an arm's settings were chosen
     trials.log          what was tried, as Optuna keeps it
     <budget>.json       what was chosen
@@ -18,7 +19,6 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import functools
 import json
 import os
@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -42,6 +43,7 @@ from harness.records import Failure, Outcome, Predictions, Run
 MARK = ".harness"
 FORMAT = "1\n"
 _PREDICTIONS, _LOG = "predictions.npz", "log.jsonl"
+WORKER_LOG = "worker.log"
 _CELL = re.compile(r"ids-(?P<moment>\d+)-(?P<problem>\d+)\.npy")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
 
@@ -226,8 +228,7 @@ class Store:
         """Hold the run's folder while it is computed; a second process that wants it waits here."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(folder / "lock"):
             if not (folder / "run.json").exists():
                 write_atomically(folder / "run.json", dump(run.model_dump(mode="json")))
             yield folder

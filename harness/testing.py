@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,23 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from harness.catalog import Catalog, kind_of, load_catalog, with_plugin
-from harness.contracts import Component, Dataset, Facts, Metric, Model, ModelSource, Strategy, Task, hash_files
+from harness.contracts import (
+    Component,
+    Dataset,
+    Executor,
+    Facts,
+    Metric,
+    Model,
+    ModelSource,
+    Strategy,
+    Task,
+    hash_files,
+)
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.plan import default_names
 from harness.hookspecs import hookimpl
-from harness.records import Failure, Outcome, Problem, Run, Split, TrainConfig
+from harness.records import Failure, Job, Outcome, Place, Problem, Run, Split, TrainConfig
+from harness.runner.plans import Runner
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -226,14 +238,20 @@ def compute(run: Run, catalog: Catalog, results: Path, *, keep_model: bool = Fal
     Raises:
         AssertionError: The run failed; shows the trace.
     """
-    from harness.engine.job import Job
     from harness.engine.worker import perform
 
-    result = perform(Job(run, results, cpu=True, keep_model=keep_model), catalog, lambda _: None)
+    job = Job(run=run, results=results, keep_model=keep_model)
+    result = perform(job, catalog, lambda _: None, Place(cpu=True))
     if isinstance(result, Failure):
         message = f"the run failed: {result.reason}\n{result.trace}"
         raise AssertionError(message)
     return result
+
+
+def runner_here(results: Path, catalog: Catalog, say: Callable[[str], None] = lambda _: None) -> Runner:
+    """Return what carries out plans in this process, with a catalog's components; `say` is told what a user would be."""
+    executor = next(cls for cls in catalog.every(Executor) if cls.here)
+    return Runner(Store(results), catalog, catalog.make(Executor, executor.name, {"cpu": True}), say)
 
 
 def check_strategy(strategy: Strategy) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.experiment.plan import make_plan
+from harness.experiment.search import settle, unsettled
 from harness.experiment.spec import read_spec
-from harness.experiment.tuning import settle, unsettled
 from harness.store import Store
 
 ROOT = Path(__file__).parents[1]

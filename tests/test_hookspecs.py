@@ -11,7 +11,7 @@ import pytest
 import harness
 from harness import hookspecs
 from harness.catalog import Catalog, load_catalog, with_plugin
-from harness.contracts import Dataset, Facts, Metric, Model, ModelSource, Reporter, Strategy, Task
+from harness.contracts import Dataset, Executor, Facts, Metric, Model, ModelSource, Reporter, Strategy, Task
 
 GUIDE = Path(__file__).parents[1] / "plugins" / "README.md"
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
@@ -107,6 +107,16 @@ class MadeUpReporter(Reporter):
         return table.title
 
 
+class MadeUpExecutor(Executor):
+    """An executor."""
+
+    name = "made-up"
+
+    def run(self, jobs: object, host: object) -> object:
+        del jobs, host
+        return iter(())
+
+
 def catalog_with(hook: str, component: type) -> Catalog:
     plugin = type("Plugin", (), {hook: staticmethod(harness.hookimpl(_returning(hook, component)))})()
     return with_plugin(load_catalog(), plugin, "made-up-plugin")
@@ -144,6 +154,10 @@ def test_harness_reporters__offers_a_reporter():
     assert catalog_with("harness_reporters", MadeUpReporter).find(Reporter, "made-up") is MadeUpReporter
 
 
+def test_harness_executors__offers_an_executor():
+    assert catalog_with("harness_executors", MadeUpExecutor).find(Executor, "made-up") is MadeUpExecutor
+
+
 class Watcher:
     """An observer that writes down what it is told."""
 
@@ -167,18 +181,13 @@ class Watcher:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What an observer is told of one comparison with a run that trains."""
-    from harness.cli.compare import compute
-    from harness.engine.launch import Launcher
-    from harness.store import Store
-    from harness.testing import toy_catalog, toy_run, write_tiny_model
+    from harness.testing import runner_here, toy_catalog, toy_run, write_tiny_model
 
     folder = tmp_path_factory.mktemp("watched")
     watcher = Watcher()
     catalog = with_plugin(toy_catalog(), watcher, "watcher")
     run = toy_run(catalog, write_tiny_model(folder / "model"), catalog.make(Strategy, "full", {}))
-    launcher = Launcher(folder / "results", cpu=True, in_process=catalog)
-    Store(folder / "results")
-    compute([("full", run)], "1 run to compute", 1, catalog, launcher)
+    list(runner_here(folder / "results", catalog).compute([("full", run)], "1 run to compute", 1))
     return watcher.seen
 
 

@@ -13,7 +13,7 @@ from harness.catalog import load_catalog
 from harness.cli import options
 from harness.contracts import Reporter
 from harness.errors import HarnessError
-from harness.experiment.tuning import settle
+from harness.experiment.search import settle
 from harness.results.evidence import pack
 from harness.results.table import tabulate
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,55 +9,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness.catalog import Catalog
-from harness.cli.compare import slow_imports
-from harness.engine.cache import Cache
-from harness.engine.launch import Launcher
-from harness.engine.rehearse import Rehearsal
 from harness.experiment.plan import Plan
-from harness.experiment.tuning import unsettled
+from harness.experiment.search import unsettled
 from harness.quantities import write_duration, write_size
-from harness.records import Failure
-from harness.results.estimates import Estimate, Prediction, estimate, keep_prediction, peak_bytes, search_seconds
+from harness.runner.estimates import Estimate, estimate, search_seconds
 from harness.store import Store
-
-
-def rehearse_unknown(
-    asked: Plan, store: Store, catalog: Catalog, without: tuple[str, ...] = (), launcher: Launcher | None = None
-) -> dict[str, str]:
-    """Rehearse the arms of which no run is stored and nothing is predicted; returns why some could not be, by label.
-
-    Args:
-        asked: What the runs are for.
-        store: Where predictions are kept.
-        catalog: Where the components come from.
-        without: Plugins that are left out.
-        launcher: How runs are started; None for as `compare` does.
-    """
-    unknown = [arm for arm in asked.arms if estimate(arm, store).seconds is None]
-    if not unknown:
-        return {}
-    imports = ("harness.cli.app", *slow_imports(asked, catalog))
-    launcher = launcher or Launcher(results=store.root, without=without, imports=imports)
-    reasons = {}
-    sys.stderr.write(f"rehearsing {len(unknown)} strategies on a sample of the data\n")
-    runs = [arm.runs[0] for arm in asked.arms]
-    with Rehearsal(runs, catalog, Cache(store.cache), launcher) as rehearsal:
-        for number, arm in enumerate(unknown, 1):
-            found = rehearsal.rehearse(arm.runs[0])
-            if isinstance(found, Failure):
-                reasons[arm.label] = f"{found.status}: {found.reason}"
-            else:
-                prediction = Prediction(
-                    seconds=found.seconds,
-                    processes=found.outcome.processes,
-                    memory_bytes=peak_bytes(found.outcome),
-                    device=found.outcome.device,
-                    share=found.share,
-                )
-                keep_prediction(arm, store, prediction)
-            sys.stderr.write(f"[{number}/{len(unknown)}] {arm.label}\n")
-    return reasons
 
 
 def estimates(asked: Plan, store: Store, reasons: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from harness.engine.examine import Examined
 from harness.records import DataSummary
+from harness.runner.examine import Examined
 
 _CLASSES = 8
 """Classes that are listed; of more, the largest."""

@@ -16,21 +16,20 @@ import typer
 
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
-from harness.cli.compare import compute, slow_imports
 from harness.cli.examined import say
 from harness.contracts import Dataset, Model
 from harness.delivery.card import snippet, write_card
 from harness.delivery.manifest import NAME, Manifest, ScoreLine, read_manifest, write_manifest
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
-from harness.engine.launch import Launcher
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Arm, Plan
-from harness.experiment.tuning import settle
-from harness.records import Outcome, Predictions, Run, Split
+from harness.experiment.search import settle
+from harness.records import Failure, Outcome, Predictions, Run, Split
 from harness.results.curve import read_curve
 from harness.results.table import tabulate
 from harness.results.writing import called
+from harness.runner.plans import Runner
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -112,14 +111,8 @@ def export(
     with _beside(folder) as work:
         _check_room(work, outcome)
         say(f"{arm}: seed {run.seed}, run {run.id}")
-        launcher = Launcher(
-            results=results,
-            without=tuple(without or ()),
-            cpu=cpu,
-            deliver=work / "model",
-            imports=("harness.cli.app", *slow_imports(plan, catalog)),
-        )
-        model = _make(plan, chosen, run, outcome, stage, wanted, store, catalog, launcher)
+        runner = Runner(store, catalog, options.executor(catalog, None, {"cpu": cpu}), say)
+        model = _make(plan, chosen, run, outcome, stage, wanted, work / "model", runner)
         write_card(model, read_manifest(model), folder.resolve().name)
         write_manifest(model, read_manifest(model))
         model.rename(folder)
@@ -142,19 +135,17 @@ def _make(
     outcome: Outcome,
     stage: int,
     wanted: _Wanted,
-    store: Store,
-    catalog: Catalog,
-    launcher: Launcher,
+    place: Path,
+    runner: Runner,
 ) -> Path:
     """Return the folder of a run's model, described, made what is wanted, and seen to answer as stored.
 
     Raises:
         HarnessError: It cannot be made, or answers otherwise.
     """
-    assert launcher.deliver is not None
-    place = launcher.deliver
+    store, catalog = runner.store, runner.catalog
     run = run.model_copy(update={"all_data": True}) if wanted.all_data else run
-    _obtain(run, arm.label, place, store, catalog, launcher)
+    _obtain(run, arm.label, place, plan, runner)
     model = place / f"stage-{stage}" if len(run.stages) > 1 else place
     write_manifest(model, _described(plan, arm, store, catalog, read_manifest(model)))
     data = run.stages[stage - 1].dataset
@@ -239,9 +230,9 @@ def _check_room(work: Path, outcome: Outcome) -> None:
         raise HarnessError(message)
 
 
-def _obtain(run: Run, label: str, place: Path, store: Store, catalog: Catalog, launcher: Launcher) -> None:
+def _obtain(run: Run, label: str, place: Path, plan: Plan, runner: Runner) -> None:
     """Have the run's model at `place`: a copy of what was kept, else tuned again."""
-    kept = store.folder(run) / "model"
+    kept = runner.store.folder(run) / "model"
     if kept.is_dir() and _is_whole(kept):
         from harness.delivery.transform import rebase
 
@@ -250,9 +241,10 @@ def _obtain(run: Run, label: str, place: Path, store: Store, catalog: Catalog, l
             rebase(part, kept / part.relative_to(place))
         return
     say("tuning on all data" if run.all_data else "the model was not kept: tuning it again")
-    if compute([(label, run)], "1 run to compute", 1, catalog, launcher) or not place.is_dir():
-        failure = store.failure(run)
-        why = f"{failure.status}: {failure.reason}" if failure else "see above"
+    runner.prepare(plan)
+    _, result = next(iter(list(runner.compute([(label, run)], "1 run to compute", 1, deliver=place))))
+    if isinstance(result, Failure) or not place.is_dir():
+        why = f"{result.status}: {result.reason}" if isinstance(result, Failure) else "nothing was written"
         message = f"the model could not be tuned again: {why}"
         raise HarnessError(message)
 

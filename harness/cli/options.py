@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -13,10 +13,18 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from harness.catalog import Catalog
-from harness.contracts import Dataset, Strategy
+from harness.contracts import Dataset, Executor, Strategy
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan, default_names, make_plan, opener
-from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
+from harness.experiment.spec import (
+    ExperimentSpec,
+    StrategyEntry,
+    make_spec,
+    read_spec,
+    toml_value,
+    with_limits,
+    with_overrides,
+)
 from harness.records import digest
 from harness.store import Store
 
@@ -93,6 +101,14 @@ Price = Annotated[
 ]
 Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
 Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where runs are computed: NAME, or NAME:KEY=VALUE,KEY=VALUE; harness list executors.",
+        rich_help_panel=HOW,
+    ),
+]
 Format = Annotated[str, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=HOW)]
 
 
@@ -219,6 +235,49 @@ def open_results(results: Path) -> Store:
         message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
         raise HarnessError(message)
     return Store(results)
+
+
+def executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any], *, in_process: bool = False) -> Executor:
+    """Return the executor that is asked for: by name with settings, or the default one.
+
+    Args:
+        catalog: Where executors are.
+        asked: As `--executor` takes it.
+        flags: Settings that have an option of their own; what is None or False was not given.
+        in_process: Whether the one is asked for that computes in this process.
+
+    Raises:
+        HarnessError: There is none of that name, or it has no such setting.
+    """
+    if in_process and asked:
+        message = f"--in-process and --executor {asked} exclude each other"
+        raise HarnessError(message)
+    name, _, text = (asked or "").partition(":")
+    if not name:
+        every = catalog.every(Executor)
+        found = next((cls for cls in every if (cls.here if in_process else cls.default)), None)
+        if found is None:
+            message = (
+                "no executor is installed that computes here" if in_process else "no default executor is installed"
+            )
+            raise HarnessError(f"{message}: name one with --executor")
+        name = found.name
+    settings: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            message = f"--executor {asked}: {part!r} is not of the form KEY=VALUE"
+            raise HarnessError(message)
+        settings[key] = toml_value(value)
+    fields = catalog.find(Executor, name).model_fields
+    for key, value in flags.items():
+        if value in (None, False):
+            continue
+        if key not in fields:
+            message = f"--{key.replace('_', '-')} cannot be used with executor {name!r}, which has no such setting"
+            raise HarnessError(message)
+        settings[key] = value
+    return catalog.make(Executor, name, settings, "--executor: ")
 
 
 def _named(catalog: Catalog, dataset: str) -> str:

@@ -18,17 +18,16 @@ from rich.table import Table
 
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.compare import slow_imports
-from harness.cli.estimate import estimates, rehearse_unknown, show_estimates
+from harness.cli.estimate import estimates, show_estimates
 from harness.cli.examined import in_full, say
-from harness.engine.cache import Cache
-from harness.engine.examine import Examined, examine
-from harness.engine.launch import Launcher
 from harness.errors import DamagedError, HarnessError
 from harness.experiment.plan import Plan
-from harness.experiment.tuning import settle, unsettled
+from harness.experiment.search import settle, unsettled
 from harness.quantities import parse_price
 from harness.records import Run
+from harness.runner.examine import Examined
+from harness.runner.plans import Runner
+from harness.runner.rehearse import rehearse_unknown
 from harness.store import Store
 
 
@@ -59,13 +58,12 @@ def plan(
     store = Store(results) if results.exists() or estimate_ else None
     if store:
         planned = settle(planned, store, catalog)
-    imports = ("harness.cli.app", *slow_imports(planned, catalog))
-    Launcher(results=results, without=tuple(without or ()), imports=imports).warm()  # gets ready while the data is read
-    with _cache(store) as cache:
-        apart = tuple(without or ())
-        examined = examine(planned, catalog, cache, say, apart=apart, leaks=False, fetch=False)
+    with _store(store) as kept:
+        runner = Runner(kept, catalog, options.executor(catalog, None, {}), say)
+        runner.prepare(planned)
+        examined = runner.examine(planned, leaks=False, fetch=False)
+        reasons = rehearse_unknown(planned, runner) if estimate_ else {}
     states = {run.id: _state(store, run) for _, run in planned.runs}
-    reasons = rehearse_unknown(planned, store, catalog, tuple(without or ())) if estimate_ and store else {}
     if json_:
         runs = [
             {"arm": arm.label, "id": run.id, "state": states[run.id], "run": run.model_dump(mode="json")}
@@ -127,13 +125,13 @@ def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[s
 
 
 @contextmanager
-def _cache(store: Store | None) -> Iterator[Cache]:
-    """Yield where prepared data is kept: with the results, or nowhere for long where there are none."""
+def _store(store: Store | None) -> Iterator[Store]:
+    """Yield the results folder, or one for the time being where there is none, so that prepared data has a place."""
     if store is not None:
-        yield Cache(store.cache)
+        yield store
         return
     with tempfile.TemporaryDirectory() as folder:
-        yield Cache(Path(folder))
+        yield Store(Path(folder))
 
 
 def _state(store: Store | None, run: Run) -> str:

@@ -17,7 +17,7 @@ from harness.cli.criteria import FORGETTING, Source, candidate, is_sampled, limi
 from harness.contracts import Metric
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Plan
-from harness.experiment.tuning import settle
+from harness.experiment.search import settle
 from harness.records import Table
 from harness.results.choice import CONFIDENCE, SCORE, Criterion, Draws
 from harness.results.reasons import percent

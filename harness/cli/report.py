@@ -12,7 +12,7 @@ from harness.cli import options
 from harness.cli.curve import show_curve
 from harness.cli.tables import show_table
 from harness.errors import HarnessError
-from harness.experiment.tuning import settle
+from harness.experiment.search import settle
 from harness.quantities import parse_price
 from harness.results.table import View
 

@@ -13,7 +13,7 @@ from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.tables import kept_name
 from harness.errors import HarnessError
-from harness.experiment.tuning import settle
+from harness.experiment.search import settle
 from harness.records import Table
 from harness.results.evidence import Verified, unpack
 from harness.results.evidence import verify as recompute

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.errors import HarnessError, unknown
-from harness.experiment.tuning import settle
+from harness.experiment.search import settle
 from harness.records import Run
 from harness.results.comparability import Difference, Finished, compare_outcomes, compare_settings, conclude, listed
 from harness.store import Store

@@ -10,16 +10,16 @@ processes wait for the first and then use what it made.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import importlib.metadata
 import json
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock
 
 from harness.records import digest
 from harness.store import dump
@@ -91,11 +91,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _locked(folder: Path) -> FileLock:
+    return FileLock(folder.parent / f".{folder.name}.lock")
 
 
 def _is_sound(folder: Path) -> bool:

@@ -12,8 +12,8 @@ from harness.architecture import most_tokens
 from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy, Task
 from harness.errors import HarnessError, unknown
+from harness.experiment.search import Budget, check_tunable, parse_budget, search_space
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.experiment.tuning import Budget, check_tunable, parse_budget, search_space
 from harness.records import Problem, Record, Run, TrainConfig, Tuning
 
 C = TypeVar("C", bound=Component)

@@ -173,7 +173,7 @@ def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place, interru
         os.kill(process.pid, signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "stopped; run the same command again to go on where it ended" in said
+    assert "interrupted; the same command resumes where it stopped" in said
     folders = list((place / "stopped" / "runs").iterdir())
     finished = [folder for folder in folders if (folder / "outcome.json").exists()]
     failures = [json.loads((folder / "failure.json").read_text()) for folder in folders if folder not in finished]
@@ -259,10 +259,10 @@ def test_a_run_that_fails_or_crashes_takes_no_other_with_it_and_is_a_row_with_it
     ]
     done = harness("compare", *arguments, cwd=place, path=plugins)
     assert done.returncode == 1
-    assert "crash seed 0: failed: the process ended without a result (exit code 7)" in done.stderr
+    assert "crash seed 0: failed: its process ended without a result (exit code 7)" in done.stderr
     assert "raise seed 0: failed: ValueError: no idea" in done.stderr
     assert "frozen seed 0: done in" in done.stderr
-    assert "[1] crash: seed 0 failed: the process ended without a result (exit code 7)" in done.stdout
+    assert "[1] crash: seed 0 failed: its process ended without a result (exit code 7)" in done.stdout
     assert computed(done) == 2
     again = harness("compare", *arguments, cwd=place, path=plugins)
     assert again.returncode == 1

@@ -2,13 +2,14 @@
 
 import pytest
 
-from harness.cli.estimate import estimates, rehearse_unknown, show_estimates
+from harness.cli.estimate import estimates, show_estimates
+from harness.cli.examined import say
 from harness.contracts import Strategy
-from harness.engine.launch import Launcher
 from harness.experiment.plan import Arm, Plan
-from harness.experiment.tuning import Budget
+from harness.experiment.search import Budget
+from harness.runner.rehearse import rehearse_unknown
 from harness.store import Store
-from harness.testing import compute, toy_catalog, toy_run
+from harness.testing import compute, runner_here, toy_catalog, toy_run
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def asked(tiny_model):
 
 def test_what_is_unknown_is_rehearsed_once_and_held_against_what_it_took(asked, tmp_path, capsys):
     catalog, store = toy_catalog(), Store(tmp_path / "results")
-    launcher = Launcher(results=store.root, cpu=True, in_process=catalog)
-    reasons = rehearse_unknown(asked, store, catalog, launcher=launcher)
+    runner = runner_here(store.root, catalog, say)
+    reasons = rehearse_unknown(asked, runner)
     assert "a lower learning rate may help" in reasons["full"]
     told = estimates(asked, store, reasons)
     assert (told["frozen"]["missing"], told["frozen"]["stored"], told["frozen"]["reason"]) == (2, 0, None)
@@ -47,7 +48,7 @@ def test_what_is_unknown_is_rehearsed_once_and_held_against_what_it_took(asked, 
 
     compute(asked.arms[0].runs[0], catalog, store.root)
     known = asked.model_copy(update={"arms": asked.arms[:1]})
-    assert rehearse_unknown(known, store, catalog, launcher=launcher) == {}
+    assert rehearse_unknown(known, runner) == {}
     show_estimates(known, store, {}, None)
     said = capsys.readouterr()
     assert said.err == ""

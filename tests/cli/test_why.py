@@ -10,7 +10,7 @@ from harness import HarnessError
 from harness.cli.options import Asked
 from harness.cli.why import why
 from harness.contracts import Strategy
-from harness.experiment.tuning import kept_at
+from harness.experiment.search import kept_at
 from harness.records import Run, Trial, Tuning
 from harness.store import Store, write_atomically
 from harness.testing import compute, toy_catalog, toy_run

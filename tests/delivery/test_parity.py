@@ -21,9 +21,8 @@ from harness.delivery.manifest import read_manifest
 from harness.delivery.transform import merge
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
-from harness.engine.job import Job
 from harness.engine.worker import perform
-from harness.records import Failure, Problem, Run, TrainConfig
+from harness.records import Failure, Job, Place, Problem, Run, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, toy_catalog, write_tiny_model
 
@@ -168,7 +167,7 @@ def test_what_is_kept_answers_as_it_was_measured(toys, models, elsewhere, tmp_pa
     run, refused = asked(toys, models[kind], task, strategy, tmp_path)
     if refused:
         pytest.skip(refused)
-    result = perform(Job(run, tmp_path / "results", cpu=True, keep_model=True), toys, lambda _: None)
+    result = perform(Job(run=run, results=tmp_path / "results", keep_model=True), toys, lambda _: None, Place(cpu=True))
     assert not isinstance(result, Failure), result
     store = Store(tmp_path / "results")
     folder = store.folder(run) / "model"

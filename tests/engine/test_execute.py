@@ -7,9 +7,8 @@ from safetensors.numpy import load_file
 from harness import hookimpl
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy, Task
-from harness.engine.job import Job
 from harness.engine.worker import perform
-from harness.records import TUNING, Problem
+from harness.records import TUNING, Job, Place, Problem
 from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
@@ -192,7 +191,7 @@ def test_every_stage_that_trained_something_has_a_curve_of_what_tuning_has_cost(
 def test_the_bytes_to_ship_are_those_of_what_was_trained_as_it_is_saved(catalog, tiny_model, tmp_path):
     toys = toy_catalog(catalog)
     run = toy_run(toys, tiny_model, toys.make(Strategy, "lora", {"rank": 2}), stages=1)
-    outcome = perform(Job(run, tmp_path, cpu=True, keep_model=True), toys, lambda _: None)
+    outcome = perform(Job(run=run, results=tmp_path, keep_model=True), toys, lambda _: None, Place(cpu=True))
     (file,) = (Store(tmp_path).folder(run) / "model").rglob("*.safetensors")
     tensors = load_file(file)
     assert sum(tensor.size for tensor in tensors.values()) == outcome.parameters_trained

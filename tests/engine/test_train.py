@@ -75,12 +75,12 @@ def test_training_stops_when_validation_no_longer_improves(catalog, quiet_model,
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_and_says_what_may_help(catalog, quiet_model, tmp_path):
-    from harness.engine.job import Job
     from harness.engine.worker import perform
+    from harness.records import Job, Place
 
     toys = toy_catalog(catalog)
     run = toy_run(toys, quiet_model, toys.make(Strategy, "full", {}), learning_rate=1e30, max_grad_norm=1e30, epochs=4)
-    result = perform(Job(run, tmp_path, cpu=True), toys, lambda _: None)
+    result = perform(Job(run=run, results=tmp_path), toys, lambda _: None, Place(cpu=True))
     assert isinstance(result, Failure)
     assert "a lower learning rate may help" in result.reason
     assert Store(tmp_path).failure(run) == result

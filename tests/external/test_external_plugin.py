@@ -12,6 +12,7 @@ from harness.testing import ToyDataset, write_tiny_model
 
 PACKAGE = Path(__file__).parent / "harness-embeddings"
 TASK = Path(__file__).parent / "harness-ordinal"
+EXECUTOR = Path(__file__).parent / "harness-pool"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-         "--disable-pip-version-check", "--target", str(folder), str(PACKAGE), str(TASK)],
+         "--disable-pip-version-check", "--target", str(folder), str(PACKAGE), str(TASK), str(EXECUTOR)],
         check=True, capture_output=True,
     )  # fmt: skip
     return folder
@@ -87,3 +88,20 @@ def test_an_installed_task_and_its_metric_are_compared_by_every_kind_of_strategy
     assert [column["title"] for column in table["columns"][:2]] == ["accuracy", "off by"]
     assert {row["label"] for row in table["rows"]} == {"untuned", "full", "frozen", "lora"}
     assert all(row["cells"][1]["value"] is not None for row in table["rows"])
+
+
+@pytest.mark.slow
+def test_an_installed_executor_computes_the_scores_of_the_default_one(site, tmp_path):
+    quickstart = Path(__file__).parents[2] / "experiments" / "quickstart.toml"
+    tables = []
+    for results, chosen in (("here", ()), ("there", ("--executor", "pool:workers=2"))):
+        done = run(
+            "-m", "harness.cli", "compare", str(quickstart), "-s", "full,frozen", "--seeds", "0", "--limit",
+            "train=64,validation=32,test=64", "-o", "train.max_length=32", "-w", "none", "--results", results,
+            "--format", "json", *chosen, cwd=tmp_path, site=site,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        tables.append(json.loads(done.stdout))
+    scores = [[(row["label"], row["cells"][0]["value"]) for row in table["rows"]] for table in tables]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) == 3

@@ -2,8 +2,8 @@ import pytest
 
 from harness.contracts import Span, Strategy
 from harness.experiment.plan import Arm
-from harness.experiment.tuning import Budget
-from harness.results.estimates import Estimate, estimate, search_seconds
+from harness.experiment.search import Budget
+from harness.runner.estimates import Estimate, estimate, search_seconds
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 

@@ -5,15 +5,15 @@
 The folder lies under $XDG_CACHE_HOME (else ~/.cache), in `finetune-harness`. It can be deleted at any time.
 """
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 import harness
 
@@ -115,12 +115,9 @@ def _mark(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> FileLock:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return FileLock(folder.parent / f".{folder.name}.lock")
 
 
 def _make(folder: Path) -> None:

@@ -3,11 +3,10 @@ import pytest
 from harness.contracts import Dataset, Strategy
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
-from harness.engine.launch import Launcher
-from harness.engine.rehearse import Rehearsal, _cut, extrapolate
 from harness.records import Failure, Phase
+from harness.runner.rehearse import Rehearsal, _cut, extrapolate
 from harness.store import Store
-from harness.testing import ToyDataset, compute, toy_catalog, toy_run
+from harness.testing import ToyDataset, compute, runner_here, toy_catalog, toy_run
 
 LONGEST = {"train": 8, "validation": 2, "test": 2}
 
@@ -18,8 +17,7 @@ def toys():
 
 
 def rehearsed(run, catalog, results):
-    launcher = Launcher(results=results, cpu=True, in_process=catalog)
-    with Rehearsal([run], catalog, Cache(Store(results).cache), launcher) as rehearsal:
+    with Rehearsal([run], Cache(Store(results).cache), runner_here(results, catalog)) as rehearsal:
         return rehearsal.rehearse(run)
 
 

@@ -19,12 +19,14 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.catalog import Catalog
 from harness.contracts import Dataset
 from harness.engine.cache import Cache
 from harness.engine.data import Prepared, keep, prepare
-from harness.engine.launch import Launcher
+from harness.experiment.plan import Plan
 from harness.records import SPLITS, TUNING, Failure, Outcome, Run, TrainConfig
+from harness.runner.compute import compute
+from harness.runner.estimates import Prediction, estimate, keep_prediction, peak_bytes
+from harness.runner.plans import Runner
 from harness.store import Store
 
 _GROWING = {*TUNING, "validate", "test", "watch"}
@@ -59,20 +61,19 @@ class _Sizes:
 class Rehearsal:
     """Where runs of one plan are rehearsed, one after another, sharing what they would share."""
 
-    def __init__(self, runs: Sequence[Run], catalog: Catalog, cache: Cache, launcher: Launcher) -> None:
+    def __init__(self, runs: Sequence[Run], cache: Cache, runner: Runner) -> None:
         """Prepare to rehearse some of these runs.
 
         Args:
             runs: All on the same data.
-            catalog: Where their components come from.
             cache: Where their data is kept.
-            launcher: How they would be started.
+            runner: How they would be computed.
         """
-        self._catalog, self._launcher = catalog, launcher
+        self._runner = runner
         first = runs[0]
         self._data = {
             problem.dataset.model_dump_json(): prepare(
-                catalog.restore(Dataset, problem.dataset), problem.dataset, cache
+                runner.catalog.restore(Dataset, problem.dataset), problem.dataset, cache
             )
             for problem in first.problems
         }
@@ -111,8 +112,35 @@ class Rehearsal:
         return Path(self._folder.name) / "small", Path(self._folder.name) / "large"
 
     def _perform(self, run: Run, root: Path) -> Outcome | Failure:
-        launcher = dataclasses.replace(self._launcher, results=root)
-        return next(result for _, result in launcher.launch([run], lambda *_: None))
+        runner = dataclasses.replace(self._runner, store=Store(root), keep_models=False)
+        jobs = compute([("rehearsal", runner.job(run))], runner.executor, runner.catalog, runner.say)
+        return next(result for _, result in jobs)
+
+
+def rehearse_unknown(plan: Plan, runner: Runner) -> dict[str, str]:
+    """Rehearse the arms of which no run is stored and nothing is predicted; returns why some could not be, by label."""
+    unknown = [arm for arm in plan.arms if estimate(arm, runner.store).seconds is None]
+    if not unknown:
+        return {}
+    reasons = {}
+    runner.say(f"rehearsing {len(unknown)} strategies on a sample of the data")
+    runner.prepare(plan)
+    with Rehearsal([arm.runs[0] for arm in plan.arms], Cache(runner.store.cache), runner) as rehearsal:
+        for number, arm in enumerate(unknown, 1):
+            found = rehearsal.rehearse(arm.runs[0])
+            if isinstance(found, Failure):
+                reasons[arm.label] = f"{found.status}: {found.reason}"
+            else:
+                prediction = Prediction(
+                    seconds=found.seconds,
+                    processes=found.outcome.processes,
+                    memory_bytes=peak_bytes(found.outcome),
+                    device=found.outcome.device,
+                    share=found.share,
+                )
+                keep_prediction(arm, runner.store, prediction)
+            runner.say(f"[{number}/{len(unknown)}] {arm.label}")
+    return reasons
 
 
 def extrapolate(small: Outcome, large: Outcome, shares: tuple[float, float]) -> float:

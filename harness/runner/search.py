@@ -6,21 +6,21 @@ whose curve is below the median of the others' is pruned.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from filelock import FileLock
 from pydantic import JsonValue
 
 from harness.catalog import Catalog
 from harness.contracts import Span
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm
-from harness.experiment.tuning import (
+from harness.experiment.search import (
     SPREAD,
     Budget,
     choose,
@@ -125,12 +125,10 @@ class _Study:
         self._given_up: set[int] = set()
         self._ample = False
 
-    def hold(self) -> IO[str]:
-        """Return the open lock."""
+    def hold(self) -> FileLock:
+        """Return the lock of the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return lock
+        return FileLock(self.folder / "lock")
 
     def open(self) -> None:
         """Read what was tried; what a killed command left half done is to be tried again."""

@@ -6,7 +6,6 @@ A mistake in the last dataset must not cost an hour, and a reader must see what 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -23,6 +22,7 @@ from harness.engine.data import Prepared, check_problem, prepare, split_counts
 from harness.engine.leaks import find_leaks
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.plan import Plan
+from harness.processes import start_process
 from harness.records import ColumnsSummary, DataSummary, Problem, Run, SplitSummary
 
 if TYPE_CHECKING:
@@ -120,13 +120,9 @@ def _with_model(run: Run, catalog: Catalog, prepared: Sequence[Prepared], *, fet
 
 def _in_process_of_its_own(run: Run, without: Sequence[str], cache: Cache, *, fetch: bool) -> Examined:
     """Return what `_with_model` does, from a copy of the warm process: torch and the data need not share one memory."""
-    context = multiprocessing.get_context("forkserver")
-    parent, child = context.Pipe()
-    process = context.Process(target=_answer, args=(run, tuple(without), cache.root, fetch, child))
-    process.start()
-    child.close()
+    process, connection = start_process(_answer, run, tuple(without), cache.root, fetch)
     try:
-        found = parent.recv()
+        found = connection.recv()
     except EOFError:
         message = f"model {run.model.name!r} could not be examined: the process that looked at it ended without a word"
         raise HarnessError(message) from None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.experiment.plan import Arm
-from harness.experiment.tuning import Budget, most_trials
+from harness.experiment.search import Budget, most_trials
 from harness.records import Outcome, Record
 from harness.store import Store, dump, write_atomically
 

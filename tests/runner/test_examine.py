@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from harness import HarnessError
 from harness.cli.options import Asked
 from harness.engine.cache import Cache
-from harness.engine.examine import examine
+from harness.runner.examine import examine
 from harness.testing import write_tiny_model
 
 WORDS = ("the", "a", "film", "plot", "actor", "scene")

@@ -4,16 +4,16 @@ import json
 
 import pytest
 
-from harness.cli.compare import compute
-from harness.engine.launch import Launcher
-from harness.engine.search import Search
+from harness.contracts import Executor
 from harness.errors import HarnessError
 from harness.experiment.plan import make_plan
+from harness.experiment.search import find_tuning, settle, unsettled
 from harness.experiment.spec import make_spec
-from harness.experiment.tuning import find_tuning, settle, unsettled
 from harness.records import Failure
+from harness.runner.plans import Runner
+from harness.runner.search import Search
 from harness.store import Store
-from harness.testing import ToyDataset, toy_catalog
+from harness.testing import ToyDataset, runner_here, toy_catalog
 from harness.testing import compute as compute_run
 
 
@@ -47,9 +47,9 @@ def searched(made, store, toys, *, stop_after: int | None = None, judge=None) ->
                 called.append(label)
                 yield label, run
 
-        launcher = Launcher(store.root, cpu=True, in_process=toys)
         hook = search.heard if judge is None else judge
-        for count, (run, result) in enumerate(launcher.launch((run for _, run in runs()), hook), 1):
+        answers = runner_here(store.root, toys).compute(runs(), "searching", None, hook)
+        for count, (run, result) in enumerate(answers, 1):
             if stop_after is not None and count >= stop_after:
                 return called
             search.told(run, result)
@@ -137,17 +137,13 @@ def test_strategies_of_which_no_trial_has_a_score_are_an_error_that_says_why(toy
 def test_a_run_that_need_not_go_on_is_ended_in_its_own_process(toys, tiny_model, tmp_path, store):
     made = plan(toys, tiny_model, tmp_path, tune=1, strategies=["full"], train={"epochs": 500, "max_length": 24})
 
-    class Impatient:
-        def heard(self, _, event):
-            return "seen enough" if "epoch" in event else None
+    def heard(_, event):
+        return "seen enough" if "epoch" in event else None
 
-        def told(self, _, result):
-            self.result = result
-
-    impatient = Impatient()
     run = made.arms[1].runs[0]
-    compute([("full", run)], "one", 1, toys, Launcher(store.root, cpu=True), impatient)
-    assert (impatient.result.status, impatient.result.reason) == ("pruned", "seen enough")
+    runner = Runner(store, toys, toys.make(Executor, "local", {"cpu": True}), lambda _: None)
+    [(_, result)] = runner.compute([("full", run)], "one", 1, heard)
+    assert (result.status, result.reason) == ("pruned", "seen enough")
     assert store.outcome(run) is None
 
 

@@ -5,8 +5,7 @@ import pytest
 from harness.contracts import Span
 from harness.errors import HarnessError
 from harness.experiment.plan import make_plan
-from harness.experiment.spec import make_spec
-from harness.experiment.tuning import (
+from harness.experiment.search import (
     SEED,
     choose,
     default_values,
@@ -17,6 +16,7 @@ from harness.experiment.tuning import (
     trial_run,
     unsettled,
 )
+from harness.experiment.spec import make_spec
 from harness.records import Trial
 from harness.store import Store
 

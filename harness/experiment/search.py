@@ -1,6 +1,6 @@
 """Choosing each arm's settings on validation, every arm on the same budget: what is tried, and what was chosen.
 
-The search itself is `harness.engine.search`.
+The search itself is `harness.runner.search`.
 """
 
 from __future__ import annotations
