@@ -410,6 +410,12 @@ class Tuning(Record):
     """Whether there was nothing more to try before the budget was spent."""
 
 
+Quantity = Literal[
+    "score", "difference", "parameters", "operations", "bytes", "seconds", "energy", "money", "latency", "throughput"
+]
+"""What kind of number a column has: `energy` in joules, `latency` in milliseconds, `throughput` in items per second."""
+
+
 class Column(Record):
     """A column of a table."""
 
@@ -417,6 +423,8 @@ class Column(Record):
     group: str
     title: str
     unit: str = ""
+    """Of a score or a difference of scores; the other quantities say theirs."""
+    quantity: Quantity = "score"
     better: Literal["higher", "lower"] | None = None
     """Which direction is good; None where neither is."""
 
@@ -425,10 +433,13 @@ class Cell(Record):
     """One value of a table, as number and as text."""
 
     text: str
+    """The value and its interval in the usual digits; empty where there is none."""
     detail: str = ""
-    """What belongs beside it: a share, the values before and after."""
+    """What belongs beside it, likewise."""
     value: float | None = None
     """None where the value is not defined: never a number that stands for one."""
+    beside: dict[str, float] = {}
+    """What belongs beside it by name: `share`, `before` and `after`, `warm`, `reserved`, `watt_hours`, `p95`, `apart`."""
     half_width: float | None = None
     """Half of the 95 % interval; None where there is no interval."""
     best: bool = False

@@ -14,8 +14,8 @@ from harness.cli import options
 from harness.contracts import Reporter
 from harness.errors import HarnessError
 from harness.experiment.search import settle
-from harness.results.evidence import pack
-from harness.results.table import tabulate
+from harness.tables.evidence import pack
+from harness.tables.table import tabulate
 
 _RENDERED = ".md"
 """Ending of the report that goes with it, where a reporter writes it."""

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from harness.analysis.curve import Curve, bests, mean_curve, reach, read_curves, target
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan
-from harness.results.curve import Curve, bests, mean_curve, reach, read_curves, target
 from harness.store import Store, replacing
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import numpy as np
 import typer
 
+from harness.analysis.curve import read_curve
+from harness.analysis.names import called
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.examined import say
@@ -26,11 +28,9 @@ from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Arm, Plan
 from harness.experiment.search import settle
 from harness.records import Failure, Outcome, Predictions, Run, Split
-from harness.results.curve import read_curve
-from harness.results.table import tabulate
-from harness.results.writing import called
 from harness.runner.plans import Runner
 from harness.store import Store
+from harness.tables.table import tabulate
 
 if TYPE_CHECKING:
     import datasets

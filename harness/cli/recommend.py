@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness import quantities as q
-from harness.catalog import Catalog, load_catalog
+from harness.analysis.comparison import analyse
+from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.criteria import FORGETTING, Source, candidate, is_sampled, limit_on, read_bounds, resamples, sources
-from harness.contracts import Metric
-from harness.errors import HarnessError, unknown
-from harness.experiment.plan import Plan
+from harness.decide.advice import Judged, Recommendation
+from harness.decide.choice import CONFIDENCE, SCORE, Criterion
+from harness.decide.criteria import FORGETTING
+from harness.decide.reasons import percent
+from harness.decide.recommend import PREFERENCES, Decision, Wanted
+from harness.decide.recommend import recommend as decide
 from harness.experiment.search import settle
-from harness.records import Table
-from harness.results.choice import CONFIDENCE, SCORE, Criterion, Draws
-from harness.results.reasons import percent
-from harness.results.recommend import Judged, Recommendation, advise
-from harness.results.table import draws, tabulate
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 WANTED = "What is wanted"
-_PREFERENCES = ("cost", "score", "forgetting", "time", "memory", "size")
 
 
 @options.asking
@@ -59,7 +56,7 @@ def recommend(
     prefer: Annotated[
         str,
         typer.Option(
-            help=f"What decides among those that can be taken: {', '.join(_PREFERENCES)}. Cost is time without --price.",
+            help=f"What decides among those that can be taken: {', '.join(PREFERENCES)}. Cost is time without --price.",
             rich_help_panel=WANTED,
         ),
     ] = "cost",
@@ -77,91 +74,32 @@ def recommend(
 
     Reads stored runs and computes nothing. Takes what `compare` takes, and what is wanted of a strategy.
     """
-    bounds = read_bounds(
-        min_score=min_score, max_forgetting=max_forgetting or (), max_memory=max_memory, max_time=max_time,
-        max_size=max_size, max_cost=max_cost,
+    wanted = Wanted(
+        min_score=min_score, max_forgetting=tuple(max_forgetting or ()), max_memory=max_memory, max_time=max_time,
+        max_size=max_size, max_cost=max_cost, prefer=prefer, confidence=confidence, floor=floor,
     )  # fmt: skip
     per_second = None if price is None else q.parse_price(price)
-    if max_cost is not None and per_second is None:
-        message = f"--max-cost {max_cost} needs a price: write --price 2.50/h"
-        raise HarnessError(message)
-    if prefer not in _PREFERENCES:
-        raise unknown("preference", prefer, _PREFERENCES)
-    least = None if floor is None else q.parse_number(floor, "--floor")
     catalog = load_catalog(without or ())
     store = options.open_results(results)
     plan = settle(asked.plan(catalog), store, catalog)
-    table = tabulate(plan, store, catalog, price=per_second)
-    if not any(row.runs for row in table.rows):
-        message = f"no run of {table.title!r} has finished: run harness compare with the same arguments first"
-        raise HarnessError(message)
-    decides = "time" if prefer == "cost" and per_second is None else prefer
-    found = sources(plan, table, bounds, decides)
-    labels = {row.label for row in table.rows}
-    comparable = plan.model_copy(update={"arms": tuple(arm for arm in plan.arms if arm.label in labels)})
-    sampled = draws(comparable, store, catalog)
-    advice = advise(
-        [candidate(row, arm, table, found, sampled) for row, arm in zip(table.rows, comparable.arms, strict=True)],
-        [source.criterion for source in found],
-        [limit_on(bound, found) for bound in bounds],
-        reference=plan.reference,
-        prefer=decides,
-        confidence=confidence,
-        floor=_chance(comparable, catalog) if least is None else least,
-    )
-    notes = _notes(comparable, table, resamples(sampled), _fixed(found, sampled))
-    advice = advice.model_copy(update={"notes": (*advice.notes, *notes)})
+    decision = decide(analyse(plan, store, catalog, price=per_second), wanted, catalog)
     # Written as UTF-8 wherever it goes, as tables are.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     if json_:
-        sys.stdout.write(advice.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(decision.recommendation.model_dump_json(indent=2) + "\n")
     else:
-        _print(table, advice, found)
+        _print(decision)
 
 
-def _chance(plan: Plan, catalog: Catalog) -> float | None:
-    """Return the score of chance, where the metric knows it."""
-    return catalog.find(Metric, plan.stage_metrics[0][0]).chance
-
-
-def _fixed(found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]) -> list[str]:
-    """Return the scores and what is forgotten that could not be resampled."""
-    return [
-        source.criterion.title
-        for source in found
-        if source.criterion.key == SCORE or source.criterion.key.startswith(f"{FORGETTING}.")
-        if not all(is_sampled(column, sampled) for column in source.columns)
-    ]
-
-
-def _notes(plan: Plan, table: Table, size: int, fixed: Sequence[str]) -> Iterable[str]:
-    """Yield what a reader must know of the numbers."""
-    seeds = len(plan.arms[0].runs)
-    costs = f"{', '.join([*fixed, 'costs'])} are taken as measured"
-    if seeds == 1:
-        yield (
-            f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may choose otherwise; "
-            f"{costs}"
-        )
-    else:
-        yield f"probabilities are shares of {size:,} resamples of {seeds} seeds and of the test items; {costs}"
-    for row, arm in zip(table.rows, plan.arms, strict=True):
-        if len(row.runs) < len(arm.runs):
-            yield f"{row.label}: {len(row.runs)} of {len(arm.runs)} seeds have finished; harness compare computes the rest"
-    if left_out := [row.label for other in table.others for row in other.rows]:
-        yield f"left out, because they cannot be compared with these (harness why says why): {', '.join(left_out)}"
-
-
-def _print(table: Table, advice: Recommendation, found: Sequence[Source]) -> None:
+def _print(decision: Decision) -> None:
     """Print the advice in words, then its numbers, then what they mean."""
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
-    console.print(
-        Text(table.title, style="bold"), Text(table.question, style="italic"), sep="\n" if table.question else ""
-    )
+    console, plan = Console(highlight=False), decision.compared.plan
+    advice, found = decision.recommendation, decision.sources
+    console.print(Text(plan.name, style="bold"), Text(plan.question, style="italic"), sep="\n" if plan.question else "")
     console.print()
     for number, sentence in enumerate(advice.reasons):
         console.print(Text(sentence, style="" if number else "bold"))
@@ -176,7 +114,7 @@ def _print(table: Table, advice: Recommendation, found: Sequence[Source]) -> Non
         for arm in others:
             console.print(Text(f"- {arm.label}: {arm.why}"))
         console.print()
-    for note in _legend(table, advice, found):
+    for note in _legend(decision):
         console.print(Text(note, style="dim"))
 
 
@@ -232,9 +170,10 @@ def _verdict(arm: Judged, confidence: float) -> str:
     )
 
 
-def _legend(table: Table, advice: Recommendation, found: Sequence[Source]) -> Iterable[str]:
+def _legend(decision: Decision) -> Iterable[str]:
     """Yield what the columns mean."""
-    titles = {column.key: f"{column.title}" for column in table.columns}
+    advice, found = decision.recommendation, decision.sources
+    titles = {one.measure.column.key: one.measure.column.title for one in decision.compared.measured}
     for source in found:
         if len(source.columns) > 1:
             how = "the mean" if source.criterion.key == SCORE else "the highest, each in its own unit,"

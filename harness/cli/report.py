@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness.analysis.comparison import Scope
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.curve import show_curve
@@ -14,7 +15,6 @@ from harness.cli.tables import show_table
 from harness.errors import HarnessError
 from harness.experiment.search import settle
 from harness.quantities import parse_price
-from harness.results.table import View
 
 
 @options.asking
@@ -48,5 +48,5 @@ def report(
     if curve:
         show_curve(settled, store, catalog, reach, per_second)
         return
-    view: View = "matrix" if matrix else "comparison"
-    show_table(settled, store, catalog, format_, view, per_second)
+    scope: Scope = "matrix" if matrix else "comparison"
+    show_table(settled, store, catalog, format_, scope, per_second)

@@ -15,9 +15,9 @@ from harness.cli.tables import kept_name
 from harness.errors import HarnessError
 from harness.experiment.search import settle
 from harness.records import Table
-from harness.results.evidence import Verified, unpack
-from harness.results.evidence import verify as recompute
 from harness.store import Store
+from harness.tables.evidence import Verified, unpack
+from harness.tables.evidence import verify as recompute
 
 
 @options.asking

@@ -11,12 +11,12 @@ from typing import Annotated, NamedTuple
 import typer
 from pydantic import JsonValue
 
+from harness.analysis.comparability import Difference, Finished, compare_outcomes, compare_settings, conclude, listed
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.errors import HarnessError, unknown
 from harness.experiment.search import settle
 from harness.records import Run
-from harness.results.comparability import Difference, Finished, compare_outcomes, compare_settings, conclude, listed
 from harness.store import Store
 
 _COMPARED = ("model", "strategy", "train")

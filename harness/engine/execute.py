@@ -37,7 +37,7 @@ _REST = "other"
 """The phase of what no other phase has."""
 
 
-class Finished(NamedTuple):
+class Executed(NamedTuple):
     """What a run leaves behind."""
 
     outcome: Outcome
@@ -54,7 +54,7 @@ def execute(
     log: Callable[[dict[str, Any]], None],
     *,
     alone: bool = True,
-) -> Finished:
+) -> Executed:
     """Compute a run.
 
     Args:
@@ -142,7 +142,7 @@ def execute(
         energy=energy.about,
         inference=inference,
     )
-    return Finished(outcome, scorer.predictions)
+    return Executed(outcome, scorer.predictions)
 
 
 def _open(

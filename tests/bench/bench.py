@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from harness.analysis.statistics import mean_of_seeds
 from harness.catalog import load_catalog
 from harness.contracts import Dataset, Model
 from harness.records import Run
-from harness.results.statistics import mean_of_seeds
 from harness.store import Store
 
 ROOT = Path(__file__).parents[2]

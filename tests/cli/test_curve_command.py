@@ -3,10 +3,10 @@
 import pytest
 from typer.testing import CliRunner
 
+from harness.analysis.curve import Point
 from harness.cli.app import app
 from harness.cli.curve import _print_plot
 from harness.errors import HarnessError
-from harness.results.curve import Point
 from harness.testing import ToyDataset
 
 

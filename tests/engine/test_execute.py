@@ -5,11 +5,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness import hookimpl
+from harness.analysis.scores import ScoreBook, Scores
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy, Task
 from harness.engine.worker import perform
 from harness.records import TUNING, Job, Place, Problem
-from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
 

@@ -191,6 +191,7 @@ def test_json_holds_everything_and_null_where_there_is_no_number():
         "text": "",
         "detail": "",
         "note": 1,
+        "beside": {},
     }
     assert {"value", "half_width", "verdict", "difference", "p", "rank"} <= blank.keys()
 

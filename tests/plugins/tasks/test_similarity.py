@@ -5,10 +5,10 @@ import transformers
 from scipy.stats import spearmanr
 
 from harness import Facts
+from harness.analysis.scores import ScoreBook, Scores
 from harness.contracts import Model
 from harness.experiment.plan import make_plan
 from harness.experiment.spec import make_spec
-from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import check_component, compute, write_tiny_model
 from harness_plugins.datasets.file import File

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from harness.analysis.comparability import listed
+from harness.analysis.comparison import Analysis, Compared
+from harness.analysis.measures import ScoredRun
+from harness.analysis.names import called
+from harness.analysis.parts import Part
+from harness.analysis.statistics import RESAMPLES
 from harness.experiment.plan import Plan
 from harness.records import DataNote, Run, SplitNote, TrainConfig, unsaid
-from harness.results.measures import (
-    Measure,
-    ScoredRun,
-)
-from harness.results.noise import Noise
-from harness.results.statistics import RESAMPLES
-from harness.results.writing import (
+from harness.tables.writing import (
     blank,
-    called,
     count,
     in_seconds,
     plain,
@@ -26,28 +25,64 @@ _SHOWN = 5
 """Classes that the note counts; of more, the largest."""
 
 
-def about_verdicts(plan: Plan, measures: Sequence[Measure]) -> Iterable[str]:
-    """Return what the verdicts mean."""
-    if len(plan.arms[0].runs) < 2 or not any(measure.parts for measure in measures):
+TRANSFER = (
+    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j teaches dataset j; S stages",
+    "average: mean over j of R[S, j] (this and the next two: Lopez-Paz and Ranzato 2017, equations 2 to 4)",
+    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
+    "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
+    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
+    "± of these is the 95 % interval of the mean over seeds alone (Student's t); they are not compared, and none is bold",
+)
+
+
+def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
+    """Yield the lines under the table of a part."""
+    for label, differences in part.part.mixed.items():
+        fields = listed(found.field for found in differences)
+        yield f"the runs of {label} differ among themselves in {fields}: its mean is over unlike tests"
+    yield from _unequal_budgets(part.part)
+    if analysis.scope == "matrix":
+        yield from TRANSFER
+    yield from _about_runs(part.plan, part.everything)
+    if analysis.scope == "comparison":
+        yield from _about_costs(part.everything, analysis.price)
+    yield from _about_verdicts(part, reference=part.plan.reference if analysis.scope == "comparison" else None)
+    yield from _about_noise(part)
+
+
+def _unequal_budgets(part: Part) -> Iterable[str]:
+    """Yield a warning where arms that learn were not given the same passes over the data, or the same batches."""
+    told = [
+        f"{label} has {found.field} {blank(found.second)}, {first} {blank(found.first)}"
+        for first, label, found in part.unequal_budgets()
+    ]
+    if told:
+        yield f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}"
+
+
+def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
+    """Yield what the verdicts mean."""
+    plan = part.plan
+    if len(plan.arms[0].runs) < 2 or not any(found.measure.parts for found in part.measured):
         return
-    if plan.reference is None:
+    if reference is None:
         yield "bold: no arm is shown to be better, at 95 % for all pairs of arms of a column together (Holm)"
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
-        f"verdicts are against {plan.reference}, paired by test item, at 95 % for all arms of a column together (Holm){within}; "
+        f"verdicts are against {reference}, paired by test item, at 95 % for all arms of a column together (Holm){within}; "
         "bold: no arm is shown to be better"
     )
 
 
-def about_noise(measures: Sequence[Measure], noise: Sequence[Noise | None]) -> Iterable[str]:
-    """Return how much runs differ that should not."""
+def _about_noise(part: Compared) -> Iterable[str]:
+    """Yield how much runs differ that should not."""
     told = [
-        f"{measure.column.title} {three_decimals(found.identical)} and {three_decimals(found.seeds)}"
-        if found.seeds is not None
-        else f"{measure.column.title} {three_decimals(found.identical)}"
-        for measure, found in zip(measures, noise, strict=True)
-        if found is not None
+        f"{found.measure.column.title} {three_decimals(found.noise.identical)} and {three_decimals(found.noise.seeds)}"
+        if found.noise.seeds is not None
+        else f"{found.measure.column.title} {three_decimals(found.noise.identical)}"
+        for found in part.measured
+        if found.noise is not None
     ]
     if told:
         yield (
@@ -56,7 +91,7 @@ def about_noise(measures: Sequence[Measure], noise: Sequence[Noise | None]) -> I
         )
 
 
-def about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
+def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     """Return what a reader must know to trust or repeat the table."""
     run = plan.arms[0].runs[0]
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
@@ -102,7 +137,7 @@ def about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     yield from sorted({note for item in finished for note in item.outcome.notes})
 
 
-def about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable[str]:
+def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable[str]:
     """Return what a reader must know of energy, money and speed."""
     yield from sorted({item.outcome.energy for item in finished if item.outcome.energy is not None})
     if price is not None:

@@ -1,37 +1,59 @@
-"""What a table offers to judge by: invented tables of one row."""
+"""What a comparison offers to judge by: invented numbers of one arm."""
 
 import numpy as np
 import pytest
 
-from harness.cli.criteria import Source, candidate, limit_on, read_bounds, sources
+from harness.analysis.comparison import Compared, Figure, Measured
+from harness.analysis.measures import Measure
+from harness.analysis.parts import Part
+from harness.decide.choice import SCORE
+from harness.decide.criteria import Source, candidate, limit_on, read_bounds, sources
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
 from harness.quantities import parse_duration
-from harness.records import Cell, Column, Row, Table
-from harness.results.choice import SCORE
+from harness.records import Column
 
 NOTHING = {"min_score": None, "max_forgetting": (), "max_memory": None, "max_time": None, "max_size": None, "max_cost": None}  # fmt: skip
 COSTS = {"tune_seconds": 20.0, "peak_memory_bytes": 5e8, "ship_bytes": 4000.0}
 
 
-def table(scores: dict[str, float | None], forgotten: dict[str, float | None], **costs: float | None) -> Table:
-    """Return a table of one arm; the scores' titles are their keys with a space for the dot."""
+def table(
+    scores: dict[str, float | None], forgotten: dict[str, float | None], **costs: float | None
+) -> dict[Column, float | None]:
+    """Return the columns of a comparison, each with an arm's value; the scores' titles are their keys with a space for the dot."""
     groups = {"score": scores, "forgetting": forgotten, "cost": costs}
-    columns = tuple(
-        Column(key=key, group=group, title=key.replace(".", " "), better="higher" if group == "score" else "lower")
+    return {
+        Column(
+            key=key, group=group, title=key.replace(".", " "), better="higher" if group == "score" else "lower"
+        ): value
         for group, values in groups.items()
-        for key in values
-    )
-    cells = tuple(Cell(text="", value=value) for values in groups.values() for value in values.values())
-    row = Row(label="full", role="reference", cells=cells, runs=("a",))
-    return Table(title="", question="", columns=columns, rows=(row,), footnotes=(), about=())
+        for key, value in values.items()
+    }
+
+
+def compared(invented: dict[Column, float | None], sampled: dict[str, dict[str, list[float]]]) -> Compared:
+    """Return the numbers of an arm `full`, and whatever was resampled of it or of others."""
+
+    def figure(value: float | None, draws: list[float] | None) -> Figure:
+        drawn = None if draws is None else np.array(draws)
+        return Figure((), value, None, {}, None, drawn, ())
+
+    def measured(column: Column, value: float | None) -> Measured:
+        drawn = sampled.get(column.key, {})
+        others = {label: figure(0.5, draws) for label, draws in drawn.items() if label != "full"}
+        return Measured(Measure(column, None), {"full": figure(value, drawn.get("full")), **others}, None)
+
+    columns = tuple(measured(column, value) for column, value in invented.items())
+    return Compared(plan(), Part(ARM), {}, columns)
+
+
+ARM = Arm(label="full", role="reference", runs=())
 
 
 def plan(*metrics: str) -> Plan:
     return Plan(name="p", question="", arms=(), reference="full", stage_metrics=tuple((name,) for name in metrics), watch_metrics=())  # fmt: skip
 
 
-ARM = Arm(label="full", role="reference", runs=())
 WATCHED = {"forgetting.sotu.cka": 0.3, "forgetting.sts.v1.similarity": 0.1}
 
 
@@ -41,19 +63,19 @@ def keys(found: list[Source]) -> list[str]:
 
 def test_one_stage_is_judged_by_the_metric_that_counts():
     invented = table({"accuracy": 0.8, "mcc": 0.6}, WATCHED, **COSTS)
-    found = sources(plan("accuracy"), invented, [], "time")
+    found = sources(plan("accuracy"), list(invented), [], "time")
     assert keys(found) == [SCORE, *WATCHED, "forgetting", "time", "memory"]
     assert found[0].columns == ("accuracy",)
 
 
 def test_several_stages_are_judged_by_the_mean_and_the_worst_of_what_is_forgotten():
     invented = table({"a.accuracy": 0.8, "b.accuracy": 0.6}, WATCHED, **COSTS)
-    found = sources(plan("accuracy", "accuracy"), invented, [], "time")
+    found = sources(plan("accuracy", "accuracy"), list(invented), [], "time")
     sampled = {
-        "a.accuracy": {"full": np.array([0.7, 0.9])}, "b.accuracy": {"full": np.array([0.5, 0.7])},
-        "forgetting.sotu.cka": {"full": np.array([0.3, 0.0])}, "forgetting.sts.v1.similarity": {"full": np.array([0.1, 0.2])},
+        "a.accuracy": {"full": [0.7, 0.9]}, "b.accuracy": {"full": [0.5, 0.7]},
+        "forgetting.sotu.cka": {"full": [0.3, 0.0]}, "forgetting.sts.v1.similarity": {"full": [0.1, 0.2]},
     }  # fmt: skip
-    arm = candidate(invented.rows[0], ARM, invented, found, sampled)
+    arm = candidate(ARM, compared(invented, sampled), found)
     assert found[0].criterion.title == "mean accuracy"
     assert arm.points[SCORE] == pytest.approx(0.7)
     assert arm.draws[SCORE] == pytest.approx([0.6, 0.8])
@@ -64,7 +86,7 @@ def test_several_stages_are_judged_by_the_mean_and_the_worst_of_what_is_forgotte
 def test_stages_of_different_metrics_have_no_mean():
     invented = table({"a.accuracy": 0.8, "b.f1": 0.6}, {}, **COSTS)
     with pytest.raises(HarnessError) as error:
-        sources(plan("accuracy", "f1"), invented, [], "time")
+        sources(plan("accuracy", "f1"), list(invented), [], "time")
     assert str(error.value) == (
         "the stages are scored by accuracy and f1, which have no mean: name one for all with --metric"
     )
@@ -75,19 +97,19 @@ def test_forgetting_that_is_not_measured_cannot_be_limited_or_preferred():
     bounds = read_bounds(**NOTHING | {"max_forgetting": ["0.1"]})
     for asked, prefer in ((bounds, "time"), ([], "forgetting")):
         with pytest.raises(HarnessError, match="this comparison measures no forgetting"):
-            sources(plan("accuracy"), invented, asked, prefer)
+            sources(plan("accuracy"), list(invented), asked, prefer)
 
 
 def test_a_datasets_forgetting_is_limited_by_its_name():
     invented = table({"accuracy": 0.8}, WATCHED, **COSTS)
     bounds = read_bounds(**NOTHING | {"max_forgetting": ["sts.v1=0.02"]})
-    found = sources(plan("accuracy"), invented, bounds, "time")
+    found = sources(plan("accuracy"), list(invented), bounds, "time")
     assert str(limit_on(bounds[0], found)) == "--max-forgetting sts.v1=0.02"
     assert found[-3].columns == ("forgetting.sts.v1.similarity",)
 
 
 def test_a_price_takes_the_place_of_time():
-    found = sources(plan("accuracy"), table({"accuracy": 0.8}, {}, money=3.0, **COSTS), [], "cost")
+    found = sources(plan("accuracy"), list(table({"accuracy": 0.8}, {}, money=3.0, **COSTS)), [], "cost")
     assert keys(found) == [SCORE, "cost", "memory"]
 
 
@@ -95,17 +117,17 @@ def test_what_a_table_leaves_blank_is_absent():
     invented = table(
         {"accuracy": 0.8}, WATCHED | {"forgetting.sotu.cka": None}, tune_seconds=20.0, peak_memory_bytes=None
     )
-    found = sources(plan("accuracy"), invented, [], "time")
-    sampled = {"accuracy": {"full": np.array([0.8])}, "forgetting.sts.v1.similarity": {"full": np.array([0.1])}}
-    arm = candidate(invented.rows[0], ARM, invented, found, sampled)
+    found = sources(plan("accuracy"), list(invented), [], "time")
+    sampled = {"accuracy": {"full": [0.8]}, "forgetting.sts.v1.similarity": {"full": [0.1]}}
+    arm = candidate(ARM, compared(invented, sampled), found)
     assert sorted(arm.points) == sorted(arm.draws) == ["forgetting.sts.v1.similarity", SCORE, "time"]
 
 
 def test_what_could_be_resampled_for_the_others_only_is_absent_and_for_nobody_is_taken_as_measured():
-    invented = table({"accuracy": 0.8}, {}, **COSTS)
-    found = sources(plan("accuracy"), invented, [], "time")
-    others = candidate(invented.rows[0], ARM, invented, found, {"accuracy": {"lora": np.array([0.8, 0.9])}})
-    nobody = candidate(invented.rows[0], ARM, invented, found, {"accuracy": {}, "mcc": {"full": np.array([0.1, 0.2])}})
+    invented = table({"accuracy": 0.8, "mcc": 0.1}, {}, **COSTS)
+    found = sources(plan("accuracy"), list(invented), [], "time")
+    others = candidate(ARM, compared(invented, {"accuracy": {"lora": [0.8, 0.9]}}), found)
+    nobody = candidate(ARM, compared(invented, {"mcc": {"full": [0.1, 0.2]}}), found)
     assert SCORE not in others.points
     assert nobody.draws[SCORE] == pytest.approx([0.8, 0.8])
 

@@ -24,8 +24,8 @@ from harness.records import (
     SplitNote,
     Table,
 )
-from harness.results.table import tabulate
 from harness.store import Store
+from harness.tables.table import tabulate
 from harness.testing import toy_catalog, toy_run
 
 N = 10

@@ -1,6 +1,6 @@
 import pytest
 
-from harness.results.choice import SCORE, Criterion, Limit
+from harness.decide.choice import SCORE, Criterion, Limit
 
 
 @pytest.mark.parametrize("bound", [0.0413, 0.29, 7.0, 1234.5, 15_751_608_009, -0.0777])

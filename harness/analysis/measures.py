@@ -1,32 +1,24 @@
-"""The columns of a table: what each run has to say in it, and how an arm's mean is written."""
+"""What a comparison measures of each run: scores, what is forgotten, costs, speed. Numbers alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
+from harness.analysis.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
+from harness.analysis.names import called, distinct
+from harness.analysis.scores import Scores
+from harness.analysis.verdicts import Term
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Plan
-from harness.records import Column, Inference, Outcome, Problem, Run, Speed, largest
-from harness.results.costs import device_seconds, energy_joules, tuning_phases, why_no_energy
-from harness.results.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
-from harness.results.scores import Scores
-from harness.results.verdicts import Part
-from harness.results.writing import (
-    called,
-    count,
-    distinct,
-    in_seconds,
-    in_unit,
-    plain,
-    signed,
-    three_decimals,
-)
+from harness.records import Column, Inference, Outcome, Problem, Quantity, Run, Speed, largest
 
 
 class ScoredRun(NamedTuple):
@@ -41,27 +33,23 @@ class Value(NamedTuple):
     """What one run has to say in one column."""
 
     value: float | None
-    detail: str = ""
+    beside: Mapping[str, float] = MappingProxyType({})
+    """What belongs beside it, by name; nan where it is not known, so that the mean is not known either."""
     undefined: str | None = None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column, how a run's value in it is found, and how an arm's mean is written."""
+    """A column, and how a run's value in it is found."""
 
     column: Column
     read: Callable[[ScoredRun], Value]
-    write: Callable[[float], str]
-    detail: Callable[[Sequence[Value]], str]
     interval: bool = True
-    """Whether the interval is written: where seeds hardly matter it only takes room."""
+    """Whether an arm's mean has an interval: where seeds hardly matter it only takes room."""
     counts_floor: bool = True
     """Whether the floor may be the best here: that it costs nothing is no merit."""
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Term, ...] = ()
     """The stored scores it is the sum of, from which it is resampled; none for what is no score."""
-
-
-_Detail = Callable[[Sequence[Value]], str]
 
 
 def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
@@ -84,8 +72,8 @@ def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 unit=metric.unit,
                 better=metric.better,
             )
-            parts = (Part(1.0, name, position + 1, position),)
-            yield Measure(column, read, three_decimals, _no_detail, parts=parts)
+            parts = (Term(1.0, name, position + 1, position),)
+            yield Measure(column, read, parts=parts)
 
 
 def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
@@ -106,18 +94,19 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
             if known.value is None or last.value is None:
                 return Value(None, undefined=known.undefined or last.undefined)
             lost = forgetting(item.scores.matrix(names) * signs, learned_at)[position]
-            return Value(float(lost), detail=f"{known.value} {last.value}")
+            return Value(float(lost), {"before": known.value, "after": last.value})
 
         column = Column(
             key=f"forgetting.{key}.{problem.task.name}",
             group="forgetting",
             title=f"{titles[position]} {metric.title}",
             unit=metric.unit,
+            quantity="difference",
             better="lower",
         )
         moments = ((signs[position], learned_at[position]), (-signs[position], stages))
-        parts = tuple(Part(factor, names[position], moment, position) for factor, moment in moments)
-        yield Measure(column, read, signed, _before_after, counts_floor=False, parts=parts)
+        parts = tuple(Term(factor, names[position], moment, position) for factor, moment in moments)
+        yield Measure(column, read, counts_floor=False, parts=parts)
 
 
 def _keys(problems: Sequence[Problem]) -> list[str]:
@@ -160,18 +149,8 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 unit=metric.unit,
                 better=metric.better,
             )
-            parts = (Part(1.0, names[position], moment, position),)
-            yield Measure(column, read, three_decimals, _no_detail, parts=parts)
-
-
-TRANSFER = (
-    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j teaches dataset j; S stages",
-    "average: mean over j of R[S, j] (this and the next two: Lopez-Paz and Ranzato 2017, equations 2 to 4)",
-    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
-    "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
-    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
-    "± of these is the 95 % interval of the mean over seeds alone (Student's t); they are not compared, and none is bold",
-)
+            parts = (Term(1.0, names[position], moment, position),)
+            yield Measure(column, read, parts=parts)
 
 
 def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
@@ -186,7 +165,7 @@ def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
             value = of((item.scores.matrix(names) * signs)[:, :stages])
             return Value(None, undefined=_NO_TRANSFER[key]) if np.isnan(value) else Value(float(value))
 
-        return Measure(Column(key=key, group="transfer", title=title, better=better), read, three_decimals, _no_detail)
+        return Measure(Column(key=key, group="transfer", title=title, better=better), read)
 
     def earlier(values: NDArray[np.float64]) -> float:
         return float(np.mean(values[:-1])) if len(values) > 1 else np.nan
@@ -217,15 +196,13 @@ _NO_TRANSFER = {
 def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterable[Measure]:
     """Yield what tuning cost; energy and money only where they are known."""
 
-    def measure(
-        key: str, title: str, read: Callable[[ScoredRun], Value], write: Callable[[float], str], detail: _Detail
-    ) -> Measure:
-        column = Column(key=key, group="cost", title=title, better="lower")
-        return Measure(column, read, write, detail, interval=False, counts_floor=False)
+    def measure(key: str, title: str, quantity: Quantity, read: Callable[[ScoredRun], Value]) -> Measure:
+        column = Column(key=key, group="cost", title=title, quantity=quantity, better="lower")
+        return Measure(column, read, interval=False, counts_floor=False)
 
     def trained(item: ScoredRun) -> Value:
         share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
-        return Value(item.outcome.parameters_trained, detail=f"{share:.2%}")
+        return Value(item.outcome.parameters_trained, {"share": share})
 
     # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
     def flops(item: ScoredRun) -> Value:
@@ -236,20 +213,20 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
 
     def seconds(item: ScoredRun) -> Value:
         warm, shared = sum(phase.wall_seconds for phase in tuning_phases(item.outcome)), item.outcome.shared.seconds
-        return Value(warm + shared, detail=f"{warm}" if shared else "")
+        return Value(warm + shared, {"warm": warm} if shared else {})
 
     def money(item: ScoredRun) -> Value:
         return Value(device_seconds(item.outcome) * (price or 0.0))
 
-    yield measure("parameters_trained", "trained", trained, count, _first_detail)
-    yield measure("flops", "compute", flops, in_unit("FLOP"), _no_detail)
-    yield measure("ship_bytes", "to ship", shipped, in_unit("B"), _no_detail)
-    yield measure("tune_seconds", "time", seconds, in_seconds, _also(in_seconds, " warm"))
-    yield measure("peak_memory_bytes", "memory", _memory, in_unit("B"), _also(in_unit("B"), " reserved"))
+    yield measure("parameters_trained", "trained", "parameters", trained)
+    yield measure("flops", "compute", "operations", flops)
+    yield measure("ship_bytes", "to ship", "bytes", shipped)
+    yield measure("tune_seconds", "time", "seconds", seconds)
+    yield measure("peak_memory_bytes", "memory", "bytes", _memory)
     if any(energy_joules(item.outcome) is not None for item in finished):
-        yield measure("energy_joules", "energy", _energy, in_unit("J"), _also(in_unit("Wh")))
+        yield measure("energy_joules", "energy", "energy", _energy)
     if price is not None:
-        yield measure("money", "money", money, plain(), _no_detail)
+        yield measure("money", "money", "money", money)
 
 
 def _memory(item: ScoredRun) -> Value:
@@ -262,14 +239,14 @@ def _memory(item: ScoredRun) -> Value:
     peak = resident if on_device is None else on_device
     return Value(
         peak,
-        "" if held is None else f"{held}",
+        {} if held is None else {"reserved": float(held)},
         undefined=None if peak is not None else "this system does not tell peak memory",
     )
 
 
 def _energy(item: ScoredRun) -> Value:
     joules = energy_joules(item.outcome)
-    return Value(joules, "" if joules is None else f"{joules / 3600}", undefined=why_no_energy(item.outcome))
+    return Value(joules, {} if joules is None else {"watt_hours": joules / 3600}, why_no_energy(item.outcome))
 
 
 def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
@@ -277,56 +254,26 @@ def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
     if all(item.outcome.inference is None for item in finished):
         return
 
-    def measure(
-        column: Column,
-        of: Callable[[Speed], float],
-        slow: Callable[[Speed], float | None],
-        write: Callable[[float], str],
-    ) -> Measure:
+    def measure(column: Column, of: Callable[[Speed], float], slow: Callable[[Speed], float | None]) -> Measure:
         def read(item: ScoredRun) -> Value:
             found = item.outcome.inference or Inference(undefined="stored before inference was measured")
             shown = found.whole or found.apart
             if shown is None:
                 return Value(None, undefined=found.undefined)
             apart = found.apart if found.whole else None
-            beside = (slow(shown), None if apart is None else of(apart))
-            return Value(
-                of(shown), " ".join("nan" if value is None else f"{value}" for value in beside), found.undefined
-            )
+            beside = {"p95": slow(shown), "apart": None if apart is None else of(apart)}
+            return Value(of(shown), {k: np.nan if v is None else v for k, v in beside.items()}, found.undefined)
 
-        def detail(values: Sequence[Value]) -> str:
-            columns = np.array([[float(part) for part in value.detail.split()] for value in values]).T
-            named = zip(("p95", "apart"), columns, strict=True)
-            # Of some runs alone it would be another mean than the one it stands beside.
-            return ", ".join(f"{name} {write(np.mean(seen))}" for name, seen in named if not np.isnan(seen).any())
+        return Measure(column, read, interval=False, counts_floor=False)
 
-        return Measure(column, read, write, detail, interval=False, counts_floor=False)
-
-    latency = Column(key="latency_p50_ms", group="inference", title="latency", better="lower")
-    throughput = Column(key="throughput", group="inference", title="throughput", better="higher")
-    yield measure(latency, lambda speed: speed.latency_p50_ms, lambda speed: speed.latency_p95_ms, plain(" ms"))
-    yield measure(throughput, lambda speed: speed.throughput, lambda _: None, plain(" items/s"))
+    latency = Column(key="latency_p50_ms", group="inference", title="latency", quantity="latency", better="lower")
+    throughput = Column(key="throughput", group="inference", title="throughput", quantity="throughput", better="higher")
+    yield measure(latency, lambda speed: speed.latency_p50_ms, lambda speed: speed.latency_p95_ms)
+    yield measure(throughput, lambda speed: speed.throughput, lambda _: None)
 
 
-def _no_detail(values: Sequence[Value]) -> str:
-    del values
-    return ""
-
-
-def _first_detail(values: Sequence[Value]) -> str:
-    return values[0].detail
-
-
-def _before_after(values: Sequence[Value]) -> str:
-    before, after = np.mean([[float(part) for part in value.detail.split()] for value in values], axis=0)
-    return f"{before:.3f} → {after:.3f}"
-
-
-def _also(write: Callable[[float], str], word: str = "") -> _Detail:
-    """Return how to write the mean of what some values have beside them."""
-
-    def text(values: Sequence[Value]) -> str:
-        beside = [float(value.detail) for value in values if value.detail]
-        return f"{write(float(np.mean(beside)))}{word}" if beside else ""
-
-    return text
+def beside(values: Sequence[Value]) -> dict[str, float]:
+    """Return the mean of what belongs beside some values, over those that have it; without what is not known of one."""
+    names = dict.fromkeys(name for value in values for name in value.beside)
+    means = {name: float(np.mean([value.beside[name] for value in values if name in value.beside])) for name in names}
+    return {name: mean for name, mean in means.items() if not np.isnan(mean)}

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from harness.decide.choice import CLEARLY, CONFIDENCE, SCORE, Candidate, Criterion, Draws, Limit, Question, better_than
+from harness.decide.reasons import changes, percent, reasons, why_not
 from harness.errors import HarnessError
 from harness.records import Record
-from harness.results.choice import CLEARLY, CONFIDENCE, SCORE, Candidate, Criterion, Draws, Limit, Question, better_than
-from harness.results.reasons import changes, percent, reasons, why_not
 
 Verdict = Literal["choice", "runner-up", "possible", "excluded"]
 

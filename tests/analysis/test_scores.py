@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import harness
+from harness.analysis.scores import ScoreBook, Scores
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy
-from harness.results.scores import ScoreBook, Scores
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 

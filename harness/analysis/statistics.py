@@ -33,7 +33,7 @@ class Mean(NamedTuple):
     n: int
 
 
-class Difference(NamedTuple):
+class Contrast(NamedTuple):
     """How far an arm lies above another, and how sure that is."""
 
     value: float
@@ -136,7 +136,7 @@ def interval(sample: Sample) -> float | None:
     return _quantile(freedom) * error if error else 0.0
 
 
-def difference(arm: Sample, other: Sample) -> Difference | None:
+def difference(arm: Sample, other: Sample) -> Contrast | None:
     """Return how far `arm` lies above `other`, paired by item; None where either has one seed.
 
     The standard error is that of the resampled differences; interval and p are those of Student's t with Welch's and
@@ -150,10 +150,10 @@ def difference(arm: Sample, other: Sample) -> Difference | None:
     error, freedom = _error(arm.draws - other.draws, items, [arm, other], arm.items)
     # What resampling leaves where nothing differs is rounding.
     if error <= 1e-12 * max(1.0, abs(value)):
-        return Difference(value, 0.0, 1.0 if abs(value) <= 1e-12 else 0.0)
+        return Contrast(value, 0.0, 1.0 if abs(value) <= 1e-12 else 0.0)
     from scipy.special import stdtr
 
-    return Difference(value, _quantile(freedom) * error, float(2 * stdtr(freedom, -abs(value) / error)))
+    return Contrast(value, _quantile(freedom) * error, float(2 * stdtr(freedom, -abs(value) / error)))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -166,7 +166,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(found: Difference, p: float, better: Literal["higher", "lower"], margin: float | None) -> Verdict:
+def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margin: float | None) -> Verdict:
     """Return what a difference comes to.
 
     Args:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.results.statistics import (
-    Difference,
+from harness.analysis.statistics import (
+    Contrast,
     Sample,
     difference,
     holm,
@@ -148,7 +148,7 @@ def test_holm_is_the_hand_computation():
     ],
 )
 def test_a_verdict_says_which_way_and_whether_it_matters(value, half, p, better, margin, said):
-    assert verdict(Difference(value, half, p), p, better, margin) == said
+    assert verdict(Contrast(value, half, p), p, better, margin) == said
 
 
 def test_arms_that_cannot_be_told_apart_share_a_rank():

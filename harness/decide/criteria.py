@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from harness import quantities as q
+from harness.analysis.comparison import Compared, Measured
+from harness.decide.choice import SCORE, Candidate, Criterion, Draws, Limit
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Arm, Plan
-from harness.records import Column, Row, Table
-from harness.results.choice import SCORE, Candidate, Criterion, Draws, Limit
+from harness.records import Column
 
 FORGETTING = "forgetting"
 """Key of the worst of all that is forgotten; one dataset's alone is `forgetting=DATASET`."""
@@ -30,7 +31,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A criterion and where a table has it."""
+    """A criterion and which columns it is made of."""
 
     criterion: Criterion
     columns: tuple[str, ...]
@@ -73,12 +74,12 @@ def read_bounds(
     return bounds
 
 
-def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str) -> list[Source]:
+def sources(plan: Plan, columns: Sequence[Column], bounds: Sequence[Bound], prefer: str) -> list[Source]:
     """Return what arms are judged by: score, forgetting, time or money, memory, and whatever else is limited or preferred.
 
     Args:
         plan: What was compared.
-        table: What was measured.
+        columns: What was measured.
         bounds: The limits set.
         prefer: Key of the criterion that decides.
 
@@ -86,8 +87,8 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str) -> l
         HarnessError: The stages have no common score, or something is limited or preferred that is not measured.
     """
     asked = {prefer, *(bound.key for bound in bounds)}
-    lost = [column for column in table.columns if column.group == FORGETTING]
-    found = [_score(plan, table)]
+    lost = [column for column in columns if column.group == FORGETTING]
+    found = [_score(plan, columns)]
     # Each dataset counts on the front by itself, because their units may differ.
     found += [
         Source(Criterion(column.key, f"forgetting on {column.title}", write=_signed), (column.key,)) for column in lost
@@ -103,7 +104,7 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str) -> l
         if not keys:
             raise unknown("dataset in --max-forgetting", dataset, {_dataset(column) for column in lost})
         found.append(Source(Criterion(key, f"forgetting on {dataset}", write=_signed, on_front=False), keys))
-    in_money = any(column.key == "money" for column in table.columns)
+    in_money = any(column.key == "money" for column in columns)
     if in_money:
         found.append(Source(Criterion("cost", "cost", write=q.write_number), ("money",)))
     if not in_money or "time" in asked:
@@ -118,35 +119,35 @@ def sources(plan: Plan, table: Table, bounds: Sequence[Bound], prefer: str) -> l
     return found
 
 
-def candidate(
-    row: Row, arm: Arm, table: Table, found: Sequence[Source], sampled: Mapping[str, Mapping[str, Draws]]
-) -> Candidate:
+def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidate:
     """Return what is known of an arm; what was not resampled is the same in every resample.
 
     Args:
-        row: What was measured of the arm.
-        arm: The arm as it was planned.
-        table: Where its values are.
+        arm: One of those that are compared.
+        compared: Where its numbers are.
         found: What it is judged by.
-        sampled: The resampled values `[B]` of each arm, by column and label.
     """
-    cells = {column.key: cell.value for column, cell in zip(table.columns, row.cells, strict=True)}
-    size = resamples(sampled)
+    size = resamples(compared)
     points: dict[str, float] = {}
     draws: dict[str, Draws] = {}
     for source in found:
-        values = [cells.get(column) for column in source.columns]
-        known = [value for value in values if value is not None]
-        drawn = [
-            sampled[column][row.label] if is_sampled(column, sampled) else np.full(size, value)
-            for column, value in zip(source.columns, values, strict=True)
-            if value is not None and (not is_sampled(column, sampled) or row.label in sampled[column])
-        ]
-        if len(known) == len(drawn) == len(source.columns):
-            points[source.criterion.key] = float(source.join(known))
-            draws[source.criterion.key] = source.join(np.stack(drawn), axis=0)
+        known: list[tuple[float, Draws]] = []
+        for key in source.columns:
+            measured = compared.find(key)
+            figure = measured.figures[arm.label] if measured else None
+            if measured is None or figure is None or figure.mean is None:
+                continue
+            if figure.draws is not None:
+                known.append((figure.mean, figure.draws))
+            elif not is_sampled(measured):
+                known.append((figure.mean, np.full(size, figure.mean)))
+        if len(known) == len(source.columns):
+            points[source.criterion.key] = float(source.join([mean for mean, _ in known]))
+            draws[source.criterion.key] = source.join(np.stack([drawn for _, drawn in known]), axis=0)
     # The floor stays the floor where the others are compared with it.
-    return Candidate(row.label, "floor" if arm.role == "floor" else row.role, points, draws)
+    if arm.role == "floor":
+        return Candidate(arm.label, "floor", points, draws)
+    return Candidate(arm.label, "reference" if arm.label == compared.plan.reference else "contender", points, draws)
 
 
 def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
@@ -155,19 +156,20 @@ def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
     return Limit(criterion, bound.value, bound.option, bound.write, relative=bound.relative)
 
 
-def is_sampled(column: str, sampled: Mapping[str, Mapping[str, Draws]]) -> bool:
+def is_sampled(measured: Measured) -> bool:
     """Return whether a column was resampled: costs are not, nor a score that cannot be taken apart into items."""
-    return bool(sampled.get(column))
+    return any(figure.draws is not None for figure in measured.figures.values())
 
 
-def resamples(sampled: Mapping[str, Mapping[str, Draws]]) -> int:
+def resamples(compared: Compared) -> int:
     """Return how many resamples there are."""
-    return next((len(values) for arms in sampled.values() for values in arms.values()), 1)
+    figures = (figure for measured in compared.measured for figure in measured.figures.values())
+    return next((len(figure.draws) for figure in figures if figure.draws is not None), 1)
 
 
-def _score(plan: Plan, table: Table) -> Source:
+def _score(plan: Plan, columns: Sequence[Column]) -> Source:
     """Return the score that counts, or its mean over the stages."""
-    columns = [column for column in table.columns if column.group == "score"]
+    columns = [column for column in columns if column.group == "score"]
     if len(plan.stage_metrics) == 1:
         columns = columns[:1]
     names = {metrics[0] for metrics in plan.stage_metrics}

@@ -22,8 +22,8 @@ from harness.catalog import Catalog
 from harness.errors import DamagedError, HarnessError
 from harness.experiment.plan import Plan
 from harness.records import Cell, Run, Table
-from harness.results.table import tabulate
 from harness.store import FORMAT, MARK, Store, dump, replacing
+from harness.tables.table import tabulate
 
 _FORMAT = 1
 _RUN_FILES = ("run.json", "outcome.json", "predictions.npz", "log.jsonl", "failure.json")

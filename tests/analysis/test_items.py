@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from harness.analysis.items import take_apart
 from harness.contracts import Metric, Ratio
 from harness.errors import UndefinedError
 from harness.records import Predictions
-from harness.results.items import take_apart
 
 
 def predicted(n: int = 120) -> Predictions:

@@ -1,7 +1,7 @@
 """How components are told apart in a table."""
 
+from harness.analysis.names import called, distinct
 from harness.records import ComponentRef
-from harness.results.writing import called, distinct
 
 
 def data(name: str, path: str | None = None, fingerprint: str | None = None) -> ComponentRef:

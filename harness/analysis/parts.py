@@ -1,4 +1,4 @@
-"""The comparability guard of a table: arms whose scores answer other questions get a table of their own.
+"""The comparability guard: arms whose scores answer other questions are parts of their own.
 
 Costs that were measured on different machines stay side by side, because what is counted can be compared still; they are
 marked, and none of them is the best.
@@ -6,13 +6,12 @@ marked, and none of them is the best.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.analysis.comparability import Difference, Effect, Finished, compare_outcomes, compare_settings, listed
 from harness.experiment.plan import Arm, Plan
-from harness.records import Cell, Row, Table
-from harness.results.comparability import Difference, Effect, Finished, compare_outcomes, compare_settings, listed
-from harness.results.writing import blank
+from harness.records import Column
 
 COUNTED = frozenset({"parameters_trained", "flops", "ship_bytes"})
 """Keys of the cost columns that are the same wherever a run happens; the others are measured there."""
@@ -35,6 +34,31 @@ class Part:
     """By label, why what was measured of an arm cannot be held against the base."""
     mixed: dict[str, list[Difference]] = field(default_factory=dict)
     """By label, in what an arm's own runs answer different questions."""
+
+    def measured_elsewhere(self, label: str, column: Column) -> str | None:
+        """Return why an arm's value in a column cannot be held against the base's; None if it can."""
+        if self.base is None or label not in self.costs or not self.is_measured(column):
+            return None
+        base = self.base[0]
+        there = "other runs of it" if base == label else base
+        told = listed(f"{found.field} {found.second}, {there} with {found.first}" for found in self.costs[label])
+        return f"{label} was measured with {told}: not to be compared"
+
+    def is_measured(self, column: Column) -> bool:
+        """Return whether a column tells what a machine did, where the arms were not all computed on the same kind."""
+        return bool(self.costs) and column.group in _MEASURED and column.key not in COUNTED
+
+    def unequal_budgets(self) -> list[tuple[str, str, Difference]]:
+        """Return which arms that learn were not given the passes over the data, or the batches, that the first was.
+
+        Each as the first one's label, the other's, and in what they differ.
+        """
+        learning = sorted((arm for arm in self.arms if arm.role != "floor"), key=lambda arm: arm is not self.leader)
+        return [
+            (learning[0].label, arm.label, found)
+            for arm in learning[1:]
+            for found in _hindering(compare_settings(learning[0].runs[0], arm.runs[0]), "budget")
+        ]
 
     def plan(self, plan: Plan) -> Plan:
         """Return what of a plan is about these arms."""
@@ -74,27 +98,6 @@ def divide(plan: Plan, finished: Mapping[str, Sequence[Finished]]) -> list[Part]
     return parts
 
 
-def guard(table: Table, part: Part, parts: Sequence[Part]) -> Table:
-    """Return the table of a part with what cannot be compared in it marked, and with why it stands apart."""
-    table = _with_marked_costs(table, part)
-    warnings = [
-        f"the runs of {label} differ among themselves in {listed(found.field for found in differences)}: its mean is over unlike tests"
-        for label, differences in part.mixed.items()
-    ]
-    table = table.model_copy(update={"about": (*warnings, *_unequal_budgets(part), *table.about)})
-    if part is parts[0]:
-        return table
-    reasons = listed(f"{found.field} is {found.second}, there {found.first}" for found in part.apart)
-    ids = [other.base[1].run.id for other in (parts[0], part) if other.base]
-    more = f"; harness why {' '.join(ids)} tells everything in which they differ" if len(ids) == 2 else ""
-    return table.model_copy(
-        update={
-            "title": f"{table.title}: {', '.join(arm.label for arm in part.arms)}",
-            "question": f"Cannot be compared with the first table: {reasons}{more}.",
-        }
-    )
-
-
 def _differences(part: Part, arm: Arm, runs: Sequence[Finished]) -> list[Difference]:
     return [*compare_settings(part.leader.runs[0], arm.runs[0]), *_happened(part, runs)]
 
@@ -110,51 +113,3 @@ def _happened(part: Part, runs: Sequence[Finished]) -> list[Difference]:
 
 def _hindering(differences: Sequence[Difference], *effects: Effect) -> list[Difference]:
     return [found for found in differences if set(effects) & set(found.hinders)]
-
-
-def _unequal_budgets(part: Part) -> Iterable[str]:
-    """Yield a warning where arms that learn were not given the same passes over the data, or the same batches."""
-    learning = sorted((arm for arm in part.arms if arm.role != "floor"), key=lambda arm: arm is not part.leader)
-    told = [
-        f"{arm.label} has {found.field} {blank(found.second)}, {learning[0].label} {blank(found.first)}"
-        for arm in learning[1:]
-        for found in _hindering(compare_settings(learning[0].runs[0], arm.runs[0]), "budget")
-    ]
-    if told:
-        yield f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}"
-
-
-def _with_marked_costs(table: Table, part: Part) -> Table:
-    """Return the table with a footnote on what was measured elsewhere than the base; then nothing measured is the best."""
-    if part.base is None or not part.costs:
-        return table
-    measured = [column.group in _MEASURED and column.key not in COUNTED for column in table.columns]
-    footnotes = list(table.footnotes)
-
-    def marked(row: Row, cell: Cell) -> Cell:
-        if cell.value is None or row.label not in part.costs:
-            return cell.model_copy(update={"best": False})
-        told = [footnotes[cell.note - 1]] if cell.note is not None else []
-        text = "; ".join([*told, _measured_elsewhere(row.label, part)])
-        if text not in footnotes:
-            footnotes.append(text)
-        return cell.model_copy(update={"best": False, "note": footnotes.index(text) + 1})
-
-    rows = tuple(
-        row.model_copy(
-            update={
-                "cells": tuple(
-                    marked(row, cell) if here else cell for cell, here in zip(row.cells, measured, strict=True)
-                )
-            }
-        )
-        for row in table.rows
-    )
-    return table.model_copy(update={"rows": rows, "footnotes": tuple(footnotes)})
-
-
-def _measured_elsewhere(label: str, part: Part) -> str:
-    base = part.base[0] if part.base else ""
-    there = "other runs of it" if base == label else base
-    told = listed(f"{found.field} {found.second}, {there} with {found.first}" for found in part.costs[label])
-    return f"{label} was measured with {told}: not to be compared"

@@ -7,6 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.comparability import (
+    Difference,
+    Finished,
+    compare_outcomes,
+    compare_settings,
+    conclude,
+    listed,
+)  # fmt: skip
 from harness.records import (
     ComponentRef,
     DataNote,
@@ -17,14 +25,6 @@ from harness.records import (
     Run,
     SplitNote,
     TrainConfig,
-)  # fmt: skip
-from harness.results.comparability import (
-    Difference,
-    Finished,
-    compare_outcomes,
-    compare_settings,
-    conclude,
-    listed,
 )  # fmt: skip
 from harness.store import Store
 

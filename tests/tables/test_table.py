@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.analysis.comparison import analyse
 from harness.catalog import Catalog
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
@@ -26,8 +27,8 @@ from harness.records import (
     SplitNote,
     Table,
 )  # fmt: skip
-from harness.results.table import draws, tabulate
 from harness.store import Store
+from harness.tables.table import tabulate
 from harness.testing import toy_catalog, toy_run
 
 N = 10
@@ -391,9 +392,12 @@ def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toy
         cells = tuple(Evaluation(moment=m, problem=p, items=N) for m, p in [(1, 0), (2, 0), (2, 1)])
         store_run(store, run, 0, evaluations=cells)
         store.finish(run, store.outcome(run), {(1, 0): right(7), (2, 0): right(7), (2, 1): right(7)})
-    found = draws(plan, store, toys)
-    assert list(found) == ["toy.accuracy", "toy 2.accuracy", "forgetting.toy.text-classification"]
-    first, second = (found[f"{name}.accuracy"]["full"] for name in ("toy", "toy 2"))
+    [found] = analyse(plan, store, toys).parts
+    drawn = {one.measure.column.key: one.figures["full"].draws for one in found.measured}
+    assert [key for key, draws in drawn.items() if draws is not None] == [
+        "toy.accuracy", "toy 2.accuracy", "forgetting.toy.text-classification",
+    ]  # fmt: skip
+    first, second = (drawn[f"{name}.accuracy"] for name in ("toy", "toy 2"))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 

@@ -3,7 +3,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from harness.results.noise import measure_noise
+from harness.analysis.noise import measure_noise
 
 
 class Value(NamedTuple):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.decide.advice import Recommendation, advise, pareto_probability
+from harness.decide.choice import SCORE, Candidate, Criterion, Draws, Limit
 from harness.errors import HarnessError
-from harness.results.choice import SCORE, Candidate, Criterion, Draws, Limit
-from harness.results.recommend import Recommendation, advise, pareto_probability
 
 B = 1000
 ACCURACY = Criterion(SCORE, "accuracy", "higher", "{:.3f}".format)

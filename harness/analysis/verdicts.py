@@ -10,12 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.items import Items, take_apart
+from harness.analysis.statistics import Sample, difference, holm, interval, ranks, resample, verdict
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.errors import UndefinedError
 from harness.records import Outcome, Run
-from harness.results.items import Items, take_apart
-from harness.results.statistics import Sample, difference, holm, interval, ranks, resample, verdict
 from harness.store import Store, replacing
 
 ONE_SEED = "1 seed"
@@ -23,7 +23,7 @@ _VERSION = 2
 """Of how scores are taken apart; raised when the same predictions give other items."""
 
 
-class Part(NamedTuple):
+class Term(NamedTuple):
     """A stored score that a column's value is made of, and what it is multiplied by."""
 
     factor: float
@@ -53,7 +53,7 @@ class ItemBook:
         self._known: dict[str, dict[str, Items | str]] = {}
         self._fresh: set[str] = set()
 
-    def get(self, run: Run, outcome: Outcome, part: Part) -> Items:
+    def get(self, run: Run, outcome: Outcome, part: Term) -> Items:
         """Return a score of a finished run, taken apart.
 
         Raises:
@@ -112,7 +112,7 @@ class ItemBook:
 
 
 def sample(
-    arms: Mapping[str, Sequence[tuple[Run, Outcome]]], parts: Sequence[Part], first: str | None, book: ItemBook
+    arms: Mapping[str, Sequence[tuple[Run, Outcome]]], parts: Sequence[Term], first: str | None, book: ItemBook
 ) -> tuple[dict[str, Sample], dict[str, str]]:
     """Return what resampling makes of the arms in a column, and why it can make nothing of others.
 

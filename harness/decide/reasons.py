@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.results.choice import CLEARLY, SCORE, Candidate, Limit, Question
+from harness.decide.choice import CLEARLY, SCORE, Candidate, Limit, Question
 
 
 def percent(share: float) -> str:

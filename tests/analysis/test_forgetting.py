@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from harness.results.forgetting import backward_transfer, forgetting, forward_transfer, maximal_forgetting
+from harness.analysis.forgetting import backward_transfer, forgetting, forward_transfer, maximal_forgetting
 
 NAN = float("nan")
 # Rows: before, after stage 1, 2, 3. Columns: the three stages' datasets, then one that is only watched.

@@ -1,7 +1,7 @@
 import pytest
 
+from harness.analysis.curve import Point, mean_curve, reach, read_curve, target
 from harness.contracts import Strategy
-from harness.results.curve import Point, mean_curve, reach, read_curve, target
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 

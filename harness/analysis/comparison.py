@@ -1,0 +1,298 @@
+"""From stored runs to the numbers of a comparison: what each arm scores, forgets and costs, and what is known of it.
+
+    Plan + stored runs ──► Analysis: parts whose scores can be compared ──► measures ──► a Figure for each arm
+
+Everything that tables, recommendations and the Python API show is made of this; it writes nothing as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis.comparability import Finished
+from harness.analysis.measures import (
+    Measure,
+    ScoredRun,
+    Value,
+    beside,
+    cost_measures,
+    forgetting_measures,
+    inference_measures,
+    moment_measures,
+    score_measures,
+    transfer_measures,
+)
+from harness.analysis.noise import Noise, measure_noise
+from harness.analysis.parts import Part, divide
+from harness.analysis.scores import ScoreBook, Scores
+from harness.analysis.statistics import Sample, mean_of_seeds
+from harness.analysis.verdicts import ItemBook, Judgement, judge, sample
+from harness.catalog import Catalog
+from harness.errors import DamagedError
+from harness.experiment.plan import Arm, Plan
+from harness.records import Failure, Run
+from harness.store import Store
+
+Scope = Literal["comparison", "matrix"]
+"""What is measured: of each strategy what it scores, forgets and costs; or every score at every moment."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One arm by one measure."""
+
+    values: tuple[Value, ...]
+    """Of each finished run."""
+    mean: float | None
+    """Over the runs that have a value; None where none has."""
+    half_width: float | None
+    """Half of its 95 % interval; None where there is none."""
+    beside: Mapping[str, float]
+    """Means of what belongs beside it, by name."""
+    judgement: Judgement | None
+    """Against the other arms; None where it is not judged."""
+    draws: NDArray[np.float64] | None
+    """What the mean might have been, a value per resample, `[B]`; the same index is the same resample of seeds and items in
+    every arm and measure. None where it is not resampled."""
+    reasons: tuple[str, ...]
+    """Why it is blank, or less than it could be."""
+    within_noise: bool = False
+    """Whether its difference from the reference is no larger than that between two runs which should not differ."""
+    best: bool = False
+    """Of what is judged: that no arm is shown to be better; else the lowest or highest."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure of all arms of a part."""
+
+    measure: Measure
+    figures: Mapping[str, Figure]
+    """By the arm's label."""
+    noise: Noise | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Arms whose scores can be compared, with all that is measured of them."""
+
+    plan: Plan
+    """What of the plan is about these arms."""
+    part: Part
+    runs: Mapping[str, Sequence[ScoredRun]]
+    """The finished runs, by the arm's label."""
+    measured: tuple[Measured, ...]
+
+    def find(self, key: str) -> Measured | None:
+        """Return the measure of this column key; None if there is none."""
+        return next((found for found in self.measured if found.measure.column.key == key), None)
+
+    @property
+    def everything(self) -> list[ScoredRun]:
+        """Return all finished runs, arm by arm."""
+        return [run for arm in self.plan.arms for run in self.runs[arm.label]]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The numbers of a comparison."""
+
+    plan: Plan
+    scope: Scope
+    price: float | None
+    """Money for each second that a device is held; None to leave money out."""
+    parts: tuple[Compared, ...]
+    """The reference's is the first; most comparisons have but one."""
+
+
+def analyse(
+    plan: Plan,
+    store: Store,
+    catalog: Catalog,
+    scope: Scope = "comparison",
+    price: float | None = None,
+    *,
+    cached: bool = True,
+) -> Analysis:
+    """Return what stored runs say of a plan; what is missing has its reason.
+
+    Args:
+        plan: What was asked.
+        store: Where the runs are.
+        catalog: Where the metrics come from.
+        scope: What is measured.
+        price: Money for each second that a device is held; None to leave money out.
+        cached: Whether to use scores that were computed before, and to keep new ones.
+    """
+    book, items = ScoreBook(store, cached=cached), ItemBook(store, catalog, cached=cached)
+    runs = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
+    again = {
+        arm.label: list(_finished((arm.runs[0], *arm.repeats), store, catalog, book))
+        for arm in plan.arms
+        if arm.repeats
+    }
+    happened = {label: [Finished(one.run, one.outcome, store) for one in some] for label, some in runs.items()}
+    try:
+        parts = tuple(
+            _compared(part, part.plan(plan), runs, again, store, catalog, items, scope, price)
+            for part in divide(plan, happened)
+        )
+    finally:
+        book.save()
+        items.save()
+    return Analysis(plan, scope, price, parts)
+
+
+def _compared(
+    part: Part,
+    plan: Plan,
+    runs: Mapping[str, Sequence[ScoredRun]],
+    again: Mapping[str, Sequence[ScoredRun]],
+    store: Store,
+    catalog: Catalog,
+    items: ItemBook,
+    scope: Scope,
+    price: float | None,
+) -> Compared:
+    labels = [arm.label for arm in plan.arms]
+    runs = {label: runs[label] for label in labels}
+    again = {label: again[label] for label in labels if label in again}
+    absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
+    alone, measured = plan.model_copy(update={"reference": None}), []
+    for measure in _measures(plan, catalog, [run for some in runs.values() for run in some], scope, price):
+        noise = measure_noise(measure.read, runs, again) if measure.parts and scope == "comparison" else None
+        # Every score at every moment is much already: the verdicts are the other scope's.
+        judged = _judged(measure, plan if scope == "comparison" else alone, runs, items)
+        figures = {
+            label: _figure(measure, runs[label], absences[label], judged.get(label), noise, part, label)
+            for label in labels
+        }
+        measured.append(Measured(measure, _with_best(measure, figures, plan, part), noise))
+    return Compared(plan, part, runs, tuple(measured))
+
+
+def _measures(
+    plan: Plan, catalog: Catalog, finished: Sequence[ScoredRun], scope: Scope, price: float | None
+) -> Iterable[Measure]:
+    if scope == "matrix":
+        yield from moment_measures(plan, catalog)
+        yield from transfer_measures(plan, catalog)
+    else:
+        yield from score_measures(plan, catalog)
+        yield from forgetting_measures(plan, catalog)
+        yield from cost_measures(finished, price)
+        yield from inference_measures(finished)
+
+
+def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
+    for run in runs:
+        outcome = store.sound(run)  # of one that is damaged, the reasons tell
+        if outcome is not None:
+            yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
+
+
+_Judged = tuple[Sample | None, Judgement | str | None]
+
+
+def _judged(
+    measure: Measure, plan: Plan, runs: Mapping[str, Sequence[ScoredRun]], book: ItemBook
+) -> dict[str, _Judged]:
+    """Return each arm resampled, with what is known of it or why nothing is; empty for what is no score."""
+    if not measure.parts or measure.column.better is None:
+        return {}
+    happened = {arm.label: [(one.run, one.outcome) for one in runs[arm.label]] for arm in plan.arms}
+    samples, reasons = sample(happened, measure.parts, plan.reference, book)
+    ranked = [arm.label for arm in plan.arms if measure.counts_floor or arm.role != "floor"]
+    known = judge(samples, plan.reference, measure.column.better, plan.margin, ranked)
+    return {arm.label: (samples.get(arm.label), known.get(arm.label, reasons.get(arm.label))) for arm in plan.arms}
+
+
+def _figure(
+    measure: Measure,
+    runs: Sequence[ScoredRun],
+    absences: Sequence[str],
+    judged: _Judged | None,
+    noise: Noise | None,
+    part: Part,
+    label: str,
+) -> Figure:
+    drawn, known = judged or (None, None)
+    values = tuple(measure.read(run) for run in runs)
+    defined = [value for value in values if value.value is not None]
+    reasons = [value.undefined for value in values if value.undefined] or list(absences)
+    if isinstance(known, str):
+        reasons.append(known)
+    judgement = known if isinstance(known, Judgement) else None
+    if not defined:
+        return Figure(values, None, None, {}, None, None, tuple(dict.fromkeys(reasons)))
+    if elsewhere := part.measured_elsewhere(label, measure.column):
+        reasons.append(elsewhere)
+    mean = mean_of_seeds([value.value for value in defined if value.value is not None])
+    half_width = mean.half_width if not measure.parts else judgement.half_width if judgement else None
+    difference = judgement.difference if judgement else None
+    return Figure(
+        values=values,
+        mean=mean.mean,
+        half_width=half_width,
+        beside=beside(defined),
+        judgement=judgement,
+        draws=drawn.draws if drawn else None,
+        reasons=tuple(dict.fromkeys(reasons)),
+        within_noise=noise is not None and difference is not None and abs(difference) < noise.floor,
+    )
+
+
+def _with_best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> dict[str, Figure]:
+    """Mark the best: all of rank 1 where arms are ranked, else the lowest or highest; equals share the mark."""
+    return {
+        label: replace(figure, best=label in _best(measure, figures, plan, part)) for label, figure in figures.items()
+    }
+
+
+def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> set[str]:
+    if part.is_measured(measure.column):
+        return set()  # not on one kind of machine
+    candidates = {
+        arm.label: figures[arm.label]
+        for arm in plan.arms
+        if figures[arm.label].mean is not None and (measure.counts_floor or arm.role != "floor")
+    }
+    ranks = {label: one.judgement.rank if one.judgement else None for label, one in candidates.items()}
+    if candidates and None not in ranks.values():
+        return {label for label, rank in ranks.items() if rank == 1}
+    if measure.interval and not measure.parts:
+        return set()  # of what may be chance and is not judged, none is the best
+    means = {label: one.mean for label, one in candidates.items() if one.mean is not None}
+    pick = max if measure.column.better == "higher" else min
+    best = pick(means.values(), default=None)
+    return {label for label, mean in means.items() if mean == best}
+
+
+def _absences(arm: Arm, finished: Sequence[ScoredRun], store: Store) -> Iterable[str]:
+    """Yield why an arm has fewer runs than seeds, if it has."""
+    there = {one.run.seed for one in finished}
+    absent = [run for run in arm.runs if run.seed not in there]
+    failures: list[tuple[Run, Failure | None]] = [(run, store.failure(run)) for run in absent]
+    damaged = [told for run in absent if (told := _damage(run, store)) is not None]
+    waiting = sum(failure is None for _, failure in failures) - len(damaged)
+    if waiting:
+        yield f"{arm.label}: {waiting} of {len(arm.runs)} seeds not run yet"
+    for run, failure in failures:
+        if failure:
+            yield f"{arm.label}: seed {run.seed} {failure.status}: {failure.reason}"
+    for told in damaged:
+        yield f"{arm.label}: {told}"
+
+
+def _damage(run: Run, store: Store) -> str | None:
+    """Return why what is stored of a run is not used; None if it is sound, or there is nothing."""
+    try:
+        store.outcome(run)
+    except DamagedError as error:
+        return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""The numbers of a comparison become a choice, with its reasons."""

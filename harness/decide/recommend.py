@@ -1,0 +1,117 @@
+"""Which arm of a comparison to take, given what it must score and what it may forget and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from harness import quantities as q
+from harness.analysis.comparison import Analysis, Compared
+from harness.catalog import Catalog
+from harness.contracts import Metric
+from harness.decide.advice import Recommendation, advise
+from harness.decide.choice import CONFIDENCE, SCORE
+from harness.decide.criteria import FORGETTING, Source, candidate, is_sampled, limit_on, read_bounds, resamples, sources
+from harness.errors import HarnessError, unknown
+
+PREFERENCES = ("cost", "score", "forgetting", "time", "memory", "size")
+"""What may decide among the arms that can be taken."""
+
+
+class Wanted(NamedTuple):
+    """What is wanted of an arm, as a user types it; None where nothing is."""
+
+    min_score: str | None = None
+    """`0.85`, or `0.98x` the reference's."""
+    max_forgetting: tuple[str, ...] = ()
+    """Each `0.02` of anything, or `DATASET=0.02`."""
+    max_memory: str | None = None
+    max_time: str | None = None
+    max_size: str | None = None
+    max_cost: str | None = None
+    """Needs a price."""
+    prefer: str = "cost"
+    """What decides among those that can be taken; cost is time where there is no price."""
+    confidence: float = CONFIDENCE
+    """How probable it must be that all is met."""
+    floor: str | None = None
+    """Score of an answer that takes no learning, if none was run."""
+
+
+class Decision(NamedTuple):
+    """A recommendation, and what it was made of."""
+
+    recommendation: Recommendation
+    sources: tuple[Source, ...]
+    compared: Compared
+
+
+def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
+    """Return which arm to take.
+
+    Args:
+        analysis: What was measured.
+        wanted: What is asked of an arm.
+        catalog: Where the metrics are, one of which may know the score of chance.
+
+    Raises:
+        HarnessError: Something wanted cannot be read or was not measured, or no run has finished.
+    """
+    bounds = read_bounds(
+        min_score=wanted.min_score, max_forgetting=wanted.max_forgetting, max_memory=wanted.max_memory,
+        max_time=wanted.max_time, max_size=wanted.max_size, max_cost=wanted.max_cost,
+    )  # fmt: skip
+    if wanted.max_cost is not None and analysis.price is None:
+        message = f"--max-cost {wanted.max_cost} needs a price: write --price 2.50/h"
+        raise HarnessError(message)
+    if wanted.prefer not in PREFERENCES:
+        raise unknown("preference", wanted.prefer, PREFERENCES)
+    least = None if wanted.floor is None else q.parse_number(wanted.floor, "--floor")
+    compared = analysis.parts[0]
+    plan = compared.plan
+    if not compared.everything:
+        message = f"no run of {plan.name!r} has finished: run harness compare with the same arguments first"
+        raise HarnessError(message)
+    decides = "time" if wanted.prefer == "cost" and analysis.price is None else wanted.prefer
+    found = sources(plan, [one.measure.column for one in compared.measured], bounds, decides)
+    advice = advise(
+        [candidate(arm, compared, found) for arm in plan.arms],
+        [source.criterion for source in found],
+        [limit_on(bound, found) for bound in bounds],
+        reference=plan.reference,
+        prefer=decides,
+        confidence=wanted.confidence,
+        floor=catalog.find(Metric, plan.stage_metrics[0][0]).chance if least is None else least,
+    )
+    notes = (*advice.notes, *_notes(analysis, compared, _fixed(found, compared)))
+    return Decision(advice.model_copy(update={"notes": notes}), tuple(found), compared)
+
+
+def _fixed(found: Sequence[Source], compared: Compared) -> list[str]:
+    """Return the scores and what is forgotten that could not be resampled."""
+    sampled = {one.measure.column.key for one in compared.measured if is_sampled(one)}
+    return [
+        source.criterion.title
+        for source in found
+        if source.criterion.key == SCORE or source.criterion.key.startswith(f"{FORGETTING}.")
+        if not sampled.issuperset(source.columns)
+    ]
+
+
+def _notes(analysis: Analysis, compared: Compared, fixed: Sequence[str]) -> Iterable[str]:
+    """Yield what a reader must know of the numbers."""
+    seeds, size = len(compared.plan.arms[0].runs), resamples(compared)
+    costs = f"{', '.join([*fixed, 'costs'])} are taken as measured"
+    if seeds == 1:
+        yield (
+            f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may choose otherwise; "
+            f"{costs}"
+        )
+    else:
+        yield f"probabilities are shares of {size:,} resamples of {seeds} seeds and of the test items; {costs}"
+    for arm in compared.plan.arms:
+        done = len(compared.runs[arm.label])
+        if done < len(arm.runs):
+            yield f"{arm.label}: {done} of {len(arm.runs)} seeds have finished; harness compare computes the rest"
+    if left_out := [arm.label for other in analysis.parts[1:] for arm in other.plan.arms]:
+        yield f"left out, because they cannot be compared with these (harness why says why): {', '.join(left_out)}"

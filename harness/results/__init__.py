@@ -1,1 +1,0 @@
-"""Computed to read: stored runs become scores, forgetting, intervals and a table. Needs numpy, never torch."""

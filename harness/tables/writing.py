@@ -1,0 +1,103 @@
+"""Numbers and settings as text: the digits that tables show where a reporter chooses no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from harness.records import Column, Quantity
+
+
+def write_value(column: Column, value: float | None, half_width: float | None = None) -> str:
+    """Return a column's value, with half of its interval if it has one that is not nothing; empty for None."""
+    if value is None:
+        return ""
+    write = WRITERS[column.quantity]
+    return f"{write(value)} ± {write(half_width).lstrip('+')}" if half_width else write(value)
+
+
+def write_beside(column: Column, beside: Mapping[str, float]) -> str:
+    """Return what belongs beside a column's value, such as `0.850 → 0.800` or `1.2 s warm`."""
+    write = WRITERS[column.quantity]
+    if {"before", "after"} <= beside.keys():
+        return f"{three_decimals(beside['before'])} → {three_decimals(beside['after'])}"
+    return ", ".join(_BESIDE[name](write, value) for name, value in beside.items())
+
+
+def three_decimals(value: float) -> str:
+    """Return a score."""
+    return f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """Return a difference; plain 0 where there is none."""
+    return f"{value:+.3f}" if value else "0"
+
+
+def in_seconds(value: float) -> str:
+    """Return a time."""
+    return f"{value:,.1f} s"
+
+
+def plain(unit: str = "") -> Callable[[float], str]:
+    """Return how to write three significant digits without prefix or exponent."""
+
+    def write(value: float) -> str:
+        return np.format_float_positional(float(f"{value:.3g}"), trim="-") + unit
+
+    return write
+
+
+def count(value: float) -> str:
+    """Return a number with three significant digits and an SI prefix."""
+    for factor, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if round(abs(value) / factor, 3) >= 1:
+            return f"{value / factor:.3g} {prefix}"
+    return f"{value:.3g}"
+
+
+def in_unit(unit: str) -> Callable[[float], str]:
+    """Return how to write a quantity of this unit."""
+
+    def write(value: float) -> str:
+        number = count(value)
+        return f"{number}{unit}" if number[-1].isalpha() else f"{number} {unit}"
+
+    return write
+
+
+def setting(value: object) -> str:
+    """Return a setting as it is read."""
+    # Those that a search has found have more digits than anybody reads.
+    return f"{value:.4g}" if isinstance(value, float) and f"{value:g}" != f"{value}" else f"{value}"
+
+
+def blank(value: object) -> str:
+    """Return a setting, or a dash where it is left open."""
+    return "-" if value is None else setting(value)
+
+
+WRITERS: Mapping[Quantity, Callable[[float], str]] = {
+    "score": three_decimals,
+    "difference": signed,
+    "parameters": count,
+    "operations": in_unit("FLOP"),
+    "bytes": in_unit("B"),
+    "seconds": in_seconds,
+    "energy": in_unit("J"),
+    "money": plain(),
+    "latency": plain(" ms"),
+    "throughput": plain(" items/s"),
+}
+"""How each quantity is written."""
+
+_BESIDE: Mapping[str, Callable[[Callable[[float], str], float], str]] = {
+    "share": lambda _, value: f"{value:.2%}",
+    "warm": lambda write, value: f"{write(value)} warm",
+    "reserved": lambda write, value: f"{write(value)} reserved",
+    "watt_hours": lambda _, value: in_unit("Wh")(value),
+    "p95": lambda write, value: f"p95 {write(value)}",
+    "apart": lambda write, value: f"apart {write(value)}",
+}
+"""How what belongs beside a value is written, given how the value is."""
