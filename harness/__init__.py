@@ -1,10 +1,12 @@
 """Compare full fine-tuning, frozen features and parameter-efficient tuning by accuracy, cost and forgetting.
 
-The names below are all a plugin needs; importing them imports no torch.
+`compare`, `plan` and `load_experiment` are the Python API; the other names are what a plugin needs. Importing them imports no
+torch.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import TYPE_CHECKING
 
 from harness.architecture import block_count, find_blocks, skeleton
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from harness.api import Comparison, compare, load_experiment, plan
     from harness.delivery.load import Delivered
 
 
@@ -67,6 +70,21 @@ def load(folder: str | Path, *, device: str | None = None, onnx: bool = False) -
     from harness.delivery.load import Delivered
 
     return Delivered(folder, device=device, onnx=onnx)
+
+
+_API = ("Comparison", "compare", "load_experiment", "plan")
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of the Python API, which is imported when it is first asked for: plugins need none of it."""
+    if name == "__version__":
+        return importlib.metadata.version("finetune-harness")
+    if name not in _API:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from harness import api
+
+    return getattr(api, name)
 
 
 def compute(
@@ -91,6 +109,7 @@ __all__ = [
     "ADDED",
     "Cell",
     "Column",
+    "Comparison",
     "Component",
     "ComponentRef",
     "Dataset",
@@ -124,11 +143,14 @@ __all__ = [
     "Unlabelled",
     "View",
     "block_count",
+    "compare",
     "compute",
     "find_blocks",
     "hash_files",
     "hookimpl",
     "load",
+    "load_experiment",
+    "plan",
     "skeleton",
     "start_process",
     "unknown",

@@ -519,6 +519,8 @@ class Reporter(Component):
 
     suffix: ClassVar[str]
     """Ending of the file it writes, such as `".md"`."""
+    kept: ClassVar[bool] = False
+    """Whether every finished comparison is also kept so, in `results/reports/`, and packed with a bundle."""
 
     @abstractmethod
     def render(self, table: Table) -> str:

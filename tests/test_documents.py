@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.options import Asked
+from harness.experiment.asked import Asked
 from harness.testing import write_tiny_model
 from harness_plugins.datasets.file import File
 

@@ -9,21 +9,18 @@ from typing import Annotated
 
 import typer
 
+from harness.api import load
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.contracts import Reporter
 from harness.errors import HarnessError
-from harness.experiment.search import settle
+from harness.experiment.asked import Asked
 from harness.tables.evidence import pack
-from harness.tables.table import tabulate
-
-_RENDERED = ".md"
-"""Ending of the report that goes with it, where a reporter writes it."""
 
 
 @options.asking
 def bundle(
-    asked: options.Asked,
+    asked: Asked,
     file: Annotated[
         Path | None, typer.Argument(help="File to write (.zip); it must not exist.", show_default=False)
     ] = None,
@@ -46,16 +43,14 @@ def bundle(
     if file.exists():
         message = f"{str(file)!r} exists, and bundle never overwrites: name another file"
         raise HarnessError(message)
-    catalog, store = load_catalog(without or ()), options.open_results(results)
-    plan = settle(asked.plan(catalog), store, catalog)
-    table = tabulate(plan, store, catalog)
+    catalog = load_catalog(without or ())
+    comparison = load(asked, results, catalog)
+    plan, table = comparison.plan, comparison.table()
     rendered = {
-        cls.suffix: catalog.make(Reporter, cls.name, {}).render(table)
-        for cls in catalog.every(Reporter)
-        if getattr(cls, "suffix", "") == _RENDERED
+        cls.suffix: catalog.make(Reporter, cls.name, {}).render(table) for cls in catalog.every(Reporter) if cls.kept
     }
     try:
-        finished = pack(plan, store, table, rendered, file)
+        finished = pack(plan, comparison.store, table, rendered, file)
     except OSError as error:
         message = f"{str(file)!r} cannot be written: {error.strerror or error}"
         raise HarnessError(message) from None

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from harness.api import carry_out
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.examined import brief, say
-from harness.cli.tables import show_table
-from harness.contracts import Reporter
+from harness.cli.tables import find_reporter, show_table
+from harness.experiment.asked import Asked
 from harness.quantities import parse_price
+from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
+from harness.runner.understood import say
 from harness.store import Store
 
 _INTERRUPTED = 130
@@ -23,10 +25,10 @@ _INTERRUPTED = 130
 
 @options.asking
 def compare(
-    asked: options.Asked,
+    asked: Asked,
     results: options.Results = Path("results"),
     price: options.Price = None,
-    format_: options.Format = "rich",
+    format_: options.Format = None,
     executor: options.ExecutorName = None,
     processes_per_run: Annotated[
         int | None, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
@@ -53,18 +55,18 @@ def compare(
     The same command again computes nothing; more seeds or strategies compute only what is new.
     """
     catalog = load_catalog(without or ())
-    catalog.find(Reporter, format_)
-    per_second = None if price is None else parse_price(price)
+    reporter = find_reporter(catalog, format_)
+    if price is not None:
+        parse_price(price)  # a mistake in it must not wait until all is computed
     flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "cpu": cpu}
-    where = options.executor(catalog, executor, flags, in_process=in_process)
+    where = find_executor(catalog, executor, flags, here=in_process)
     planned = asked.plan(catalog)
-    store = Store(results)
-    runner = Runner(store, catalog, where, say, keep_models=keep_models)
+    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models)
     try:
-        done = runner.carry_out(planned, lambda found: brief(found, len(planned.arms[0].runs[0].stages)))
+        comparison, failures = carry_out(planned, runner, price)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command resumes where it stopped\n")
         raise typer.Exit(_INTERRUPTED) from None
-    show_table(done.plan, store, catalog, format_, price=per_second)
-    if done.failures:
+    show_table(comparison, reporter)
+    if failures:
         raise typer.Exit(1)

@@ -16,19 +16,22 @@ import typer
 
 from harness.analysis.curve import read_curve
 from harness.analysis.names import called
+from harness.api import open_results
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
-from harness.cli.examined import say
 from harness.contracts import Dataset, Model
 from harness.delivery.card import snippet, write_card
 from harness.delivery.manifest import NAME, Manifest, ScoreLine, read_manifest, write_manifest
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.errors import HarnessError, unknown
+from harness.experiment.asked import Asked
 from harness.experiment.plan import Arm, Plan
 from harness.experiment.search import settle
 from harness.records import Failure, Outcome, Predictions, Run, Split
+from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
+from harness.runner.understood import say
 from harness.store import Store
 from harness.tables.table import tabulate
 
@@ -42,7 +45,7 @@ _SPARE_BYTES = 50_000_000
 
 @options.asking
 def export(
-    asked: options.Asked,
+    asked: Asked,
     arm: Annotated[
         str | None, typer.Argument(help="Label of the arm: a row of the comparison's table.", show_default=False)
     ] = None,
@@ -100,7 +103,7 @@ def export(
         message = f"{str(folder)!r} exists, and export never overwrites: name another folder"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    store = options.open_results(results)
+    store = open_results(results)
     plan = settle(asked.plan(catalog), store, catalog)
     chosen, run, outcome = _choose(plan, store, arm, seed)
     stage = len(run.stages) if stage is None else stage
@@ -111,7 +114,7 @@ def export(
     with _beside(folder) as work:
         _check_room(work, outcome)
         say(f"{arm}: seed {run.seed}, run {run.id}")
-        runner = Runner(store, catalog, options.executor(catalog, None, {"cpu": cpu}), say)
+        runner = Runner(store, catalog, find_executor(catalog, None, {"cpu": cpu}), say)
         model = _make(plan, chosen, run, outcome, stage, wanted, work / "model", runner)
         write_card(model, read_manifest(model), folder.resolve().name)
         write_manifest(model, read_manifest(model))

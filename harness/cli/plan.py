@@ -19,21 +19,23 @@ from rich.table import Table
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.estimate import estimates, show_estimates
-from harness.cli.examined import in_full, say
 from harness.errors import DamagedError, HarnessError
+from harness.experiment.asked import Asked
 from harness.experiment.plan import Plan
 from harness.experiment.search import settle, unsettled
 from harness.quantities import parse_price
 from harness.records import Run
 from harness.runner.examine import Examined
+from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
 from harness.runner.rehearse import rehearse_unknown
+from harness.runner.understood import in_full, say
 from harness.store import Store
 
 
 @options.asking
 def plan(
-    asked: options.Asked,
+    asked: Asked,
     results: options.Results = Path("results"),
     estimate_: Annotated[
         bool,
@@ -59,7 +61,7 @@ def plan(
     if store:
         planned = settle(planned, store, catalog)
     with _store(store) as kept:
-        runner = Runner(kept, catalog, options.executor(catalog, None, {}), say)
+        runner = Runner(kept, catalog, find_executor(catalog, None, {}), say)
         runner.prepare(planned)
         examined = runner.examine(planned, leaks=False, fetch=False)
         reasons = rehearse_unknown(planned, runner) if estimate_ else {}

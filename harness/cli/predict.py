@@ -18,13 +18,13 @@ from rich.progress import track
 
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
-from harness.cli.examined import say
 from harness.contracts import Dataset, Unlabelled
 from harness.delivery.load import Delivered
 from harness.delivery.manifest import Manifest
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.plan import opener
 from harness.experiment.spec import toml_value
+from harness.runner.understood import say
 from harness.store import replacing
 
 _CHUNK = 256

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import quantities as q
-from harness.analysis.comparison import analyse
+from harness.api import load
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.decide.advice import Judged, Recommendation
@@ -20,7 +19,7 @@ from harness.decide.criteria import FORGETTING
 from harness.decide.reasons import percent
 from harness.decide.recommend import PREFERENCES, Decision, Wanted
 from harness.decide.recommend import recommend as decide
-from harness.experiment.search import settle
+from harness.experiment.asked import Asked
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -30,7 +29,7 @@ WANTED = "What is wanted"
 
 @options.asking
 def recommend(
-    asked: options.Asked,
+    asked: Asked,
     results: options.Results = Path("results"),
     min_score: Annotated[
         str | None, typer.Option(help="Least score: 0.85, or 0.98x the reference's.", rich_help_panel=WANTED)
@@ -78,11 +77,8 @@ def recommend(
         min_score=min_score, max_forgetting=tuple(max_forgetting or ()), max_memory=max_memory, max_time=max_time,
         max_size=max_size, max_cost=max_cost, prefer=prefer, confidence=confidence, floor=floor,
     )  # fmt: skip
-    per_second = None if price is None else q.parse_price(price)
     catalog = load_catalog(without or ())
-    store = options.open_results(results)
-    plan = settle(asked.plan(catalog), store, catalog)
-    decision = decide(analyse(plan, store, catalog, price=per_second), wanted, catalog)
+    decision = decide(load(asked, results, catalog, price).analysis(), wanted, catalog)
     # Written as UTF-8 wherever it goes, as tables are.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")

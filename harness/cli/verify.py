@@ -9,10 +9,12 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 
+from harness.api import open_results
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
 from harness.cli.tables import kept_name
 from harness.errors import HarnessError
+from harness.experiment.asked import Asked
 from harness.experiment.search import settle
 from harness.records import Table
 from harness.store import Store
@@ -21,7 +23,7 @@ from harness.tables.evidence import verify as recompute
 
 
 @options.asking
-def verify(asked: options.Asked, results: options.Results = Path("results"), without: options.Without = None) -> None:
+def verify(asked: Asked, results: options.Results = Path("results"), without: options.Without = None) -> None:
     """Recompute every cell of a comparison's table from stored predictions, and list what differs or was changed.
 
     Takes what `compare` takes, or a file that `harness bundle` wrote. Exit status 1 where something differs.
@@ -30,7 +32,7 @@ def verify(asked: options.Asked, results: options.Results = Path("results"), wit
     if asked.target is not None and asked.target.lower().endswith(".zip"):
         found = _bundle(Path(asked.target), catalog)
     else:
-        store = options.open_results(results)
+        store = open_results(results)
         plan = settle(asked.plan(catalog), store, catalog)
         found = recompute(plan, store, catalog, _kept(store, plan.name))
     if _show(found):

@@ -15,6 +15,7 @@ from harness.analysis.comparability import Difference, Finished, compare_outcome
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.errors import HarnessError, unknown
+from harness.experiment.asked import Asked
 from harness.experiment.search import settle
 from harness.records import Run
 from harness.store import Store
@@ -76,7 +77,7 @@ def why(
 
 def _arms(path: str, labels: Sequence[str], results: Path, without: Sequence[str]) -> list[_Side]:
     catalog, store = load_catalog(without), _store(results)
-    plan = settle(options.Asked(path).plan(catalog), store, catalog)
+    plan = settle(Asked(path).plan(catalog), store, catalog)
     arms = {arm.label: arm for arm in plan.arms}
     for label in labels:
         if label not in arms:

@@ -109,7 +109,7 @@ class Runner:
             deliver: Where the model of the one run is written besides.
         """
         jobs = ((label, self.job(run, deliver)) for label, run in runs)
-        with Progress(begin, total) as progress:
+        with Progress(begin, total, self.say) as progress:
             observers = Observers(self.catalog, self.say, progress)
             for job, result in compute(jobs, self.executor, self.catalog, self.say, observers, heard):
                 yield job.run, result

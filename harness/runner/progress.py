@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,14 +18,17 @@ from harness.records import Failure, Outcome, Run
 class Progress:
     """Shows the whole grid and the runs under way, on standard error."""
 
-    def __init__(self, begin: str, total: int | None) -> None:
-        """Prepare to show `total` runs, or some number that only the end tells; says `begin` first."""
-        self._total, self._count = total, 0
+    def __init__(self, begin: str, total: int | None, say: Callable[[str], None]) -> None:
+        """Prepare to show `total` runs, or some number that only the end tells; says `begin` first.
+
+        Lines are given to `say` where there is no terminal to draw bars in.
+        """
+        self._total, self._count, self._say = total, 0, say
         self._under_way: dict[str, tuple[str, float, TaskID]] = {}
         self._console = Console(stderr=True)
         self._bars: Bars | None = None
         self._grid = TaskID(0)
-        self._console.print(begin, highlight=False)
+        self._write(begin)
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -85,10 +88,10 @@ class Progress:
             end = f"{result.status}: {result.reason}"
         else:
             end = f"done in {time.perf_counter() - start:.1f} s"
-        self._console.print(
-            f"[{self._count}{f'/{self._total}' if self._total else ''}] {name}: {end}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-        sys.stderr.flush()
+        self._write(f"[{self._count}{f'/{self._total}' if self._total else ''}] {name}: {end}")
+
+    def _write(self, line: str) -> None:
+        if self._console.is_terminal:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        else:
+            self._say(line)

@@ -3,11 +3,11 @@
 import pytest
 
 from harness.cli.estimate import estimates, show_estimates
-from harness.cli.examined import say
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
 from harness.experiment.search import Budget
 from harness.runner.rehearse import rehearse_unknown
+from harness.runner.understood import say
 from harness.store import Store
 from harness.testing import compute, runner_here, toy_catalog, toy_run
 

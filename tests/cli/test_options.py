@@ -1,7 +1,7 @@
 import pytest
 
-from harness.cli.options import Asked
 from harness.errors import HarnessError
+from harness.experiment.asked import Asked
 from harness.testing import write_tiny_model
 
 

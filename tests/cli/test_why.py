@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness import HarnessError
-from harness.cli.options import Asked
 from harness.cli.why import why
 from harness.contracts import Strategy
+from harness.experiment.asked import Asked
 from harness.experiment.search import kept_at
 from harness.records import Run, Trial, Tuning
 from harness.store import Store, write_atomically

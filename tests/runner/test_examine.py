@@ -5,8 +5,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from harness import HarnessError
-from harness.cli.options import Asked
 from harness.engine.cache import Cache
+from harness.experiment.asked import Asked
 from harness.runner.examine import examine
 from harness.testing import write_tiny_model
 

@@ -8,6 +8,7 @@ class Markdown(harness.Reporter):
 
     name = "markdown"
     suffix = ".md"
+    kept = True
 
     def render(self, table: harness.Table) -> str:
         """Return the table as GitHub-flavoured Markdown."""

@@ -19,6 +19,7 @@ class Rich(harness.Reporter):
 
     name = "rich"
     suffix = ".txt"
+    default = True
 
     width: int | None = None
 

@@ -5,7 +5,7 @@ import datasets
 import pytest
 
 from harness import HarnessError
-from harness.cli.options import Asked
+from harness.experiment.asked import Asked
 from harness_plugins.datasets.hub import Hub
 
 NAMED = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})

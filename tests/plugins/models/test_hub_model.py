@@ -1,7 +1,7 @@
 import pytest
 
 from harness import HarnessError, ModelSource
-from harness.cli.options import Asked
+from harness.experiment.asked import Asked
 from harness.testing import check_component
 from harness_plugins.models.hub import Hub
 

@@ -15,6 +15,7 @@ _CLASSES = 8
 def say(text: str) -> None:
     """Write a line where progress is written."""
     sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def brief(examined: Examined, stages: int) -> Iterator[str]:

@@ -1,0 +1,154 @@
+"""What is asked, on a command line or in a call: the same names, the same defaults, the same errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.catalog import Catalog
+from harness.contracts import Dataset, Strategy
+from harness.errors import HarnessError
+from harness.experiment.plan import Plan, default_names, make_plan, opener
+from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
+from harness.records import digest
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command or a call asks for: an experiment file or data, and what is added to it."""
+
+    target: str | None = None
+    datasets: Sequence[str] | None = None
+    model: str | None = None
+    strategies: Sequence[str | Mapping[str, Any]] | None = None
+    watch: Sequence[str] | None = None
+    seeds: str | Sequence[int] | None = None
+    limit: Sequence[str] | None = None
+    metrics: Sequence[str] | None = None
+    reference: str | None = None
+    text: str | None = None
+    label: str | None = None
+    options: Sequence[str] | None = None
+    tune: str | int | None = None
+    repeat: int | None = None
+    margin: float | None = None
+
+    def plan(self, catalog: Catalog) -> Plan:
+        """Return the plan of what is asked.
+
+        Raises:
+            HarnessError: The options contradict each other or name something that is not there.
+        """
+        filed = self._filed()
+        return make_plan(self.spec(catalog), catalog, named=bool(self.strategies or (filed and filed.strategies)))
+
+    def spec(self, catalog: Catalog) -> ExperimentSpec:
+        """Return the experiment: the file's, if there is one, with what the options add."""
+        given = self._given(catalog)
+        filed = self._filed()
+        if filed is not None:
+            if self.text or self.label:
+                message = "--text and --label go with a data file, not with an experiment file"
+                raise HarnessError(message)
+            spec = make_spec({**filed.model_dump(exclude_unset=True), **given}, "options") if given else filed
+            base = filed
+        else:
+            spec = base = make_spec({"name": self._name(), **self._defaults(catalog), **given}, "options")
+        if self.options and not spec.strategies:
+            # Named, so that an option can name one of them.
+            named = tuple(StrategyEntry(name=name) for name in default_names(catalog, Strategy))
+            spec = spec.model_copy(update={"strategies": named})
+        spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
+        if spec == base and filed is not None:
+            return spec
+        # Another question must not take the place of the file's own table, nor one data file's that of another.
+        return spec.model_copy(update={"name": f"{spec.name}-{digest(spec.model_dump(mode='json'))[:6]}"})
+
+    def _filed(self) -> ExperimentSpec | None:
+        """Return the experiment of the file that is named, if one is."""
+        return read_spec(Path(self.target)) if self.target is not None and self.target.endswith(".toml") else None
+
+    def _given(self, catalog: Catalog) -> dict[str, Any]:
+        given = {
+            "stages": [_named(catalog, name) for name in _split(self.datasets or ())],
+            "model": self.model,
+            "strategies": _entries(self.strategies or ()),
+            "seeds": None if self.seeds is None else _seeds(self.seeds),
+            "metrics": _split(self.metrics or ()),
+            "reference": self.reference,
+            "tune": self.tune,
+            "repeat": self.repeat,
+            "margin": self.margin,
+        }
+        given = {key: value for key, value in given.items() if value is not None and value != []}
+        if self.watch:
+            given["watch"] = [name for name in _split(self.watch) if name != "none"]
+        return given
+
+    def _defaults(self, catalog: Catalog) -> dict[str, Any]:
+        """Return what a comparison without an experiment file starts from."""
+        if self.target is not None and self.datasets:
+            message = f"both a data file ({self.target!r}) and --dataset are given: name the data once"
+            raise HarnessError(message)
+        if self.target is None and not self.datasets:
+            message = "nothing to compare on: give an experiment file, a data file, or --dataset"
+            raise HarnessError(message)
+        tuned_on = {name.partition(":")[0] for name in _split(self.datasets or ())}
+        watch = [name for name in default_names(catalog, Dataset, "default_watch") if name not in tuned_on]
+        defaults: dict[str, Any] = {"watch": watch}
+        if self.target is not None:
+            columns = {"text": self.text, "label": self.label}
+            defaults["stages"] = [
+                {
+                    "dataset": f"{self._opener(catalog)}:{self.target}",
+                    **{key: value for key, value in columns.items() if value is not None},
+                }
+            ]
+        elif self.text or self.label:
+            message = "--text and --label go with a data file: give its path first"
+            raise HarnessError(message)
+        return defaults
+
+    def _opener(self, catalog: Catalog) -> str:
+        """Return the name of the dataset that opens the data file."""
+        found = opener(catalog, Dataset, str(self.target))
+        if found is None:
+            suffixes = {suffix for cls in catalog.every(Dataset) for suffix in cls.suffixes if suffix.startswith(".")}
+            message = (
+                f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(sorted(suffixes))})"
+            )
+            raise HarnessError(message)
+        return found.name
+
+    def _name(self) -> str:
+        if self.target is not None:
+            return Path(self.target).stem
+        return "-".join(name.partition(":")[0] for name in _split(self.datasets or ())) or "comparison"
+
+
+def _named(catalog: Catalog, dataset: str) -> str:
+    """Return a dataset as it is named; one that is a path by what opens it, so that options may name that."""
+    found = opener(catalog, Dataset, dataset)
+    return dataset if found is None else f"{found.name}:{dataset}"
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    """Return names given one by one or with commas between them."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _entries(values: Sequence[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
+    """Return strategies, each a name or a table."""
+    return [entry for value in values for entry in (_split([value]) if isinstance(value, str) else [value])]
+
+
+def _seeds(text: str | Sequence[int]) -> list[int]:
+    if not isinstance(text, str):
+        return list(text)
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        message = f"--seeds {text!r} is not a list of whole numbers, such as 0,1,2"
+        raise HarnessError(message) from None
