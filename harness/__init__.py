@@ -9,9 +9,17 @@ from __future__ import annotations
 import importlib.metadata
 from typing import TYPE_CHECKING
 
-from harness.architecture import block_count, find_blocks, skeleton
+from harness.architecture import (
+    block_count,
+    find_blocks,
+    head_class,
+    keeps_tokens,
+    scores_last_token,
+    skeleton,
+)
 from harness.contracts import (
     Component,
+    Data,
     Dataset,
     Executor,
     Facts,
@@ -112,6 +120,7 @@ __all__ = [
     "Comparison",
     "Component",
     "ComponentRef",
+    "Data",
     "Dataset",
     "Earlier",
     "Executor",
@@ -147,10 +156,13 @@ __all__ = [
     "compute",
     "find_blocks",
     "hash_files",
+    "head_class",
     "hookimpl",
+    "keeps_tokens",
     "load",
     "load_experiment",
     "plan",
+    "scores_last_token",
     "skeleton",
     "start_process",
     "unknown",

@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Model
+from harness.contracts import Facts, Model, Task
+from harness.errors import HarnessError, UndefinedError
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
 """What configurations call the dropout of attention weights, by model family."""
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 _SPARE = 8
 """Positions that a model may keep for itself, at most: those closer to its limit than this are looked at in detail."""
+_TOKENS = 16
+"""Of a text that is looked at."""
 _UNLIMITED = 10**9
 """Tokenizers that know no limit give a number beyond this one."""
 
@@ -81,7 +85,7 @@ def _positions(published: Mapping[str, Any]) -> int | None:
 
 def _tokenizer_limit(model: Model) -> int | None:
     """Return the limit that a model's tokenizer names; None where it names none, or the model would have to be made to look."""
-    if type(model).published is not Model.published:
+    if model.on_demand:
         return None
     path = Path(model.locate().path) / "tokenizer_config.json"
     try:
@@ -99,3 +103,58 @@ def _kept_positions(model: Model) -> int:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return module.padding_idx + 1
     return 0
+
+
+class _Asked(Exception):  # noqa: N818 - not an error: ends a task's `build` where the model would be loaded
+    """Holds the class that a task asked for."""
+
+
+class _Asking:
+    """Loads nothing."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
+        del settings
+        raise _Asked(auto_class)
+
+
+def head_class(model: Model, task: Task) -> str | None:
+    """Return the class of transformers that a task loads a model by; None where it does not load it, or cannot."""
+    try:
+        task.build(_Asking(model.config()), Facts(("no", "yes")))
+    except _Asked as asked:
+        return str(asked)
+    except (HarnessError, UndefinedError):
+        return None
+    return None
+
+
+def keeps_tokens(model: Model, task: Task) -> bool:
+    """Return whether the body that a task is tuned with gives a feature for each token of a text.
+
+    Looked at only where the configuration names no number of layers, as those do that shorten a text on its way.
+    """
+    if any(name in model.published() for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers")):
+        return True
+    import torch
+
+    made: Any = skeleton(model, head_class(model, task) or "AutoModel")
+    tokens = torch.zeros((1, _TOKENS), dtype=torch.long, device="meta")
+    try:
+        with torch.no_grad():
+            hidden = made.base_model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+    except Exception:  # noqa: BLE001 - what cannot be run without weights is left to the run
+        return True
+    return int(hidden.shape[1]) == _TOKENS
+
+
+def scores_last_token(model: Model, head: str) -> bool:
+    """Return whether the class that transformers loads for `head` looks for the last token of a text that is no padding."""
+    import inspect
+
+    try:
+        return "last_non_pad_token" in inspect.getsource(type(skeleton(model, head)).forward)
+    except (OSError, ValueError):
+        return False  # without its source, or without such a head

@@ -167,7 +167,7 @@ def collect(catalog: Catalog) -> None:
                 components = list(implementation.function())
                 for cls in components:
                     _check_component(cls, base)
-            except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
                 _blame(catalog, plugin, distribution, error)
                 continue
             for cls in components:
@@ -208,13 +208,13 @@ def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
         catalog.plugins.register(plugin, name=point.name)
         # Per plugin, so that a misspelt hook is laid at the door of the plugin that misspelt it.
         catalog.plugins.check_pending()
-    except Exception as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
         _blame(catalog, point.name, distribution, error)
     else:
         catalog.states.append(PluginState(point.name, distribution))
 
 
-def _blame(catalog: Catalog, plugin: str, distribution: str, error: Exception) -> None:
+def _blame(catalog: Catalog, plugin: str, distribution: str, error: BaseException) -> None:
     if catalog.plugins.has_plugin(plugin):
         catalog.plugins.unregister(name=plugin)
     catalog.states[:] = [state for state in catalog.states if state.name != plugin]

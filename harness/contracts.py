@@ -108,6 +108,9 @@ class ModelSource(NamedTuple):
 class Model(Component):
     """A pretrained base model."""
 
+    on_demand: ClassVar[bool] = False
+    """Whether `locate` makes or fetches it, which takes long: then `published` alone is asked while planning."""
+
     head: Literal["new", "keep"] = Field(
         "new",
         json_schema_extra=ADDED,
@@ -228,6 +231,14 @@ class Facts(NamedTuple):
     """What of the data decides its task, as a clause."""
 
 
+class Data(NamedTuple):
+    """What a dataset reads."""
+
+    splits: Mapping[Split, datasets.Dataset]
+    """The splits there are, whole and in their own order; at least `train`."""
+    facts: Facts = Facts()
+
+
 class Unlabelled(NamedTuple):
     """Rows to predict."""
 
@@ -255,8 +266,8 @@ class Dataset(Component):
     split_seed: NonNegativeInt = Field(0, description="of carving and limiting; the same for every run")
 
     @abstractmethod
-    def read(self) -> Mapping[Split, datasets.Dataset]:
-        """Return the splits there are, whole and in their own order; at least `train`.
+    def read(self) -> Data:
+        """Return the splits there are, and what is known of them.
 
         Columns: `text`, optionally `text_pair`, and what the task needs, such as `label` (a number from 0). Rows that
         have the same value in a column `group` stay together where a split is carved.
@@ -264,10 +275,6 @@ class Dataset(Component):
         Raises:
             HarnessError: The data is missing or is not what its parameters say.
         """
-
-    def facts(self) -> Facts:
-        """Return classes, licence and citation. Called after `read` on the same component."""
-        return Facts()
 
     def task_for(self, *, watched: bool) -> str:
         """Return the task for it unless an experiment names another: `watch_task` or `task`, whatever its parameters."""
@@ -291,8 +298,12 @@ class Dataset(Component):
 class Task(Component):
     """How a base model becomes a model for a problem, and rows become batches and predictions."""
 
+    tunable: ClassVar[bool] = True
+    """Whether a model can be tuned on it: it has a loss."""
     watchable: ClassVar[bool] = False
     """Whether a model can be measured by it before any tuning."""
+    headless: ClassVar[bool] = False
+    """Whether it asks the body alone and builds no head, so that any model will do."""
     answers: ClassVar[Literal["class", "classes", "number", "text"] | None] = None
     """What is said of a whole text, by a new head that pooled features are enough for; `text` is written by the model's own
     head; None is anything else."""

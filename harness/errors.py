@@ -22,6 +22,10 @@ class UndefinedError(Exception):
     """A measurement that has no value here; the message is the reason a table prints in a footnote."""
 
 
+class MetricError(UndefinedError):
+    """A metric that failed where it should have said that it is undefined: its defect, which is not remembered."""
+
+
 class PrunedError(Exception):
     """Ends a trial that is not worth going on with; the message says why."""
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pydantic import Field, ValidationError
 from harness.catalog import Catalog, kind_of, load_catalog, with_plugin
 from harness.contracts import (
     Component,
+    Data,
     Dataset,
     Executor,
     Facts,
@@ -37,12 +38,12 @@ from harness.contracts import (
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.plan import default_names
 from harness.hookspecs import hookimpl
-from harness.records import Failure, Job, Outcome, Place, Problem, Run, Split, TrainConfig
+from harness.records import Failure, Job, Outcome, Place, Problem, Run, TrainConfig
 from harness.runner.plans import Runner
 from harness.store import Store
 
 if TYPE_CHECKING:
-    import datasets
+    pass
 
 _MUCH, _SPARE_BYTES = 2, 20_000
 """How many times the bytes of what is trained, and how many besides for names, are not much to ship."""
@@ -72,7 +73,7 @@ class ToyDataset(Dataset):
     classes: int = Field(2, ge=1, le=len(_TELLING), description="how many classes")
     seed: int = Field(0, description="of the sentences")
 
-    def read(self) -> Mapping[Split, datasets.Dataset]:
+    def read(self) -> Data:
         """Return all sentences as `train`."""
         import datasets
 
@@ -82,15 +83,12 @@ class ToyDataset(Dataset):
         for number, label in enumerate(labels):
             words = [*random.choice(_NEUTRAL, size=int(random.integers(3, 9))), _TELLING[label], _NEUTRAL[number % 12]]
             texts.append(" ".join([*words, *(_NEUTRAL[int(digit)] for digit in str(number))]))
-        return {"train": datasets.Dataset.from_dict({"text": texts, "label": labels})}
+        train = datasets.Dataset.from_dict({"text": texts, "label": labels})
+        return Data({"train": train}, Facts(_TELLING[: self.classes], "public domain", None))
 
     def task_for(self, *, watched: bool) -> str:
         """Return the first installed task that toys go with."""
         return (_watch_tasks() if watched else _tuned_tasks())[0]
-
-    def facts(self) -> Facts:
-        """Return the telling words as class names."""
-        return Facts(_TELLING[: self.classes], "public domain", None)
 
 
 class _Toys:
@@ -214,7 +212,7 @@ def _watch_tasks() -> tuple[str, ...]:
     catalog, facts = load_catalog(), Facts(_TELLING[:2])
     tasks = [catalog.make(Task, cls.name, {}) for cls in catalog.every(Task) if cls.watchable]
     # One that builds a head needs a model that was published with it.
-    bare = [task for task in tasks if type(task).build is Task.build and task.check(facts, ("text", "label")) is None]
+    bare = [task for task in tasks if task.headless and task.check(facts, ("text", "label")) is None]
     return tuple(task.name for task in sorted(bare, key=lambda task: task.check(Facts(), ("text",)) is None))
 
 

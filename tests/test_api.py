@@ -28,7 +28,7 @@ print(len(comparison.runs()))
 def place(tmp_path_factory):
     """A folder with a file of reviews."""
     folder = tmp_path_factory.mktemp("place")
-    ToyDataset(rows=120).read()["train"].to_pandas().to_csv(folder / "reviews.csv", index=False)
+    ToyDataset(rows=120).read().splits["train"].to_pandas().to_csv(folder / "reviews.csv", index=False)
     return folder
 
 
@@ -146,7 +146,7 @@ def test_a_table_is_saved_by_its_ending_and_shown_by_a_notebook(comparison):
 
 @pytest.mark.slow
 def test_the_notebook_of_the_documents_runs(tmp_path):
-    ToyDataset(rows=120).read()["train"].to_pandas().to_csv(tmp_path / "reviews.csv", index=False)
+    ToyDataset(rows=120).read().splits["train"].to_pandas().to_csv(tmp_path / "reviews.csv", index=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]

@@ -56,6 +56,13 @@ def test_a_plugin_that_fails_to_import_is_reported_by_name_and_the_rest_goes_on(
     assert "lora" in catalog.offers["strategy"]
 
 
+def test_a_plugin_that_exits_as_it_is_imported_is_reported_by_name_and_the_rest_goes_on(site):
+    install(site, "exiting-plugin", "import sys; sys.exit('I would rather not')")
+    catalog = load_catalog()
+    assert problems(catalog) == {"exiting-plugin": "SystemExit: I would rather not"}
+    assert "lora" in catalog.offers["strategy"]
+
+
 def test_a_missing_name_mentions_the_plugins_that_did_not_load(site):
     install(site, "broken-plugin", "raise RuntimeError('out of order')")
     with pytest.raises(

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import Metric, Ratio
-from harness.errors import UndefinedError
+from harness.errors import MetricError, UndefinedError
 from harness.records import Predictions, digest
 
 _BLOCKS = 50
 """Into how many blocks of items, at most, a score that is no ratio of sums is taken apart."""
 
 _FEWEST = 2
+
+
+def score(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Return a metric's score of `outputs` `[n, ...]` against `targets` `[n, ...]`, which is a number.
+
+    Raises:
+        UndefinedError: It has no value on these.
+        MetricError: It raises something else, or returns what is no finite number.
+    """
+    try:
+        found: Any = metric.score(outputs, targets)
+    except UndefinedError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise MetricError(_failed(metric, error)) from error
+    if (
+        not isinstance(found, (float, int, np.floating, np.integer))
+        or isinstance(found, bool)
+        or not np.isfinite(found)
+    ):
+        raise MetricError(f"metric {metric.name!r} returned {found!r:.40}, which is no number")
+    return float(found)
+
+
+def _ratio(metric: Ratio, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
+    """Return what each item adds to the numerator and the denominator, `[n, 2]`.
+
+    Raises:
+        UndefinedError: The metric has no value on these.
+        MetricError: It raises something else, or returns something else.
+    """
+    try:
+        statistics = np.asarray(metric.items(outputs, targets), dtype=np.float64)
+    except UndefinedError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise MetricError(_failed(metric, error)) from error
+    if statistics.shape != (len(targets), 2) or not np.isfinite(statistics).all():
+        raise MetricError(f"metric {metric.name!r}: items() returned no finite numbers of shape [n, 2]")
+    return statistics
+
+
+def _failed(metric: Metric, error: BaseException) -> str:
+    return " ".join(f"metric {metric.name!r} failed: {type(error).__name__}: {error}".split())
 
 
 class Items(NamedTuple):
@@ -43,11 +87,11 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
     outputs, targets = predictions.outputs[order], predictions.targets[order]
     key = digest([str(one) for one in predictions.ids[order].tolist()])
     if isinstance(metric, Ratio):
-        statistics = np.asarray(metric.items(outputs, targets), dtype=np.float64)
+        statistics = _ratio(metric, outputs, targets)
         if not statistics[:, 1].any():
             raise UndefinedError(metric.nothing)
         return Items(statistics, key)
-    whole = metric.score(outputs, targets)
+    whole = score(metric, outputs, targets)
     # Shuffled, alike for all runs: data often stands class by class, and blocks of one class differ by more than chance.
     shuffled = np.random.default_rng(0).permutation(len(outputs))
     blocks = np.array_split(shuffled, min(_BLOCKS, len(outputs)))
@@ -55,7 +99,7 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
     for block in blocks:
         kept = np.delete(np.arange(len(outputs)), block)
         try:
-            without.append(metric.score(outputs[kept], targets[kept]))
+            without.append(score(metric, outputs[kept], targets[kept]))
         except UndefinedError as error:
             message = f"no interval: without some of the items, {error}"
             raise UndefinedError(message) from None

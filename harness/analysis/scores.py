@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.items import score as score_of
 from harness.catalog import Catalog
 from harness.contracts import Metric
-from harness.errors import UndefinedError
+from harness.errors import MetricError, UndefinedError
 from harness.records import Evaluation, Outcome, Run
 from harness.store import Store, write_atomically
 
@@ -93,7 +94,10 @@ class Scores:
         key = f"{metric}@{self._book.version(metric, self._catalog)}:{self._seal}:{moment}:{problem}"
         score = self._book.get(self._outcome.run_id, key)
         if score is None:
-            score = self._compute(self._catalog.make(Metric, metric, {}), moment, problem)
+            try:
+                score = self._compute(self._catalog.make(Metric, metric, {}), moment, problem)
+            except MetricError as error:
+                return Score(undefined=str(error))
             self._book.put(self._outcome.run_id, key, score)
         return score
 
@@ -112,7 +116,9 @@ class Scores:
     def _compute(self, metric: Metric, moment: int, problem: int) -> Score:
         predictions = self._store.predictions(self._run, moment, problem)
         try:
-            return Score(value=float(metric.score(predictions.outputs, predictions.targets)))
+            return Score(value=score_of(metric, predictions.outputs, predictions.targets))
+        except MetricError:
+            raise
         except UndefinedError as error:
             return Score(undefined=str(error))
 

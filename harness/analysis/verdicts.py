@@ -14,7 +14,7 @@ from harness.analysis.items import Items, take_apart
 from harness.analysis.statistics import Sample, difference, holm, interval, ranks, resample, verdict
 from harness.catalog import Catalog
 from harness.contracts import Metric
-from harness.errors import UndefinedError
+from harness.errors import MetricError, UndefinedError
 from harness.records import Outcome, Run
 from harness.store import Store, replacing
 
@@ -69,12 +69,14 @@ class ItemBook:
         metric = self._catalog.find(Metric, part.metric)
         key = f"{part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
         if key not in known:
-            self._fresh.add(outcome.run_id)
             predictions = self._store.predictions(run, part.moment, part.problem)
             try:
                 known[key] = take_apart(self._catalog.make(Metric, part.metric, {}), predictions)
+            except MetricError:
+                raise
             except UndefinedError as error:
                 known[key] = str(error)
+            self._fresh.add(outcome.run_id)
         found = known[key]
         if isinstance(found, str):
             raise UndefinedError(found)

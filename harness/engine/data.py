@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import Dataset, Facts, Task
+from harness.contracts import Data, Dataset, Facts, Task
 from harness.engine.cache import Cache
 from harness.errors import HarnessError, UndefinedError
 from harness.records import SPLITS, ComponentRef, Problem, Split, SplitNote
@@ -61,10 +61,9 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
     key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
 
     def build(target: Path) -> None:
-        raw = dict(dataset.read())
-        facts = dataset.facts()
+        raw, facts = _read(dataset)
         try:
-            splits, moved, over = _split(dataset, raw)
+            splits, moved, over = _split(dataset, dict(raw))
         except HarnessError as error:
             # What may be wrong with the data may be why there is too little of it.
             raise HarnessError("; ".join([str(error), *facts.warnings])) from None
@@ -82,6 +81,43 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
         moved=moved,
         over=over,
     )
+
+
+def _read(dataset: Dataset) -> Data:
+    """Return what a dataset reads.
+
+    Raises:
+        HarnessError: It is not what `read` is to return.
+    """
+    import datasets
+
+    try:
+        found: Any = dataset.read()
+    except SystemExit as error:
+        message = f"dataset {dataset.name!r}: read() ended the program ({error.code})"
+        raise HarnessError(message) from error
+    except Exception as error:
+        error.add_note(f"while dataset {dataset.name!r} was read")
+        raise
+    if not isinstance(found, Data):
+        # As plugins had it before facts came with the data.
+        found = Data(found, getattr(dataset, "facts", Facts)())
+    data: Data = found
+    splits: Any = data.splits
+    facts: Any = data.facts
+    if not (isinstance(splits, Mapping) and all(isinstance(rows, datasets.Dataset) for rows in splits.values())):
+        kind = f"{type(splits).__name__}" if not isinstance(splits, Mapping) else "a mapping to something else"
+        message = (
+            f"dataset {dataset.name!r}: read() must return harness.Data whose splits are datasets.Dataset, not {kind}"
+        )
+        raise HarnessError(message)
+    if strange := sorted(set(splits) - set(SPLITS)) or ([] if "train" in splits else ["no train"]):
+        message = f"dataset {dataset.name!r}: read() must return splits named {', '.join(SPLITS)}, at least train; found: {', '.join(strange)}"
+        raise HarnessError(message)
+    if not isinstance(facts, Facts):
+        message = f"dataset {dataset.name!r}: the facts must be harness.Facts, not {type(facts).__name__}"
+        raise HarnessError(message)
+    return data
 
 
 def with_all_data(prepared: Prepared, *, without_validation: bool) -> Prepared:

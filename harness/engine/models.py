@@ -77,9 +77,7 @@ class RunLoader:
         if self._weightless:
             wanted = {"device_map": "meta"}
         # A published head of another size is made anew like any other; that the body is whole is looked at below.
-        # One that loads in a way of its own is asked for no report that it may know nothing of.
-        own = type(self._model).load is not Model.load
-        reporting = {} if own else {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         asked = {**self._settings, **reporting, **wanted, **settings}
         renamed = None
         try:

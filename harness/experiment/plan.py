@@ -166,7 +166,7 @@ def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> Problem
     if watched and not task.watchable:
         message = f"dataset {entry.name!r} cannot be watched by task {task.name!r}: it needs a head that tuning makes"
         raise HarnessError(message)
-    if not watched and type(task).loss is Task.loss:
+    if not watched and not task.tunable:
         message = f"dataset {entry.name!r} cannot be tuned on by task {task.name!r}: it is only for watching"
         raise HarnessError(message)
     return Problem(dataset=dataset.reference(), task=task.reference())

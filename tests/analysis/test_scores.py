@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 import harness
+from harness.analysis.items import take_apart
 from harness.analysis.scores import ScoreBook, Scores
 from harness.catalog import with_plugin
-from harness.contracts import Metric, Strategy
+from harness.contracts import Metric, Ratio, Strategy
+from harness.errors import UndefinedError
+from harness.records import Predictions
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run
 
@@ -33,10 +36,25 @@ class Never(Metric):
         raise harness.UndefinedError(message)
 
 
+class Broken(Metric):
+    """Does whatever a test asks."""
+
+    name = "broken"
+    title = "broken"
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> float:
+        del outputs, targets
+        return type(self).does()
+
+    @staticmethod
+    def does() -> object:
+        return 0.5
+
+
 class Plugin:
     @harness.hookimpl
     def harness_metrics(self):
-        return [Counted, Never]
+        return [Counted, Never, Broken]
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +105,48 @@ def test_the_matrix_has_a_row_for_every_moment_and_blanks_for_what_is_undefined(
     matrix = stored()[0].matrix(["accuracy", "accuracy", "accuracy", "cka"])
     assert matrix.shape == (3, 4)
     assert np.isnan(matrix).tolist() == [[True, True, False, False], [False, True, False, False], [False] * 4]
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        (lambda: _raise(ValueError("no\nidea")), "metric 'broken' failed: ValueError: no idea"),
+        (lambda: _raise(SystemExit(3)), "metric 'broken' failed: SystemExit: 3"),
+        (lambda: "good", "metric 'broken' returned 'good', which is no number"),
+        (lambda: float("nan"), "metric 'broken' returned nan, which is no number"),
+        (lambda: float("inf"), "metric 'broken' returned inf, which is no number"),
+        (lambda: None, "metric 'broken' returned None, which is no number"),
+    ],
+    ids=["raises", "exits", "a string", "nan", "inf", "nothing"],
+)
+def test_a_metric_that_fails_is_a_blank_with_its_reason_and_is_asked_again_once_it_is_mended(
+    stored, monkeypatch, does, reason
+):
+    monkeypatch.setattr(Broken, "does", staticmethod(does))
+    scores, book = stored()
+    found = scores.get("broken", 0, 2)
+    assert (found.value, found.undefined) == (None, reason)
+    book.save()
+    monkeypatch.setattr(Broken, "does", staticmethod(lambda: np.float32(0.25)))
+    scores, _ = stored()
+    assert scores.get("broken", 0, 2).value == 0.25
+
+
+@pytest.mark.parametrize("items", [np.ones((3, 1)), np.full((10, 2), np.nan), "none"])
+def test_a_ratio_of_another_shape_is_a_blank_with_its_reason(items):
+    class Odd(Ratio):
+        """Odd."""
+
+        name = "odd"
+        title = "odd"
+
+        def items(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+            del outputs, targets
+            return items
+
+    with pytest.raises(UndefinedError, match="metric 'odd'"):
+        take_apart(Odd(), Predictions(np.ones(10), np.ones(10), np.arange(10)))

@@ -223,7 +223,7 @@ def scale(rows: int) -> dict[str, Any]:
         config = transformers.BertConfig(vocab_size=minilm.config().vocab_size, max_position_embeddings=128, **shape)
         transformers.BertModel(config).save_pretrained(small)
         minilm.tokenizer().save_pretrained(small)
-    sentences = load_catalog().make(Dataset, "rotten-tomatoes", {}).read()["train"]
+    sentences = load_catalog().make(Dataset, "rotten-tomatoes", {}).read().splits["train"]
     random = np.random.default_rng(rows)
     texts, labels = sentences["text"][:], sentences["label"][:]
     for name, count in (("train", rows), ("validation", 100), ("test", 100)):
@@ -255,7 +255,7 @@ def data_files(case: str, dataset: str, sizes: Sequence[int]) -> dict[str, Path]
     """Write the case's splits as CSV files, the same every time."""
     files = {name: FOLDER / "data" / f"{case}-{name}.csv" for name in ("train", "validation", "test")}
     if not all(path.exists() for path in files.values()):
-        rows = load_catalog().make(Dataset, dataset, {}).read()["train"]
+        rows = load_catalog().make(Dataset, dataset, {}).read().splits["train"]
         order = np.random.default_rng(0).permutation(len(rows))
         for (name, path), start in zip(files.items(), np.cumsum([0, *sizes]), strict=False):
             chosen = rows.select(order[start : start + dict(zip(files, sizes, strict=True))[name]])

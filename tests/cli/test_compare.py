@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny model, without dropout, and a data file."""
     folder = tmp_path_factory.mktemp("place")
     write_tiny_model(folder / "model", hidden_dropout_prob=0.0)
-    frame = ToyDataset(rows=80).read()["train"].to_pandas()
+    frame = ToyDataset(rows=80).read().splits["train"].to_pandas()
     frame["label"] = frame["label"].map({0: "good", 1: "bad"})
     frame.to_csv(folder / "reviews.csv", index=False)
     return folder

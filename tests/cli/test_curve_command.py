@@ -18,7 +18,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory, tiny_model):
     folder = tmp_path_factory.mktemp("curve")
-    ToyDataset(rows=60).read()["train"].to_pandas().to_csv(folder / "reviews.csv", index=False)
+    ToyDataset(rows=60).read().splits["train"].to_pandas().to_csv(folder / "reviews.csv", index=False)
     arguments = [
         folder / "reviews.csv", "-m", tiny_model, "-s", "full,frozen", "--seeds", "0,1", "-w", "none",
         "-o", "train.epochs=2", "-o", "train.max_length=24", "--results", folder / "results",

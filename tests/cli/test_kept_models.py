@@ -73,7 +73,7 @@ def test_an_adapter_beside_a_body_without_its_pooler_answers_as_it_was_measured(
     masked = transformers.AutoModelForMaskedLM.from_pretrained(published.locate().path)
     masked.save_pretrained(tmp_path / "masked")
     published.tokenizer().save_pretrained(tmp_path / "masked")
-    reviews = catalog.make(Dataset, "rotten-tomatoes", {}).read()["train"].shuffle(seed=0).select(range(500))
+    reviews = catalog.make(Dataset, "rotten-tomatoes", {}).read().splits["train"].shuffle(seed=0).select(range(500))
     rows = [(row["text"], ("bad", "good")[row["label"]]) for row in reviews]
     train, test = written(tmp_path / "train.csv", rows[:450]), written(tmp_path / "test.csv", rows[450:])
     kept, stored = compared(tmp_path, train, test, tmp_path / "masked", "lora", "train.max_length=64")

@@ -20,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with stored runs of three arms, two seeds and a watched text."""
     folder = tmp_path_factory.mktemp("place")
     write_tiny_model(folder / "model", hidden_dropout_prob=0.0)
-    texts = ToyDataset(rows=120).read()["train"].to_pandas()
+    texts = ToyDataset(rows=120).read().splits["train"].to_pandas()
     texts.to_csv(folder / "reviews.csv", index=False)
     (folder / "prose.txt").write_text("\n\n".join(texts["text"]))
     with pytest.MonkeyPatch.context() as patch:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import datasets
 import pytest
 
-from harness.contracts import Dataset, Facts
+from harness.contracts import Data, Dataset, Facts
 from harness.engine.cache import Cache
 from harness.engine.data import Prepared, prepare
 from harness.errors import HarnessError
@@ -156,3 +156,54 @@ def test_a_text_that_is_all_there_is_of_its_class_stays_to_be_learned(tmp_path):
     rows = [(f"text {number}", 0) for number in range(100)] + [(f"rare {number}", number + 1) for number in range(10)]
     splits = prepared(tmp_path, {"train": rows}).splits
     assert set(range(11)) == set(splits["train"]["label"][:])
+
+
+class Odd(Given):
+    """Returns whatever a test wants."""
+
+    name = "odd"
+
+    def read(self) -> object:
+        return ODD[self.split_seed]()
+
+
+def _exit() -> None:
+    raise SystemExit(2)
+
+
+ODD = [
+    lambda: None,
+    lambda: {"train": [1, 2]},
+    lambda: {"training": datasets.Dataset.from_dict({"text": ["a"]})},
+    lambda: Data({"train": datasets.Dataset.from_dict({"text": ["a"]})}, {"classes": 2}),
+    _exit,
+]
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    list(
+        enumerate(
+            [
+                "must return harness.Data whose splits are datasets.Dataset, not NoneType",
+                "must return harness.Data whose splits are datasets.Dataset, not a mapping to something else",
+                "must return splits named train, validation, test, at least train; found: training",
+                "the facts must be harness.Facts, not dict",
+                "read() ended the program (2)",
+            ]
+        )
+    ),
+)
+def test_what_a_dataset_must_not_return_is_told_by_its_name(tmp_path, which, said):
+    dataset = Odd(rows={"train": []}, split_seed=which)
+    with pytest.raises(HarnessError, match="dataset 'odd': ") as error:
+        prepare(dataset, dataset.reference(), Cache(tmp_path))
+    assert said in str(error.value)
+
+
+def test_what_a_dataset_raises_keeps_its_trace_and_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ODD", [lambda: 1 / 0])
+    dataset = Odd(rows={"train": []})
+    with pytest.raises(ZeroDivisionError) as error:
+        prepare(dataset, dataset.reference(), Cache(tmp_path))
+    assert error.value.__notes__ == ["while dataset 'odd' was read"]

@@ -58,7 +58,7 @@ def test_an_installed_strategy_keeps_the_contract(site, tmp_path):
 @pytest.mark.slow
 def test_an_installed_strategy_is_compared_and_its_version_recorded(site, tmp_path):
     write_tiny_model(tmp_path / "model")
-    ToyDataset(rows=60).read()["train"].to_csv(tmp_path / "data.csv")
+    ToyDataset(rows=60).read().splits["train"].to_csv(tmp_path / "data.csv")
     done = run(
         "-m", "harness.cli", "compare", "data.csv", "-m", "./model", "-s", "full,embeddings", "--seeds", "0", "-w", "none",
         "-o", "train.epochs=1", "-o", "train.max_length=24", cwd=tmp_path, site=site,
@@ -77,7 +77,7 @@ def test_the_whole_task_is_at_most_sixty_lines():
 @pytest.mark.slow
 def test_an_installed_task_and_its_metric_are_compared_by_every_kind_of_strategy(site, tmp_path):
     write_tiny_model(tmp_path / "model")
-    ToyDataset(rows=90, classes=3).read()["train"].to_csv(tmp_path / "stars.csv")
+    ToyDataset(rows=90, classes=3).read().splits["train"].to_csv(tmp_path / "stars.csv")
     done = run(
         "-m", "harness.cli", "compare", "stars.csv", "-m", "./model", "-s", "full,frozen,lora", "--seeds", "0", "-w", "none",
         "-o", "file.task=ordinal", "-o", "file.task.most=3", "-o", "train.epochs=1", "-o", "train.max_length=24",

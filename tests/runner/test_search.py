@@ -29,7 +29,7 @@ def store(tmp_path):
 
 def plan(toys, tiny_model, tmp_path, tune, **more):
     if not (tmp_path / "reviews.csv").exists():
-        ToyDataset(rows=60).read()["train"].to_pandas().to_csv(tmp_path / "reviews.csv", index=False)
+        ToyDataset(rows=60).read().splits["train"].to_pandas().to_csv(tmp_path / "reviews.csv", index=False)
     table = {
         "name": "x", "model": str(tiny_model), "stages": [f"file:{tmp_path / 'reviews.csv'}"], "seeds": [0], "tune": tune,
         "strategies": ["full", "frozen"], "train": {"epochs": 2, "max_length": 24, "batch_size": 8}, **more,

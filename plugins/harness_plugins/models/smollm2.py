@@ -48,6 +48,7 @@ class SmolLM2(harness.Model):
     """
 
     name = "smollm2"
+    on_demand = True
 
     def missing(self) -> str | None:
         """Return what must be installed first."""

@@ -36,7 +36,7 @@ class AdaLoRA(harness.Strategy):
         import peft
         import torch
 
-        from harness_plugins.strategies._adapters import linear_layers, merged, trained_heads, transposed
+        from harness.adapters import linear_layers, merged, trained_heads, transposed
 
         targets, steps = linear_layers(stage, [stage.body]), stage.steps()
         if steps < _FEWEST_STEPS:

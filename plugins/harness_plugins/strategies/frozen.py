@@ -299,9 +299,7 @@ def _not_of_texts(tasks: Sequence[harness.Task], known: Sequence[str]) -> str | 
 
 def _no_pooling(model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
     """Return why a text's token features cannot be pooled, as a clause; None if they can."""
-    from harness_plugins.strategies._planning import keeps_tokens
-
-    if all(task.answers is None or keeps_tokens(model, task) for task in tasks):
+    if all(task.answers is None or harness.keeps_tokens(model, task) for task in tasks):
         return None
     return "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
 

@@ -68,7 +68,7 @@ class LoRA(harness.Strategy):
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the model with the trained additions merged into its weights."""
-        from harness_plugins.strategies._adapters import merged
+        from harness.adapters import merged
 
         return merged(stage, self._train(stage))
 
@@ -76,7 +76,7 @@ class LoRA(harness.Strategy):
         """Return the model with the trained additions beside its weights."""
         import peft
 
-        from harness_plugins.strategies._adapters import linear_layers, trained_heads, transposed
+        from harness.adapters import linear_layers, trained_heads, transposed
         from harness_plugins.strategies._fused_lora import fused
 
         model = stage.model

@@ -149,8 +149,6 @@ class Peft(harness.Strategy):
         """Return why nothing can be put before the text."""
         from inspect import signature
 
-        from harness_plugins.strategies._planning import head_class, scores_last_token
-
         published = model.published()
         if published.get("is_encoder_decoder"):
             return f"{self.method} puts something before the text of one transformer, and the model is an encoder and a decoder"
@@ -159,12 +157,12 @@ class Peft(harness.Strategy):
             what = "keys and values" if taken == "past_key_values" else "embeddings"
             return f"a model of type {published.get('model_type')!r} takes no {what} in place of a text's"
         for task in tasks:
-            head = head_class(model, task)
+            head = harness.head_class(model, task)
             if head is not None and word_for(head) is None:
                 return (
                     f"PEFT has {self.method} for no {head.removeprefix('AutoModelFor')}, which task {task.name!r} needs"
                 )
-            if taken == "inputs_embeds" and head is not None and scores_last_token(model, head):
+            if taken == "inputs_embeds" and head is not None and harness.scores_last_token(model, head):
                 return (
                     f"{self.method} hands the model embeddings in place of tokens, so that the head of a model of type "
                     f"{published.get('model_type')!r} cannot tell a text's last token from padding, and would score that"
@@ -175,7 +173,7 @@ class Peft(harness.Strategy):
         """Return the model with what was trained merged into it, or under the adapter where that cannot be."""
         import peft
 
-        from harness_plugins.strategies._adapters import merged
+        from harness.adapters import merged
 
         method = METHODS[self.method]
         config = self._config(stage)
@@ -201,10 +199,9 @@ class Peft(harness.Strategy):
     def _config(self, stage: harness.Stage) -> "PeftConfig":
         import dataclasses
 
-        from harness_plugins.strategies._adapters import (
+        from harness.adapters import (
             linear_layers,
             norms,
-            task_type,
             trained_heads,
             transposed,
             widths,
@@ -217,7 +214,7 @@ class Peft(harness.Strategy):
         settings["fan_in_fan_out"] = transposed(layers)
         if _is_prompt(method):
             # Only here: PEFT's classes for tasks keep whole heads, and those most methods cannot merge.
-            settings["task_type"] = task_type(stage.model)
+            settings["task_type"] = word_for(type(stage.model).__name__)
             settings["modules_to_save"] = list(
                 dict.fromkeys(_whole(name, stage.model.base_model_prefix) for name in trained_heads(stage))
             )

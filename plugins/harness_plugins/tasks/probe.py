@@ -20,6 +20,8 @@ class Probe(harness.Task):
     """
 
     name = "probe"
+    tunable = False
+    headless = True
     watchable = True
     metrics = ("accuracy",)
 

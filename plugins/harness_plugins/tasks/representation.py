@@ -10,6 +10,8 @@ class Representation(harness.Task):
     """Watch any text by how alike its features are before and after tuning; no labels needed."""
 
     name = "representation"
+    tunable = False
+    headless = True
     watchable = True
     metrics = ("cka",)
 

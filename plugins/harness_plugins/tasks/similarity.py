@@ -20,6 +20,8 @@ class Similarity(harness.Task):
     """
 
     name = "similarity"
+    tunable = False
+    headless = True
     watchable = True
     metrics = ("spearman",)
 

@@ -36,7 +36,10 @@ def saved(folder: Path, suffix: str, frame: pd.DataFrame = FRAME) -> str:
 
 
 def rows(dataset: File) -> dict[str, dict[str, list[Any]]]:
-    return {name: {column: split[column][:] for column in split.column_names} for name, split in dataset.read().items()}
+    return {
+        name: {column: split[column][:] for column in split.column_names}
+        for name, split in dataset.read().splits.items()
+    }
 
 
 def refusal(**params: Any) -> str:
@@ -53,7 +56,7 @@ def test_every_format_reads_alike(tmp_path, suffix):
     path = Path(saved(tmp_path, suffix.lower()))
     dataset = File(path=str(path.rename(path.with_suffix(suffix))))
     assert rows(dataset) == {"train": {"text": [text for text, _ in ROWS], "label": [1, 0, 1, 2]}}
-    assert dataset.facts().classes == ("bad", "good", "null")
+    assert dataset.read().facts.classes == ("bad", "good", "null")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
@@ -80,7 +83,7 @@ def test_texts_may_have_no_label(tmp_path):
     path = written(tmp_path / "prose.csv", "text\none\ntwo\n")
     dataset = File(path=path, label=None)
     assert rows(dataset) == {"train": {"text": ["one", "two"]}}
-    assert dataset.facts().classes is None
+    assert dataset.read().facts.classes is None
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -88,14 +91,14 @@ def test_numeric_labels_sort_by_value(tmp_path, suffix):
     frame = pd.DataFrame({"text": ["a", "b", "c", "d"], "label": [10, 9, -1, 100]})
     dataset = File(path=saved(tmp_path, suffix, frame))
     assert rows(dataset)["train"]["label"] == [2, 1, 0, 3]
-    assert dataset.facts().classes == ("-1", "9", "10", "100")
+    assert dataset.read().facts.classes == ("-1", "9", "10", "100")
 
 
 def test_given_classes_number_the_labels_and_may_name_one_that_does_not_occur(tmp_path):
     path = written(tmp_path / "reviews.csv", "text,label\none,poor\ntwo,great\n")
     dataset = File(path=path, classes=("poor", "fair", "great"))
     assert rows(dataset)["train"]["label"] == [0, 2]
-    assert dataset.facts().classes == ("poor", "fair", "great")
+    assert dataset.read().facts.classes == ("poor", "fair", "great")
 
 
 def test_splits_may_be_files_of_their_own_and_of_other_formats(tmp_path):
@@ -259,7 +262,7 @@ def test_bad_rows_are_left_out_on_request_and_counted_in_a_note(tmp_path):
     path = written(tmp_path / "a.csv", "text,label\nfine,x\n,y\ndull,y\nodd,\n")
     dataset = File(path=path, on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
-    assert dataset.facts().notes == ("train: 2 bad rows (the first: row 2: no text) left out",)
+    assert dataset.read().facts.notes == ("train: 2 bad rows (the first: row 2: no text) left out",)
 
 
 def test_a_file_of_bad_rows_alone_is_refused_even_so(tmp_path):
@@ -284,7 +287,7 @@ def test_several_labels_of_a_text_become_a_mark_for_each_class(tmp_path):
     path = written(tmp_path / "a.csv", "text,label\nfine,b|a\ndull,\nodd,c\n")
     dataset = File(path=path, label_separator="|")
     assert rows(dataset)["train"]["label"] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
-    assert dataset.facts().classes == ("a", "b", "c")
+    assert dataset.read().facts.classes == ("a", "b", "c")
     assert dataset.task_for(watched=False) == "multi-label-classification"
 
 
@@ -301,7 +304,7 @@ def test_words_and_their_tags_are_read_from_columns_by_number(tmp_path):
     assert "row 2" in refusal(path=path, text=2)
     dataset = File(path=path, text=2, on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["Anna left"], "words": [["Anna", "left"]], "tags": [[1, 0]]}
-    assert dataset.facts().classes == ("O", "B-per")
+    assert dataset.read().facts.classes == ("O", "B-per")
 
 
 def test_questions_keep_with_those_of_their_article_where_a_split_is_carved(tmp_path):
@@ -369,7 +372,7 @@ def test_json_has_pairs_for_each_split_and_parts_of_a_split_are_joined(tmp_path)
         "validation": {"text": ["hi"], "label": [1]},
         "test": {"text": ["owe"], "label": [0]},
     }
-    assert dataset.facts().classes == ("bill", "greet", "oos")
+    assert dataset.read().facts.classes == ("bill", "greet", "oos")
 
 
 def test_json_may_be_a_list_of_objects(tmp_path):
@@ -419,7 +422,7 @@ def test_columns_without_a_header_are_numbered_and_quotes_are_left_alone(tmp_pat
         path=path, format="tsv", header=False, quoted=False, text="3", text_pair="4", label="2", numeric=True
     )
     assert rows(dataset)["train"] == {"text": ['a "b', "d"], "text_pair": ["c", 'e"'], "label": [2.5, 3.0]}
-    assert dataset.facts().classes is None
+    assert dataset.read().facts.classes is None
 
 
 def test_a_label_that_is_no_number_is_named_with_its_row(tmp_path):
@@ -462,10 +465,10 @@ def test_real_files_of_every_form_are_read_whole(shared_data, name):
     params, sizes, classes = REAL[name]
     files = {key: str(shared_data / name / params[key]) for key in ("path", "validation", "test") if key in params}
     dataset = File(**{**params, **files})
-    splits = dataset.read()
+    splits = dataset.read().splits
     assert {split: len(found) for split, found in splits.items()} == sizes
-    assert (dataset.facts().classes is None) == (classes is None)
-    assert len(dataset.facts().classes or ()) == (classes or 0)
+    assert (dataset.read().facts.classes is None) == (classes is None)
+    assert len(dataset.read().facts.classes or ()) == (classes or 0)
 
 
 def test_numbers_of_a_column_in_which_some_are_missing_are_whole_all_the_same(tmp_path):
@@ -477,7 +480,7 @@ def test_numbers_of_a_column_in_which_some_are_missing_are_whole_all_the_same(tm
     path = written(tmp_path / "a.jsonl", "\n".join(lines))
     dataset = File(path=path, group="doc", on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["fine", "dull"], "group": ["7", "8"], "label": [1, 0]}
-    assert dataset.facts().classes == ("0", "1")
+    assert dataset.read().facts.classes == ("0", "1")
     assert "row 3: no label" in refusal(path=path)
 
 

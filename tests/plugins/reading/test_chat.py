@@ -18,7 +18,7 @@ def read(folder, *rows, **params):
     path = folder / "a.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows))
     dataset = File(path=str(path), **params)
-    return dataset.task_for(watched=False), dataset.read()["train"].to_dict(), dataset.facts()
+    return dataset.task_for(watched=False), dataset.read().splits["train"].to_dict(), dataset.read().facts
 
 
 def refusal(folder, *rows, **params):

@@ -30,7 +30,7 @@ def test_a_packed_file_is_read_as_the_one_inside(tmp_path, suffix, pack):
     path.write_bytes(pack(TABLE.encode()))
     assert read_bytes(path).decode() == TABLE
     assert plain_suffix(str(path)) == ".csv"
-    assert File(path=str(path)).read()["train"]["text"][:] == ["“fine” – 5 €", "naïve café"]
+    assert File(path=str(path)).read().splits["train"]["text"][:] == ["“fine” – 5 €", "naïve café"]
 
 
 def test_a_damaged_packed_file_is_named(tmp_path):

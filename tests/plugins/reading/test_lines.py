@@ -26,7 +26,7 @@ def test_lines_tell_what_they_are(text, form):
 def read(path, text, **params):
     path.write_text(text, encoding="utf-8")
     dataset = File(path=str(path), **params)
-    return dataset.task_for(watched=False), dataset.read()["train"].to_dict(), dataset.facts()
+    return dataset.task_for(watched=False), dataset.read().splits["train"].to_dict(), dataset.read().facts
 
 
 def test_tagged_words_in_a_text_file_are_never_prose_in_silence(tmp_path):

@@ -90,7 +90,7 @@ READ = {
 def test_what_can_be_read_is_read_as_written(tmp_path, monkeypatch, files, params, expected):
     written(tmp_path, files)
     monkeypatch.chdir(tmp_path)
-    assert File(**{"path": next(iter(files)), **params}).read()["train"].to_dict() == expected
+    assert File(**{"path": next(iter(files)), **params}).read().splits["train"].to_dict() == expected
 
 
 def test_lists_as_numpy_prints_them_are_not_joined(tmp_path):
@@ -100,14 +100,14 @@ def test_lists_as_numpy_prints_them_are_not_joined(tmp_path):
     )
     dataset = File(path=str(path))
     dataset.read()
-    assert "joyanger" not in dataset.facts().classes
-    assert any("look like lists" in warning for warning in dataset.facts().warnings)
+    assert "joyanger" not in dataset.read().facts.classes
+    assert any("look like lists" in warning for warning in dataset.read().facts.warnings)
 
 
 def test_an_old_copy_beside_the_training_file_is_not_read(tmp_path):
     for name in ("train.csv", "train_old.csv"):
         (tmp_path / name).write_text(f"text,label\n{name},x\n")
-    assert File(path=str(tmp_path)).read()["train"]["text"][:] == ["train.csv"]
+    assert File(path=str(tmp_path)).read().splits["train"]["text"][:] == ["train.csv"]
 
 
 def test_the_sheet_with_the_columns_is_read(tmp_path):
@@ -117,5 +117,5 @@ def test_the_sheet_with_the_columns_is_read(tmp_path):
         pd.DataFrame({"About": ["our reviews"]}).to_excel(writer, sheet_name="cover", index=False)
         pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}).to_excel(writer, sheet_name="data", index=False)
     dataset = File(path=str(path))
-    assert dataset.read()["train"]["text"][:] == ["a", "b"]
-    assert dataset.facts().notes == ("sheet 'data' of 2: the others are not read",)
+    assert dataset.read().splits["train"]["text"][:] == ["a", "b"]
+    assert dataset.read().facts.notes == ("sheet 'data' of 2: the others are not read",)

@@ -32,15 +32,15 @@ def test_spans_of_every_tool_are_words_with_tags(tmp_path, row, separator):
     path.write_text(json.dumps([row, row]))
     dataset = File(path=str(path), label_separator=separator)
     assert dataset.task_for(watched=False) == "token-classification"
-    first = dataset.read()["train"][0]
+    first = dataset.read().splits["train"][0]
     assert first["words"] == ["Anna", "Smith", "moved", "to", "Paris", "."]
-    assert [dataset.facts().classes[tag] for tag in first["tags"]] == TAGS
+    assert [dataset.read().facts.classes[tag] for tag in first["tags"]] == TAGS
 
 
 def test_a_text_without_spans_has_words_that_are_none(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": TEXT, "label": PARTS}) + "\n" + json.dumps({"text": "It rains", "label": []}))
-    assert File(path=str(path)).read()["train"]["tags"][1] == [0, 0]
+    assert File(path=str(path)).read().splits["train"]["tags"][1] == [0, 0]
 
 
 def test_a_span_that_ends_within_a_word_cuts_it_there():
@@ -85,4 +85,4 @@ def test_choices_of_label_studio_are_classes(tmp_path, choices, task):
     dataset = File(path=str(path))
     assert dataset.task_for(watched=False) == task
     dataset.read()
-    assert set(dataset.facts().classes) == {name for chosen in choices for name in chosen}
+    assert set(dataset.read().facts.classes) == {name for chosen in choices for name in chosen}

@@ -29,12 +29,12 @@ def sentences(path: Path, words: int | None = None, tags: int | None = None) -> 
 
 def test_a_sentence_is_a_row_with_its_words_tags_and_text(tmp_path):
     dataset = File(path=str(written(tmp_path, TABS)))
-    assert dataset.read()["train"].to_dict() == {
+    assert dataset.read().splits["train"].to_dict() == {
         "words": [["Empire", "State", "is"], ["Hi"]],
         "tags": [[1, 2, 0], [0]],
         "text": ["Empire State is", "Hi"],
     }
-    assert dataset.facts().classes == ("O", "B-location", "I-location")
+    assert dataset.read().facts.classes == ("O", "B-location", "I-location")
     assert dataset.task_for(watched=False) == "token-classification"
 
 
@@ -91,8 +91,8 @@ def test_universal_dependencies_are_parts_of_speech_of_the_words_that_are_writte
     )
     dataset = File(path=str(path))
     assert dataset.task_for(watched=False) == "tagging"
-    assert dataset.read()["train"]["words"][:] == [["Vamos", "nos"]]
-    assert dataset.facts().classes == ("PRON", "VERB")
+    assert dataset.read().splits["train"]["words"][:] == [["Vamos", "nos"]]
+    assert dataset.read().facts.classes == ("PRON", "VERB")
 
 
 @pytest.mark.parametrize("comment", ["# id 7f domain=en", "# text = Anna left", "#", "# one"])
@@ -191,15 +191,15 @@ def test_a_conversion_is_said(tmp_path, content, note):
     dataset = File(path=str(written(tmp_path, content)))
     assert dataset.task_for(watched=False) == "token-classification"
     dataset.read()
-    assert dataset.facts().notes == (note,)
-    assert dataset.facts().classes == ("O", "B-PER")
+    assert dataset.read().facts.notes == (note,)
+    assert dataset.read().facts.classes == ("O", "B-PER")
 
 
 def test_tags_of_words_by_themselves_are_a_task_of_their_own(tmp_path):
     dataset = File(path=str(written(tmp_path, "Bees NNS\nmake VBP\nhoney NN\n\nAnts NNS\n")))
     assert dataset.task_for(watched=False) == "tagging"
     dataset.read()
-    assert dataset.facts().classes == ("NN", "NNS", "VBP")
+    assert dataset.read().facts.classes == ("NN", "NNS", "VBP")
 
 
 @pytest.mark.parametrize(
@@ -230,9 +230,9 @@ def test_a_sentence_whose_tags_break_the_scheme_says_which(tmp_path, content, pr
 )
 def test_wnut17_is_read_whole(shared_data, name, count, entities):
     dataset = File(path=str(shared_data / "wnut17" / name), format="conll")
-    tags = dataset.read()["train"]["tags"][:]
-    names = dataset.facts().classes
+    tags = dataset.read().splits["train"]["tags"][:]
+    names = dataset.read().facts.classes
     marks = Counter(names[tag][0] for row in tags for tag in row)
     assert len(tags) == count
     assert marks["B"] == entities
-    assert dataset.facts().notes == ()
+    assert dataset.read().facts.notes == ()

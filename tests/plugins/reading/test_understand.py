@@ -19,7 +19,7 @@ def written(folder, rows, name="a.jsonl"):
 
 def read(folder, rows, name="a.jsonl", **params):
     dataset = File(path=written(folder, rows, name), **params)
-    return dataset.task_for(watched=False), dataset.read()["train"].to_dict(), dataset.facts()
+    return dataset.task_for(watched=False), dataset.read().splits["train"].to_dict(), dataset.read().facts
 
 
 def refusal(folder, rows, name="a.jsonl", **params):
@@ -122,9 +122,7 @@ def test_labels_lose_the_spaces_around_them(tmp_path):
 
 def test_classes_are_in_one_order_in_every_process(tmp_path):
     path = written(tmp_path, table("10", "9", "x", "01", "1", "1.0", "ä", "B"), "a.csv")
-    code = (
-        f"from harness_plugins.datasets.file import File; d = File(path={path!r}); d.read(); print(d.facts().classes)"
-    )
+    code = f"from harness_plugins.datasets.file import File; d = File(path={path!r}); print(d.read().facts.classes)"
     told = {subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
             for seed in ("0", "1")}  # fmt: skip
     assert told == {"('01', '1', '1.0', '9', '10', 'B', 'x', 'ä')\n"}
@@ -189,7 +187,7 @@ def test_names_and_numbers_of_classes_are_told_apart(tmp_path):
     with pytest.raises(HarnessError, match=r"a label that train lacks: '1' \(train has names, such as 'bad'\)"):
         File(path=train, test=test).read()
     dataset = File(path=written(tmp_path, table("0", "1", "1"), "train.csv"), classes=("bad", "good"))
-    assert dataset.read()["train"]["label"][:] == [0, 1, 1]
+    assert dataset.read().splits["train"]["label"][:] == [0, 1, 1]
 
 
 def test_words_and_tags_may_be_numbers_with_given_names(tmp_path):

@@ -267,7 +267,7 @@ def toys() -> Any:
 
 def tuned(toys: Any, llama: Path, folder: Path, name: str, **params: Any) -> tuple[Outcome, Predictions]:
     """Return what a strategy makes of writing down which word of a toy sentence tells its class."""
-    rows = ToyDataset(rows=120).read()["train"]
+    rows = ToyDataset(rows=120).read().splits["train"]
     lines = [{"text": row["text"], "completion": ["good film", "bad plot"][row["label"]]} for row in rows]
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, lines)))
     data = toys.make(Dataset, "file", {"path": str(folder / "data.jsonl"), "completion": "completion"})

@@ -382,7 +382,7 @@ def test_rows_with_fewer_answers_repeat_their_first_and_those_without_have_empty
 @pytest.mark.parametrize("tokenizer", ["minilm", "byte_pieces"])
 def test_a_model_that_knows_the_labels_answers_every_published_question(request, shared_data, tokenizer):
     tokenizer = request.getfixturevalue(tokenizer)
-    published = File(path=str(shared_data / "squad" / "dev-v2.0.json")).read()["train"]
+    published = File(path=str(shared_data / "squad" / "dev-v2.0.json")).read().splits["train"]
     frame = published.select(range(0, len(published), 151))
     given = {name: frame[name][:] for name in COLUMNS} | {"id": list(range(len(frame)))}
     task = QuestionAnswering(longest_answer=100)

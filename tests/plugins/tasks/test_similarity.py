@@ -59,7 +59,7 @@ def test_untuned_minilm_finds_alike_what_people_find_alike(catalog, shared_data,
     store = Store(tmp_path)
     found = Scores(store, catalog, ScoreBook(store), arm.runs[0], outcome).get("spearman", 0, 1).value
 
-    rows = File(**params).read()["test"]
+    rows = File(**params).read().splits["test"]
     place = catalog.make(Model, "minilm", {}).locate().path
     tokenizer, body = transformers.AutoTokenizer.from_pretrained(place), transformers.AutoModel.from_pretrained(place)
 

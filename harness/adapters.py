@@ -1,23 +1,26 @@
-"""What the strategies that work by PEFT share. Imported when a model is tuned: it needs torch."""
+"""For strategies that put adapters into a model by PEFT: which layers, which heads, how they are delivered.
+
+    from harness.adapters import linear_layers, merged, trained_heads
+
+Import it inside `tune`: it needs torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from harness_plugins.strategies._peft_methods import word_for
+from harness.protocols import Stage
 
 if TYPE_CHECKING:
     import peft
     from transformers import PreTrainedModel
 
-    import harness
 
-
-def linear_layers(stage: harness.Stage, parts: list[nn.Module]) -> dict[str, nn.Module]:
+def linear_layers(stage: Stage, parts: Sequence[nn.Module]) -> dict[str, nn.Module]:
     """Return the linear layers of a stage's model that lie in these parts of it and not in its head, by name."""
     inside = {id(module) for part in parts for module in part.modules()} - {id(part) for part in stage.head.modules()}
     return {
@@ -28,7 +31,7 @@ def linear_layers(stage: harness.Stage, parts: list[nn.Module]) -> dict[str, nn.
 
 
 def transposed(layers: Mapping[str, nn.Module]) -> bool:
-    """Return whether the layers keep their weights as `[inputs, outputs]`, as GPT-2 does."""
+    """Return whether the layers keep their weights as `[inputs, outputs]`, as GPT-2 does: PEFT's `fan_in_fan_out`."""
     return any(isinstance(layer, Conv1D) for layer in layers.values())
 
 
@@ -40,10 +43,11 @@ def widths(layer: nn.Module) -> tuple[int, int]:
     return layer.in_features, layer.out_features
 
 
-def trained_heads(stage: harness.Stage) -> list[str]:
-    """Return the modules of a stage's head whose weights are trained as they are; none of a language model's own head.
+def trained_heads(stage: Stage) -> list[str]:
+    """Return the modules of a stage's head whose weights are trained as they are: PEFT's `modules_to_save`.
 
-    Each has weights itself: of a whole head that is made of several, most of PEFT's methods cannot be merged.
+    None of a language model's own head. Each has weights itself: of a whole head that is made of several, most of PEFT's
+    methods cannot be merged.
     """
     if stage.model.get_output_embeddings() is not None:
         return []
@@ -55,12 +59,7 @@ def trained_heads(stage: harness.Stage) -> list[str]:
     ]
 
 
-def task_type(model: PreTrainedModel) -> str | None:
-    """Return what PEFT calls what a model is for; None where it has no word for it."""
-    return word_for(type(model).__name__)
-
-
-def merged(stage: harness.Stage, adapted: peft.PeftModel) -> nn.Module:
+def merged(stage: Stage, adapted: peft.PeftModel) -> nn.Module:
     """Declare an adapter as what would be delivered, and return the model with it merged into its weights."""
     stage.ship(adapted)
     whole: nn.Module = adapted.merge_and_unload()
