@@ -1,0 +1,51 @@
+"""The plugin author's conformance kit: run it in the tests of your plugin.
+
+    def test_my_strategy_keeps_the_contract():
+        harness.testing.check_strategy(MyStrategy())
+
+Everything is real and small: a model of 30 thousand random weights, toy datasets, the harness's own engine.
+"""
+
+from __future__ import annotations
+
+from harness.testing.checks import (
+    DeliveryWarning,
+    check_component,
+    check_dataset,
+    check_executor,
+    check_metric,
+    check_model,
+    check_observer,
+    check_reporter,
+    check_strategy,
+    check_task,
+)
+from harness.testing.toys import (
+    TinyModel,
+    ToyDataset,
+    compute,
+    runner_here,
+    toy_catalog,
+    toy_run,
+    write_tiny_model,
+)
+
+__all__ = [
+    "DeliveryWarning",
+    "TinyModel",
+    "ToyDataset",
+    "check_component",
+    "check_dataset",
+    "check_executor",
+    "check_metric",
+    "check_model",
+    "check_observer",
+    "check_reporter",
+    "check_strategy",
+    "check_task",
+    "compute",
+    "runner_here",
+    "toy_catalog",
+    "toy_run",
+    "write_tiny_model",
+]

@@ -1,0 +1,425 @@
+"""What each kind of component must keep, checked on real small things. Each check raises `AssertionError` for what is not kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from harness.analysis.items import score
+from harness.catalog import Catalog, kind_of, load_catalog, with_plugin
+from harness.contracts import (
+    Component,
+    Data,
+    Dataset,
+    Executor,
+    Metric,
+    Model,
+    Reporter,
+    Strategy,
+    Task,
+)
+from harness.engine.cache import Cache
+from harness.engine.data import prepare
+from harness.errors import UndefinedError
+from harness.experiment.asked import Asked
+from harness.records import SPLITS, Cell, Column, Failure, Outcome, Problem, Row, Run, Table, TrainConfig
+from harness.runner.plans import Runner
+from harness.store import Store
+from harness.testing.toys import (
+    Offering,
+    TinyModel,
+    ToyDataset,
+    compute,
+    runner_here,
+    toy_catalog,
+    toy_run,
+    tuned_tasks,
+    with_component,
+    write_tiny_model,
+)
+
+_MUCH, _SPARE_BYTES = 2, 20_000
+"""How many times the bytes of what is trained, and how many besides for names, are not much to deliver."""
+
+
+class DeliveryWarning(UserWarning):
+    """What a strategy delivers is less useful than it could be."""
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Check a strategy against its contract, by tuning a tiny model twice, through two stages if it can.
+
+    What it delivers is loaded again by the library's own loader and must answer as the tuned model did.
+
+    Raises:
+        AssertionError: What it does not keep.
+
+    Warns:
+        DeliveryWarning: What it delivers is loaded by no library, or is much larger than what it trained.
+    """
+    check_component(strategy)
+    try:
+        TrainConfig(**dict(strategy.training([])))
+    except ValidationError as error:
+        message = f"{strategy.name}: defaults are not training settings: {error}"
+        raise AssertionError(message) from None
+    catalog = with_component(strategy)
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "model")
+        tasks = [catalog.make(Task, tuned_tasks()[0], {})] * 2
+        stages = 1 if strategy.check(TinyModel(path=str(model)), tasks) else 2
+        run = toy_run(catalog, model, strategy, stages=stages)
+        first = compute(run, catalog, Path(folder) / "first", keep_model=True)
+        second = compute(run, catalog, Path(folder) / "second")
+        stores = [Store(Path(folder) / name) for name in ("first", "second")]
+        _check(first.ship_bytes > 0, f"{strategy.name}: nothing would be delivered")
+        _check(first.parameters_trained == second.parameters_trained, f"{strategy.name}: trains now this, now that")
+        cells = {(e.moment, e.problem) for e in first.evaluations if e.undefined is None}
+        wanted = {(moment, stage) for stage in range(stages) for moment in range(stage + 1, stages + 1)}
+        wanted |= {(moment, stages + at) for moment in range(stages + 1) for at in range(len(run.watch))}
+        _check(cells == wanted, f"{strategy.name}: predictions are missing or too many: {sorted(cells ^ wanted)}")
+        for cell in sorted(cells):
+            a, b = (store.predictions(run, *cell) for store in stores)
+            _check(bool(np.isfinite(a.outputs).all()), f"{strategy.name}: predicts what is not a number (cell {cell})")
+            _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
+        _check_delivery(strategy, run, first, stores[0], catalog)
+
+
+def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store, catalog: Catalog) -> None:
+    """Check that what a run has kept answers, loaded again, as its predictions say."""
+    from harness.delivery.load import Delivered
+    from harness.delivery.manifest import read_manifest
+    from harness.delivery.rescore import TOLERANCES, compare
+    from harness.engine.cache import Cache
+    from harness.engine.data import prepare
+
+    kept, several = store.folder(run) / "model", len(run.stages) > 1
+    for index, problem in enumerate(run.stages):
+        folder = kept / f"stage-{index + 1}" if several else kept
+        manifest = read_manifest(folder)
+        if manifest.kind == "none":
+            if strategy.role != "floor":
+                message = f"{strategy.name}: what it delivers cannot be used elsewhere: {manifest.reason}"
+                warnings.warn(message, DeliveryWarning, stacklevel=3)
+            continue
+        test = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
+        delivered = Delivered(folder, device="cpu", catalog=catalog)
+        found = delivered.evaluate({name: test[name][:] for name in test.column_names})
+        expected = store.predictions(run, len(run.stages), index)
+        differing = compare(expected, found, delivered.task.answers, TOLERANCES["float32"]).unequal
+        _check(
+            not len(differing),
+            f"{strategy.name}: what it delivers answers {len(differing)} of {len(expected.ids)} items otherwise than the tuned model "
+            f"(stage {index + 1}, loaded by {delivered.loader})",
+        )
+    most = _SPARE_BYTES + _MUCH * 4 * outcome.parameters_trained
+    if outcome.ship_bytes > most and strategy.role != "floor":
+        message = (
+            f"{strategy.name}: trains {outcome.parameters_trained:,} parameters and would ship {outcome.ship_bytes:,} bytes: where "
+            "less than the whole model is needed, declare that with stage.ship"
+        )
+        warnings.warn(message, DeliveryWarning, stacklevel=3)
+
+
+def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], expected: float) -> None:
+    """Check a metric against its contract and a known value, within 1e-6.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(metric)
+    value = metric.score(outputs, targets)
+    _check(isinstance(value, float), f"{metric.name}: the score is a {type(value).__name__}, not a float")
+    _check(abs(value - expected) <= 1e-6, f"{metric.name}: the score is {value}, not {expected}")
+    order = np.random.default_rng(0).permutation(len(targets))
+    again = metric.score(outputs[order], targets[order])
+    _check(abs(again - value) <= 1e-9, f"{metric.name}: the score depends on the order of the items")
+    try:
+        nothing = metric.score(outputs[:0], targets[:0])
+    except (UndefinedError, ValueError):
+        return
+    _check(bool(np.isnan(nothing)), f"{metric.name}: no items give {nothing}: raise UndefinedError")
+
+
+def check_component(component: Component) -> None:
+    """Check what every component must keep: a name, a first line, light to import, and made again from its record.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    cls = type(component)
+    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    _check(bool(summary), f"{cls.__name__} has no docstring: its first line is what `harness list` prints")
+    _check(isinstance(component.version, int), f"{component.name}: the version must be a whole number")
+    reference = component.reference()
+    again = cls(**{**reference.params, **reference.location})
+    _check(again == component, f"{kind_of(cls)} {component.name!r} is not the same when made again from its record")
+    _check_light(cls.__module__)
+
+
+def _check_light(module: str) -> None:
+    heavy: Sequence[str] = ("torch", "transformers", "peft", "datasets", "pandas", "sklearn")
+    # What imports pytest is a test, whose components are made up.
+    code = f"import sys, {module}; print(*[name for name in {heavy!r} if name in sys.modules and 'pytest' not in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:  # a module made up in a test cannot be imported, and need not be
+        found = done.stdout.split()
+        _check(not found, f"importing {module} imports {', '.join(found)}: import them inside methods")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Check a dataset against its contract, by reading it twice and making splits of it.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    import datasets
+
+    check_component(dataset)
+    name = dataset.name
+    _check(isinstance(dataset.fingerprint(), str), f"{name}: fingerprint() must be a string that changes with the data")
+    found: Any = dataset.read()
+    _check(isinstance(found, Data), f"{name}: read() returns {type(found).__name__}, not harness.Data")
+    for split, rows in found.splits.items():
+        _check(split in SPLITS, f"{name}: {split!r} is none of {', '.join(SPLITS)}")
+        _check(
+            isinstance(rows, datasets.Dataset),
+            f"{name}: its {split} split is a {type(rows).__name__}, not a datasets.Dataset",
+        )
+    _check("train" in found.splits, f"{name}: it has no train split")
+    again = dataset.read()
+    for split, rows in found.splits.items():
+        _check(
+            rows.to_dict() == again.splits[split].to_dict(),
+            f"{name}: reading it twice gives other rows or another order",
+        )
+    labels = found.splits["train"]["label"][:] if "label" in found.splits["train"].column_names else []
+    if found.facts.classes is not None and labels and isinstance(labels[0], int):
+        strange = sorted({label for label in labels if not 0 <= label < len(found.facts.classes)})
+        _check(not strange, f"{name}: labels {strange} have no name in facts.classes")
+    catalog = with_component(dataset)
+    for watched in (False, True):
+        task = catalog.make(Task, dataset.task_for(watched=watched), {})
+        reason = task.check(found.facts, found.splits["train"].column_names)
+        _check(reason is None, f"{name}: its own task {task.name!r} cannot use it: {reason}")
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(dataset, dataset.reference(), Cache(Path(folder)))
+        _check(all(len(prepared.splits[split]) for split in SPLITS), f"{name}: a split is empty")
+
+
+def check_task(task: Task, dataset: Dataset | None = None) -> None:
+    """Check a task against its contract: a tiny model is tuned on data by full fine-tuning, if it can be, and asked.
+
+    Args:
+        task: The task.
+        dataset: Data that suits it; None for sentences with a label.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(task)
+    catalog = with_component(task)
+    data = dataset or ToyDataset(rows=80)
+    if type(data).name not in catalog.offers["dataset"]:
+        catalog = with_plugin(catalog, Offering(type(data)), data.name)
+    for metric in task.metrics:
+        catalog.find(Metric, metric)
+    problem = Problem(dataset=data.reference(), task=task.reference())
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "model")
+        reason = task.check_model(TinyModel(path=str(model)))
+        _check(reason is None, f"{task.name}: it refuses a tiny encoder: {reason}")
+        strategy = next(cls for cls in catalog.every(Strategy) if cls.role == "reference")
+        run = toy_run(catalog, model, catalog.make(Strategy, strategy.name, {}), stages=1)
+        run = run.model_copy(update={"stages": (problem,), "watch": ()} if task.tunable else {"watch": (problem,)})
+        outcome, store = compute(run, catalog, Path(folder) / "results"), Store(Path(folder) / "results")
+        position = 0 if task.tunable else 1
+        cells = [cell for cell in outcome.evaluations if cell.problem == position]
+        _check(any(cell.undefined is None for cell in cells), f"{task.name}: nothing is predicted: {cells}")
+        prepared = prepare(data, data.reference(), Cache(store.cache))
+        for cell in cells:
+            if cell.undefined is not None:
+                continue
+            found = store.predictions(run, cell.moment, position)
+            _check(len(set(found.ids.tolist())) == len(found.ids), f"{task.name}: two predictions have one id")
+            _check(len(found.ids) >= 1, f"{task.name}: nothing is predicted")
+            if task.tunable:
+                _check(
+                    set(found.ids.tolist()) <= set(prepared.splits["test"]["id"][:]),
+                    f"{task.name}: ids that no test row has",
+                )
+            if found.outputs.dtype.kind == "f":
+                _check(bool(np.isfinite(found.outputs).all()), f"{task.name}: predicts what is not a number")
+            for metric in task.metrics:
+                try:
+                    score(catalog.make(Metric, metric, {}), found.outputs, found.targets)
+                except UndefinedError as error:
+                    message = f"{task.name}: its metric {metric!r} has no value on its predictions: {error}"
+                    raise AssertionError(message) from None
+
+
+def check_model(model: Model) -> None:
+    """Check a base model against its contract, by loading its body and asking it of two texts.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    import torch
+
+    check_component(model)
+    name = model.name
+    _check(
+        isinstance(model.fingerprint(), str), f"{name}: fingerprint() must be a string that changes with the weights"
+    )
+    _check("model_type" in model.published(), f"{name}: published() has no model_type")
+    tokenizer = model.tokenizer()
+    _check(tokenizer.pad_token_id is not None, f"{name}: its tokenizer has no pad token")
+    body: Any = model.load("AutoModel").eval()
+    bad = [key for key, weight in body.named_parameters() if not bool(torch.isfinite(weight).all())]
+    _check(not bad, f"{name}: weights that are not numbers: {', '.join(bad[:3])}")
+    batch = tokenizer(["a text", "another text that is longer"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        given = {key: batch[key] for key in ("input_ids", "attention_mask")}
+        body = body.get_encoder() if body.config.is_encoder_decoder else body
+        hidden = body(**given).last_hidden_state
+    _check(hidden.shape[0] == 2 and bool(torch.isfinite(hidden).all()), f"{name}: its hidden states are not numbers")
+
+
+def check_reporter(reporter: Reporter) -> None:
+    """Check a reporter against its contract, on tables with everything in them that tables may have.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(reporter)
+    name = reporter.name
+    _check(reporter.suffix.startswith("."), f"{name}: the suffix must begin with a dot")
+    table = _table()
+    text: Any = reporter.render(table)
+    _check(isinstance(text, str) and bool(text), f"{name}: render() must return text")
+    _check(reporter.render(table) == text, f"{name}: the same table twice gives other text")
+    for label in ("full", "frozen", "apart"):
+        _check(label in text, f"{name}: the arm {label!r} is not in what it writes")
+    for number in ("nan", "None"):
+        _check(number not in text, f"{name}: a blank is written as {number}")
+    empty = table.model_copy(update={"rows": (), "footnotes": (), "about": (), "others": ()})
+    _check(isinstance(reporter.render(empty), str), f"{name}: a table without arms cannot be written")
+
+
+def check_observer(observer: object) -> None:
+    """Check an observer: any object or module with hooks, told of a real comparison with a run that trains and one that fails.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    hooks = [hook for hook in _OBSERVED if callable(getattr(observer, hook, None))]
+    name = getattr(observer, "__name__", type(observer).__name__)
+    _check(bool(hooks), f"{name}: it has none of {', '.join(_OBSERVED)}")
+    said: list[str] = []
+    catalog = with_plugin(toy_catalog(), observer, "observer")
+    known = {
+        hook
+        for hook in _OBSERVED
+        for one in getattr(catalog.plugins.hook, hook).get_hookimpls()
+        if one.plugin is observer
+    }
+    _check(set(hooks) == known, f"{name}: {', '.join(sorted(set(hooks) - known))} is not marked with @harness.hookimpl")
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "model")
+        strategy = next(cls for cls in catalog.every(Strategy) if cls.role == "reference")
+        good = toy_run(catalog, model, catalog.make(Strategy, strategy.name, {}), stages=1)
+        bad = good.model_copy(
+            update={"train": good.train.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e30})}
+        )
+        list(runner_here(Path(folder) / "results", catalog, said.append).compute([("good", good), ("bad", bad)], "", 2))
+    failed = [line for line in said if line.startswith("observer ")]
+    _check(not failed, f"{name}: {'; '.join(failed)}")
+
+
+_OBSERVED = ("harness_run_started", "harness_run_logged", "harness_run_finished")
+
+
+def check_executor(executor: Executor) -> None:
+    """Check an executor against its contract: it computes what is computed in this process, alike, and tells what fails.
+
+    Raises:
+        AssertionError: What it does not keep.
+    """
+    check_component(executor)
+    catalog, name = load_catalog(), executor.name
+    said: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_tiny_model(Path(folder) / "model", hidden_dropout_prob=0.0)
+        ToyDataset(rows=60).read().splits["train"].to_csv(str(Path(folder) / "data.csv"))
+        reference = next(cls.name for cls in catalog.every(Strategy) if cls.role == "reference")
+        diverging = {"learning_rate": 1e30, "max_grad_norm": 1e30}
+        tables: list[dict[str, Any]] = [{"name": reference}, {"name": reference, "label": "bad", "train": diverging}]
+        asked = Asked(
+            target=str(Path(folder) / "data.csv"), model=str(model), watch=["none"], strategies=tables, seeds=[0, 1],
+            options=["train.epochs=1", "train.max_length=24", "train.batch_size=8"],
+        )  # fmt: skip
+        plan = asked.plan(catalog)
+        here = runner_here(Path(folder) / "here", catalog)
+        there = Runner(Store(Path(folder) / "there"), catalog, executor, said.append)
+        there.prepare(plan)
+        results = [_results(runner, plan.runs) for runner in (here, there)]
+        strange = [line for line in said if line.startswith(f"executor {name!r}")]
+        _check(not strange, "; ".join(strange))
+        for run_id, expected in results[0].items():
+            found = results[1].get(run_id)
+            kinds = [type(one).__name__ for one in (expected, found)]
+            _check(
+                kinds[0] == kinds[1], f"{name}: run {run_id} gives {kinds[1]}, and {kinds[0]} in this process: {found}"
+            )
+        for _, run in plan.runs:
+            if isinstance(results[0][run.id], Outcome):
+                a, b = (runner.store.predictions(run, 1, 0) for runner in (here, there))
+                _check(
+                    np.allclose(a.outputs, b.outputs, atol=1e-4), f"{name}: run {run.id} predicts something else there"
+                )
+
+
+def _results(runner: Runner, runs: Sequence[tuple[Any, Run]]) -> dict[str, Outcome | Failure]:
+    return {run.id: result for run, result in runner.compute([(arm.label, run) for arm, run in runs], "", len(runs))}
+
+
+def _table() -> Table:
+    """Return a table with blanks, notes, marks, names that mean something to formats, and arms that stand apart."""
+    columns = (
+        Column(key="accuracy", group="score", title="accuracy", better="higher"),
+        Column(key="perplexity", group="score", title="perplexity", unit="nats | token", better="lower"),
+        Column(key="tune_seconds", group="cost", title="time", quantity="seconds", better="lower"),
+    )
+    known = Cell(
+        text="0.912 ± 0.010", value=0.912, half_width=0.01, best=True, verdict="better", difference=0.02,
+        difference_half_width=0.01, p=0.01, rank=1,
+    )  # fmt: skip
+    plain = Cell(text="12.3 s", detail="1.0 s warm", value=12.3, beside={"warm": 1.0}, dimmed=True)
+    rows = (
+        Row(label="full", role="reference", cells=(known, Cell(text="", note=1), plain), runs=("0123456789ab",)),
+        Row(label="frozen <b>[/b] | x", role="contender", cells=(known, known, plain), runs=()),
+    )
+    first = Table(
+        title="<script>",
+        question="Is a|b [bold] = c?",
+        columns=columns,
+        rows=rows,
+        footnotes=("no | head",),
+        about=("a | note",),
+    )
+    apart = first.model_copy(update={"rows": (rows[0].model_copy(update={"label": "apart"}),)})
+    return first.model_copy(update={"others": (apart,)})
