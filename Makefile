@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench publish format clean
+.PHONY: demo test check lint bench publish format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
 
 test: $(INSTALLED)  ## set up, run every test
 	$(BIN)/pytest
+
+check: lint  ## set up, lint, run the fast tests; under 2 minutes
+	$(BIN)/pytest -q -m "not slow"
 
 lint: $(INSTALLED)  ## set up, check style, types and import rules
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import sys
+from typing import Annotated
 
 import typer
 
@@ -13,10 +15,12 @@ from harness.cli.describe import describe
 from harness.cli.doctor import doctor
 from harness.cli.export import export
 from harness.cli.list import list_components
+from harness.cli.new import new
 from harness.cli.plan import plan
 from harness.cli.predict import predict
 from harness.cli.recommend import recommend
 from harness.cli.report import report
+from harness.cli.schema import schema
 from harness.cli.verify import verify
 from harness.cli.why import why
 from harness.errors import HarnessError
@@ -24,11 +28,27 @@ from harness.errors import HarnessError
 app = typer.Typer(
     name="harness",
     help="Compare ways of tuning a pretrained language model by accuracy, cost and forgetting.",
-    epilog="Exit status: 0 all is well, 1 a run failed, 2 a mistake that you can mend.",
+    epilog="Exit status: 0 success, 1 a run failed, 2 a mistake in the command or the data.",
     no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and those of the main libraries.", is_eager=True)
+    ] = False,
+) -> None:
+    """Compare ways of tuning a pretrained language model by accuracy, cost and forgetting."""
+    if version:
+        names = ("finetune-harness", "torch", "transformers", "peft", "accelerate")
+        sys.stdout.write("\n".join(f"{name} {importlib.metadata.version(name)}" for name in names) + "\n")
+        raise typer.Exit
+
+
 app.command()(compare)
 app.command()(plan)
 app.command()(report)
@@ -38,6 +58,8 @@ app.command()(export)
 app.command()(predict)
 app.command()(verify)
 app.command()(bundle)
+app.command()(new)
+app.command()(schema)
 app.command("list")(list_components)
 app.command()(describe)
 app.command()(doctor)

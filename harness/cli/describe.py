@@ -17,6 +17,7 @@ from rich.table import Table
 
 from harness.catalog import KINDS, PLURALS, explain, load_catalog
 from harness.cli import options
+from harness.cli.completion import kinds as kinds_of
 from harness.contracts import Component
 from harness.errors import HarnessError, unknown
 from harness.records import TrainConfig
@@ -25,7 +26,7 @@ _TRAIN = "train"
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(help="model, dataset, task, strategy, metric, reporter, or train.")],
+    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or train.", autocompletion=kinds_of)],
     name: Annotated[str | None, typer.Argument(help="Which one.", show_default=False)] = None,
     without: options.Without = None,
 ) -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from harness.catalog import KINDS, PLURALS, load_catalog
 from harness.cli import options
+from harness.cli.completion import kinds as kinds_of
 from harness.contracts import Component
 from harness.errors import unknown
 
@@ -20,12 +21,12 @@ _OWN = "finetune-harness"
 
 def list_components(
     kind: Annotated[
-        str | None, typer.Argument(help="models, datasets, tasks, strategies, metrics or reporters.")
+        str | None, typer.Argument(help=f"One kind: {', '.join(PLURALS.values())}.", autocompletion=kinds_of)
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     without: options.Without = None,
 ) -> None:
-    """List models, datasets, tasks, strategies, metrics and reporters."""
+    """List the installed components: models, datasets, tasks, strategies, metrics, reporters and executors."""
     catalog = load_catalog(without or ())
     kinds = list(KINDS) if kind is None else [_singular(kind)]
     rows = [

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.completion import names
 from harness.experiment.asked import Asked
 
 ASK = "What is asked"
@@ -21,26 +22,48 @@ Target = Annotated[
 ]
 Datasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Dataset to tune on; repeat for a sequence.", rich_help_panel=ASK),
+    typer.Option(
+        "--dataset",
+        "-d",
+        autocompletion=names("dataset"),
+        help="Dataset to tune on; repeat for a sequence.",
+        rich_help_panel=ASK,
+    ),
 ]
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Base model: a name, a folder or hub:id@revision.", rich_help_panel=ASK),
+    typer.Option(
+        "--model",
+        "-m",
+        autocompletion=names("model"),
+        help="Base model: a name, a folder or hub:id@revision.",
+        rich_help_panel=ASK,
+    ),
 ]
 Strategies = Annotated[
-    list[str] | None, typer.Option("--strategy", "-s", help="Strategy to compare; repeat.", rich_help_panel=ASK)
+    list[str] | None,
+    typer.Option(
+        "--strategy", "-s", autocompletion=names("strategy"), help="Strategy to compare; repeat.", rich_help_panel=ASK
+    ),
 ]
 Watch = Annotated[
     list[str] | None,
     typer.Option(
-        "--watch", "-w", help="Dataset to watch for forgetting; repeat; 'none' for none.", rich_help_panel=ASK
+        "--watch",
+        "-w",
+        autocompletion=names("dataset"),
+        help="Dataset to watch for forgetting; repeat; 'none' for none.",
+        rich_help_panel=ASK,
     ),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=ASK)]
 Limit = Annotated[
     list[str] | None, typer.Option(help="Rows kept of a split, such as train=500,test=1000.", rich_help_panel=ASK)
 ]
-Metrics = Annotated[list[str] | None, typer.Option("--metric", help="Score to show; repeat.", rich_help_panel=ASK)]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", autocompletion=names("metric"), help="Score to show; repeat.", rich_help_panel=ASK),
+]
 Reference = Annotated[
     str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=ASK)
 ]
@@ -89,12 +112,16 @@ ExecutorName = Annotated[
     str | None,
     typer.Option(
         "--executor",
+        autocompletion=names("executor"),
         help="Where runs are computed: NAME, or NAME:KEY=VALUE,KEY=VALUE; harness list executors.",
         rich_help_panel=HOW,
     ),
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", "-f", help="Reporter that prints the table.", rich_help_panel=HOW)
+    str | None,
+    typer.Option(
+        "--format", "-f", autocompletion=names("reporter"), help="Reporter that prints the table.", rich_help_panel=HOW
+    ),
 ]
 
 

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from harness.analysis.comparability import Difference, Finished, compare_outcomes, compare_settings, conclude, listed
 from harness.catalog import load_catalog
 from harness.cli import options
+from harness.cli.completion import runs
 from harness.errors import HarnessError, unknown
 from harness.experiment.asked import Asked
 from harness.experiment.search import settle
@@ -39,6 +40,7 @@ def why(
         list[str],
         typer.Argument(
             metavar="A B",
+            autocompletion=runs,
             help="Two runs, each by its id, the beginning of it, or its folder; or an experiment file and two of its arms.",
             show_default=False,
         ),

@@ -33,8 +33,8 @@ from harness.store import Store
 if TYPE_CHECKING:
     pass
 
-_NEUTRAL = ("the", "a", "film", "plot", "actor", "scene", "is", "was", "very", "and", "of", "it")
-_TELLING = ("good", "bad", "dull", "bright", "loud", "calm")
+NEUTRAL = ("the", "a", "film", "plot", "actor", "scene", "is", "was", "very", "and", "of", "it")
+TELLING = ("good", "bad", "dull", "bright", "loud", "calm")
 
 
 class TinyModel(Model):
@@ -56,7 +56,7 @@ class ToyDataset(Dataset):
     name = "toy"
 
     rows: int = Field(60, description="sentences in all")
-    classes: int = Field(2, ge=1, le=len(_TELLING), description="how many classes")
+    classes: int = Field(2, ge=1, le=len(TELLING), description="how many classes")
     seed: int = Field(0, description="of the sentences")
 
     def read(self) -> Data:
@@ -67,10 +67,10 @@ class ToyDataset(Dataset):
         labels = [number % self.classes for number in range(self.rows)]
         texts = []
         for number, label in enumerate(labels):
-            words = [*random.choice(_NEUTRAL, size=int(random.integers(3, 9))), _TELLING[label], _NEUTRAL[number % 12]]
-            texts.append(" ".join([*words, *(_NEUTRAL[int(digit)] for digit in str(number))]))
+            words = [*random.choice(NEUTRAL, size=int(random.integers(3, 9))), TELLING[label], NEUTRAL[number % 12]]
+            texts.append(" ".join([*words, *(NEUTRAL[int(digit)] for digit in str(number))]))
         train = datasets.Dataset.from_dict({"text": texts, "label": labels})
-        return Data({"train": train}, Facts(_TELLING[: self.classes], "public domain", None))
+        return Data({"train": train}, Facts(TELLING[: self.classes], "public domain", None))
 
     def task_for(self, *, watched: bool) -> str:
         """Return the first installed task that toys go with."""
@@ -128,7 +128,7 @@ def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     architecture = architecture or _default_architecture()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_NEUTRAL, *_TELLING]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *NEUTRAL, *TELLING]
     backend = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     causal = "Causal" in architecture or "LMHead" in architecture
@@ -204,7 +204,7 @@ def tuned_tasks() -> tuple[str, ...]:
 @functools.cache
 def watch_tasks() -> tuple[str, ...]:
     """Return the installed tasks by which toys can be watched in any body; first those that need their labels."""
-    catalog, facts = load_catalog(), Facts(_TELLING[:2])
+    catalog, facts = load_catalog(), Facts(TELLING[:2])
     tasks = [catalog.make(Task, cls.name, {}) for cls in catalog.every(Task) if cls.watchable]
     # One that builds a head needs a model that was published with it.
     bare = [task for task in tasks if task.headless and task.check(facts, ("text", "label")) is None]

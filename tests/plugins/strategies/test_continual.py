@@ -15,7 +15,8 @@ from harness.catalog import Catalog
 from harness.contracts import Dataset, Strategy
 from harness.records import Predictions
 from harness.store import Store
-from harness.testing import _NEUTRAL, compute, toy_catalog, toy_run, write_tiny_model
+from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
+from harness.testing.toys import NEUTRAL
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(5)
     rows = []
     for number in range(240):
-        words = [*random.choice(_NEUTRAL[:10], size=5)]
+        words = [*random.choice(NEUTRAL[:10], size=5)]
         words.insert(int(random.integers(5)), ("it", "of")[number % 2])
         words.insert(int(random.integers(5)), str(random.choice(["good", "bad"])))
-        rows.append(" ".join([*words, *(_NEUTRAL[int(digit)] for digit in str(number))]) + f",{'ab'[number % 2]}\n")
+        rows.append(" ".join([*words, *(NEUTRAL[int(digit)] for digit in str(number))]) + f",{'ab'[number % 2]}\n")
     (root / "second.csv").write_text("text,label\n" + "".join(rows))
     return root
 

@@ -23,7 +23,8 @@ from harness.engine.meter import Meter
 from harness.engine.models import body_digest
 from harness.engine.stage import RunStage
 from harness.records import Problem
-from harness.testing import _NEUTRAL, _TELLING, check_strategy, toy_catalog, toy_run, write_tiny_model
+from harness.testing import check_strategy, toy_catalog, toy_run, write_tiny_model
+from harness.testing.toys import NEUTRAL, TELLING
 
 # The kit's model has two blocks; the default of last-layers is to train two, which would be all.
 PARAMS = {"last-layers": {"layers": 1}, "peft": {"method": "hra"}}
@@ -167,7 +168,7 @@ def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_mode
     path = tmp_path / "labels.csv"
     labels = ["a;b", "b", "c"]
     texts = [
-        f"the film is {_TELLING[number % 3]} {_NEUTRAL[number % 12]} {_NEUTRAL[number // 12]}" for number in range(96)
+        f"the film is {TELLING[number % 3]} {NEUTRAL[number % 12]} {NEUTRAL[number // 12]}" for number in range(96)
     ]
     path.write_text("text,label\n" + "".join(f"{text},{labels[n % 3]}\n" for n, text in enumerate(texts)))
     data = toys.make(Dataset, "file", {"path": str(path), "label_separator": ";"})
@@ -205,7 +206,7 @@ def test_lp_ft_tunes_a_body_one_of_whose_features_hardly_varies(toys, tiny_model
 def test_a_number_is_answered_by_ridge_regression(toys, tiny_model, tmp_path, name, params):
     path = tmp_path / "numbers.csv"
     texts = [
-        f"the film is {_TELLING[number % 6]} {_NEUTRAL[number % 12]} {_NEUTRAL[number // 12]}" for number in range(96)
+        f"the film is {TELLING[number % 6]} {NEUTRAL[number % 12]} {NEUTRAL[number // 12]}" for number in range(96)
     ]
     path.write_text("text,label\n" + "".join(f"{text},{n % 6 / 2}\n" for n, text in enumerate(texts)))
     data = toys.make(Dataset, "file", {"path": str(path), "numeric": True})
@@ -223,7 +224,7 @@ def test_frozen_trains_and_delivers_the_tasks_own_head_where_it_says_something_o
     toys, tiny_model, tmp_path
 ):
     path = tmp_path / "names.conll"
-    path.write_text("".join(f"{one} O\ngood B-a\n{other} O\n\n" for one in _NEUTRAL[:6] for other in _NEUTRAL[:6]))
+    path.write_text("".join(f"{one} O\ngood B-a\n{other} O\n\n" for one in NEUTRAL[:6] for other in NEUTRAL[:6]))
     data = toys.make(Dataset, "file", {"path": str(path)})
     strategy = toys.make(Strategy, "frozen", {})
     stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data, "token-classification")

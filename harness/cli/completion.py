@@ -1,0 +1,40 @@
+"""What a shell offers when a name is half typed: the installed components, and the runs that are stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.catalog import KINDS, PLURALS, load_catalog
+from harness.errors import HarnessError
+
+
+def names(kind: str) -> Callable[[str], list[tuple[str, str]]]:
+    """Return what completes the name of a component of a kind; after a comma, the next of several."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        try:
+            catalog = load_catalog()
+        except HarnessError:
+            return []
+        before, comma, last = incomplete.rpartition(",")
+        return [
+            (f"{before}{comma}{name}", offer.component.about().partition("\n")[0])
+            for name, offer in sorted(catalog.offers[kind].items())
+            if name.startswith(last)
+        ]
+
+    return complete
+
+
+def kinds(incomplete: str) -> list[str]:
+    """Return the kinds of components that begin so."""
+    return [name for name in (*KINDS, *PLURALS.values()) if name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[tuple[str, str]]:
+    """Return the ids of stored runs that begin so, each with its folder's name."""
+    root = Path(os.environ.get("HARNESS_RESULTS", "results"))
+    folders = sorted(path.parent.name for path in root.glob("runs/*/run.json"))
+    return [(name.rpartition("-")[2], name) for name in folders if name.rpartition("-")[2].startswith(incomplete)]
