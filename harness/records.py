@@ -15,7 +15,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,13 +76,17 @@ class Problem(Record):
     task: ComponentRef
 
 
+FIRST_SPELLING: dict[str, str] = {"gradient_accumulation_steps": "accumulation", "warmup_ratio": "warmup"}
+"""How training settings were spelled at first: read still, and what a run's id is made of, so that stored runs keep theirs."""
+
+
 class TrainConfig(Record):
     """How the one training loop runs; every strategy that trains shares it."""
 
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's own")
     epochs: PositiveInt = Field(3, description="passes over the training split")
     batch_size: PositiveInt = Field(16, description="examples per optimizer step, over all processes")
-    accumulation: PositiveInt = Field(
+    gradient_accumulation_steps: PositiveInt = Field(
         1, description="micro-batches a batch is cut into; more where memory runs out; the result does not change"
     )
     batch_tokens: PositiveInt | None = Field(
@@ -82,7 +95,7 @@ class TrainConfig(Record):
     eval_batch_tokens: PositiveInt = Field(2048, description="tokens per forward pass where nothing is trained")
     max_length: PositiveInt = Field(128, description="tokens a text may have; a longer one is cut and counted")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
-    warmup: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps that warm up")
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps that warm up")
     weight_decay: NonNegativeFloat = Field(0.01, description="AdamW's decay of weight matrices")
     max_grad_norm: float = Field(1.0, gt=0, description="norm the gradient is clipped to")
     attention_dropout: float | None = Field(
@@ -110,6 +123,19 @@ class TrainConfig(Record):
     head_learning_rate: float | None = Field(
         None, gt=0, json_schema_extra=ADDED, description="peak learning rate of the new head; blank: that of the rest"
     )
+    fast: bool = Field(
+        default=True,
+        json_schema_extra=ADDED,
+        description="compute the same in less time, where a self-check agrees with the plain way; on a CPU",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_first_spelling(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        new = {first: name for name, first in FIRST_SPELLING.items()}
+        return {new.get(key, key): value for key, value in given.items()}
 
 
 class Run(Record):
@@ -520,7 +546,10 @@ def _key(part: Record) -> str:
     if held is not part:
         if len(_keys) >= _MOST_KEYS:
             _keys.clear()
-        key = digest(_without_locations(part.model_dump(mode="json", exclude=unsaid(part))))
+        said = part.model_dump(mode="json", exclude=unsaid(part))
+        if isinstance(part, TrainConfig):
+            said = {FIRST_SPELLING.get(name, name): value for name, value in said.items()}
+        key = digest(_without_locations(said))
         # Held, so that its identity is not given to another; frozen, so that its key stays true.
         _keys[id(part)] = (part, key)
     return key

@@ -19,6 +19,7 @@ from harness.catalog import Catalog
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.delivery.manifest import versions
 from harness.engine.cache import Cache
+from harness.engine.compat import taken_plainly
 from harness.engine.data import Tokens, check_problem, prepare, split_counts, with_all_data
 from harness.engine.deliver import deliver
 from harness.engine.energy import open_energy
@@ -137,7 +138,7 @@ def execute(
         processes=session.processes,
         versions=versions(),
         plugins=_plugins(run, catalog),
-        notes=tuple(dict.fromkeys(session.notes)),
+        notes=tuple(dict.fromkeys([*session.notes, *taken_plainly()])),
         validation=validation,
         energy=energy.about,
         inference=inference,

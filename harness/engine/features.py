@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.delivery.pooled import pooled
+from harness.engine.compat import versions
 from harness.engine.forward import forward
 from harness.engine.meter import merge_spent, spent_between
 from harness.engine.models import body_digest
@@ -79,7 +80,7 @@ class Features:
 
     def _versions(self) -> list[tuple[int, int]]:
         """Return what changes with every step of an optimizer, without reading the weights."""
-        return [(id(parameter), parameter._version) for parameter in self._session.heads.body.parameters()]  # noqa: SLF001
+        return versions(self._session.heads.body.parameters())
 
     def _extract(self, problem: int, split: Split, pooling: Pooling, key: list[Any] | None) -> NDArray[Any]:
         """Return the features of the body as it is; kept for other runs if there is a key to know them by."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from harness.engine.compat import countable, cpu_attention_counts
 from harness.store import dump, write_atomically
 
 if TYPE_CHECKING:
@@ -135,7 +136,9 @@ def _read(path: Path) -> dict[Item, int]:
 
 def operation_counter() -> FlopCounterMode:
     """Return a context that counts what is computed in it."""
-    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    counter = FlopCounterMode(
+        display=False, custom_mapping=dict(cpu_attention_counts(_cpu_attention, _cpu_attention_backward))
+    )
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
     return counter
 
@@ -144,7 +147,7 @@ def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor]
     """Count one pass, leaving no trace: neither gradients nor random numbers drawn."""
     devices = [batch["input_ids"].device] if batch["input_ids"].is_cuda else []
     counter = operation_counter()
-    with torch.random.fork_rng(devices), counter:
+    with torch.random.fork_rng(devices), countable(), counter:
         result = compute(batch)
         if training:
             result.backward()  # type: ignore[no-untyped-call]
@@ -174,10 +177,3 @@ def _cpu_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_:
     # the same kernel on a GPU (torch.utils.flop_counter.sdpa_backward_flop_count).
     del gradient
     return int(sdpa_flop_count(query, key, value)) * 5 // 2  # type: ignore[no-untyped-call]
-
-
-# torch counts the attention kernels of GPUs only.
-_CPU_ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,  # noqa: SLF001 - torch's own name
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,  # noqa: SLF001
-}

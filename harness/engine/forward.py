@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.batches import evaluation_batches
+from harness.engine.fast.paths import evaluating
+from harness.engine.fast.prefix import GIVEN
 from harness.engine.flops import count_flops, operation_counter
 from harness.engine.memory import ran_out
-from harness.engine.prefix import GIVEN
-from harness.engine.shortcuts import short_attention
 from harness.records import Split
 
 if TYPE_CHECKING:
-    from harness.engine.prefix import Kept
+    from harness.engine.fast.prefix import Kept
     from harness.engine.session import Session
 
 Batch = Mapping[str, torch.Tensor]
@@ -103,8 +103,7 @@ def passes(
             with session.meter.phase("count"):
                 # How long a text gets that is written is not known beforehand: there, what is computed is counted.
                 known = None if task.answers == "text" else count_flops(session, problem, model, compute, batches, part)
-            if session.accelerator.device.type == "cpu":
-                stack.enter_context(short_attention())
+            stack.enter_context(evaluating(session))
             while waiting:
                 numbers = waiting.pop(0)
                 items = batches.items(numbers)

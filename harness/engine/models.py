@@ -19,6 +19,7 @@ from torch import nn
 from harness.architecture import ATTENTION_DROPOUT, size
 from harness.contracts import Facts, Model, Strategy, Task
 from harness.delivery.write import Loaded
+from harness.engine.compat import init_weights
 from harness.errors import HarnessError, UndefinedError
 from harness.records import TrainConfig
 
@@ -333,7 +334,7 @@ def _make_anew(model: PreTrainedModel, parts: Sequence[nn.Module]) -> None:
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
-        model._init_weights(module)  # noqa: SLF001 - what every class of the library defines for its new layers
+        init_weights(model, module)
 
 
 def _check_numbers(name: str, model: nn.Module) -> None:

@@ -18,13 +18,14 @@ from torch import nn
 
 from harness.batches import of_one_width
 from harness.engine.cache import Cache
+from harness.engine.compat import plain
 from harness.engine.data import Tokens
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import Heads
 from harness.records import TUNING, Run, Shared
 
 if TYPE_CHECKING:
-    from harness.engine.splice import Splice
+    from harness.engine.fast.splice import Splice
 
 
 @dataclass
@@ -52,6 +53,11 @@ class Session:
     """What a reader of the table must know of this run."""
     steps: int = 0
     examples: int = 0
+
+    @property
+    def fast(self) -> bool:
+        """Whether the same may be computed in less time."""
+        return self.run.train.fast and not plain()
 
     @property
     def arithmetic(self) -> list[str]:

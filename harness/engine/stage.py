@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,12 @@ from harness.contracts import Facts, Metric, Task
 from harness.delivery.pooled import FeatureHead
 from harness.delivery.write import is_adapter, saved_bytes, write_adapter
 from harness.engine.evaluate import DataView
+from harness.engine.fast.paths import evaluating
 from harness.engine.features import Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
 from harness.engine.serve import can_merge, measure_speed
 from harness.engine.session import Session
-from harness.engine.shortcuts import short_attention
 from harness.engine.train import fit, planned_steps
 from harness.errors import HarnessError, UndefinedError
 from harness.protocols import Pooling
@@ -66,7 +65,7 @@ class EarlierStage:
         self._session.meter.add_flops(self._flops(batch["input_ids"].shape, weight))
         # The head has dropout only where the body has: `train` and `eval` reach it through its own model alone.
         self._session.heads.head_of(self._model).train(self._session.heads.body.training)
-        with short_attention() if self._session.accelerator.device.type == "cpu" else nullcontext():
+        with evaluating(self._session):
             return self._task.loss(self._model, batch) / weight
 
 
@@ -87,7 +86,7 @@ class RunStage:
         self.seed = session.run.seed
         self.facts: Facts = session.tokens[index].prepared.facts
         self.task: Task = session.tokens[index].task
-        self.config: TrainConfig = session.run.train
+        self.config: TrainConfig = session.run.train.model_copy(update={"fast": session.fast})
         self._session, self._features, self._metric, self._folder = session, features, metric, folder
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
         self.ship_bytes: int | None = None

@@ -7,9 +7,10 @@ accumulation changes the steps, the schedule or, within rounding, the result (bu
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from torch import nn
 
 from harness.batches import training_batches
 from harness.delivery.pooled import FeatureHead
-from harness.engine.data import Tokens, class_counts
+from harness.engine.compat import unprepared
+from harness.engine.data import class_counts
+from harness.engine.fast.paths import FastPaths
+from harness.engine.fast.splice import splice
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute
 from harness.engine.memory import ran_out
 from harness.engine.session import Session
-from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding, short_attention
-from harness.engine.splice import splice
 from harness.records import TrainConfig
 
 Penalty = Callable[[], torch.Tensor]
@@ -112,7 +114,7 @@ class _Loop:
         self._config = config = session.run.train
         self._model, self._total, self.step = model, total, 0
         self._losses: list[torch.Tensor] = []
-        self._pieces = config.accumulation
+        self._pieces = config.gradient_accumulation_steps
         if config.gradient_checkpointing:
             checkpointed: Any = model if hasattr(model, "gradient_checkpointing_enable") else session.heads.body
             checkpointed.gradient_checkpointing_enable()
@@ -128,15 +130,12 @@ class _Loop:
         with session.meter.phase("count"):
             part = "whole" if session.splice is None else f"above {len(session.splice.prefix.blocks)}"
             self._flops = count_flops(session, problem, model, self._spliced(loss), self._batches, part, training=True)
-        # The shortcuts know nothing of several processes, of graphs that are compiled, or of an accelerator's memory.
-        self._short = session.accelerator.device.type == "cpu" and session.processes == 1 and not config.compile
         # A penalty may look at the embedding as it is, and use rows that this problem does not; who looks at the gradients wants
         # that of the embedding itself.
-        plain = self._short and penalty is None and after_backward is None
-        self._used = self._used_rows(session.tokens[problem], loss) if plain else None
-        originals = self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if self._used is not None:
-            self._trained = [self._used.replaced(parameter) for parameter in self._trained]
+        self._fast = FastPaths(session, watched=penalty is not None or after_backward is not None)
+        originals = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        vocabulary = functools.partial(session.tokens[problem].vocabulary, "train")
+        self._trained = self._fast.trained(model, self._batches(np.array([0])), self._spliced(loss), vocabulary)
         new = _new_positions(session, problem, model, originals)
         self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config, new), fused=True)
         compiled = torch.compile(model) if config.compile else model
@@ -147,19 +146,13 @@ class _Loop:
         self._prepared.train()
         if self._prefix is not None:
             self._prefix.settle()
-        with ExitStack() as stack:
-            if self._short:
-                stack.enter_context(fast_dropout(self._model))
-                stack.enter_context(short_attention())
-            if self._used is not None:
-                stack.enter_context(self._used.training(self._adamw))
+        with self._fast.training(self._model, self._adamw):
             for numbers in batches:
                 rate = learning_rate(self._config, self.step, self._total)
                 for group in self._optimizer.param_groups:
                     group["lr"] = rate * group["times"]
                 self._losses.append(self._take_step(numbers))
-                if self._used is not None:
-                    self._used.decay(1 - rate * self._config.weight_decay)
+                self._fast.stepped(rate)
                 self.step += 1
                 self._session.steps += 1
                 self._session.examples += len(numbers)
@@ -169,19 +162,12 @@ class _Loop:
 
     def close(self) -> nn.Module:
         """Return the trained model as it was before accelerate wrapped it."""
-        # What accelerate put over `forward` for mixed precision; its own unwrapping takes off the library's decorators, too.
-        for name in ("forward", "_original_forward"):
-            self._model.__dict__.pop(name, None)
+        model = unprepared(self._session.accelerator, self._model)
         self._session.accelerator.free_memory()
-        return self._model
+        return model
 
     def _spliced(self, loss: Compute) -> Compute:
         return loss if self._session.splice is None else self._session.splice.prefix.wrap(loss)
-
-    def _used_rows(self, tokens: Tokens, loss: Compute) -> UsedRows | None:
-        """Return the rows of the model's word embedding that the train split uses, if they can be trained by themselves."""
-        embedding = find_word_embedding(self._model, self._batches(np.array([0])), self._spliced(loss))
-        return None if embedding is None else UsedRows(embedding, tokens.vocabulary("train"))
 
     def _take_step(self, numbers: NDArray[np.int64]) -> torch.Tensor:
         """Make one step on the rows of a batch, in more pieces if memory runs out; returns this process's part of the loss."""
@@ -199,7 +185,7 @@ class _Loop:
             self._session.notes.append(message)
 
     def _step_in_pieces(self, numbers: NDArray[np.int64]) -> torch.Tensor:
-        session, config = self._session, self._config
+        session = self._session
         items = self._batches.items(numbers)
         # What all processes do together is divided by what all of them together hold.
         weight = self._task.weight(items)
@@ -228,10 +214,7 @@ class _Loop:
             total += loss.detach()
         if self._after_backward is not None:
             self._after_backward(self.step)
-        if self._short and session.accelerator.scaler is None:
-            clip_in_step(self._adamw, self._trained, config.max_grad_norm)
-        else:
-            session.accelerator.clip_grad_norm_(self._trained, config.max_grad_norm)
+        self._fast.clip(self._adamw, self._trained)
         self._optimizer.step()
         self._optimizer.zero_grad()
         return total
@@ -304,7 +287,7 @@ def _shaping(session: Session, problem: int) -> dict[str, Any]:
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     """Return the learning rate of a step (from 0): linear warm-up, then the schedule down to 0 after the last step."""
     peak = config.learning_rate or 0.0
-    warm = round(config.warmup * total)
+    warm = round(config.warmup_ratio * total)
     if step < warm:
         return peak * (step + 1) / (warm + 1)
     if config.schedule == "constant":

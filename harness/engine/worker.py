@@ -20,6 +20,7 @@ import torch
 
 from harness.catalog import Catalog
 from harness.engine.cache import Cache
+from harness.engine.compat import reset_accelerate
 from harness.engine.execute import execute
 from harness.engine.memory import ran_out
 from harness.errors import HarnessError, PrunedError
@@ -156,7 +157,7 @@ def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{device}"
     precision = {"fp32": "no"}.get(run.train.precision, run.train.precision)
     # Where runs follow one another in one process, none must inherit another's precision.
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
+    reset_accelerate()
     accelerator = accelerate.Accelerator(
         cpu=cpu,
         mixed_precision=precision,

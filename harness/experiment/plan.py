@@ -14,7 +14,7 @@ from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy,
 from harness.errors import HarnessError, unknown
 from harness.experiment.search import Budget, check_tunable, parse_budget, search_space
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.records import Problem, Record, Run, TrainConfig, Tuning
+from harness.records import FIRST_SPELLING, Problem, Record, Run, TrainConfig, Tuning
 
 C = TypeVar("C", bound=Component)
 
@@ -97,6 +97,9 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             message = f"strategy {entry.name!r} cannot be used: {reason}"
             raise HarnessError(message)
         given = _given(spec, entry)
+        notes.extend(
+            f"train.{first} is now called train.{name}" for name, first in FIRST_SPELLING.items() if first in given
+        )
         reference, train = strategy.reference(), _train_config(given, strategy, tasks)
         train = _within_limits(train, model, notes, asked="max_length" in given)
         train = _selecting(train, strategy, spec, tasks, catalog)

@@ -149,8 +149,9 @@ class _Study:
         path = self.folder / "trials.log"
         _mend(path)
         kept = JournalFileBackend(str(path), Held())  # type: ignore[arg-type]  # its base class is not public
+        storage = JournalStorage(kept)
         self._study = optuna.create_study(
-            storage=JournalStorage(kept),
+            storage=storage,
             study_name=self.folder.name,
             load_if_exists=True,
             direction="maximize",
@@ -168,7 +169,10 @@ class _Study:
                 self._next.append(values)
         # Made again before any other: their runs may even be there already.
         running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
-        self._left = [optuna.Trial(self._study, trial._trial_id) for trial in running]  # noqa: SLF001 - it has no other name
+        # By their numbers, from the storage: a trial does not tell what its storage calls it.
+        study = storage.get_study_id_from_name(self.folder.name)
+        ids = [storage.get_trial_id_from_study_id_trial_number(study, trial.number) for trial in running]
+        self._left = [optuna.Trial(self._study, trial_id) for trial_id in ids]
         self.begun = len(self._trials())
         self._ample = self.done()
 

@@ -43,7 +43,7 @@ def tuned(catalog, model, results, seed=0, **train):
     ],
 )
 def test_the_learning_rate_warms_up_and_then_follows_the_schedule(schedule, expected):
-    config = TrainConfig(learning_rate=1.0, warmup=0.2, schedule=schedule)
+    config = TrainConfig(learning_rate=1.0, warmup_ratio=0.2, schedule=schedule)
     assert [learning_rate(config, step, 10) for step in range(10)] == pytest.approx(expected, abs=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_the_loss_curve_is_the_one_it_was(catalog, quiet_model, tmp_path):
 
 def test_accumulation_changes_nothing_but_rounding(catalog, quiet_model, tmp_path):
     whole, _ = tuned(catalog, quiet_model, tmp_path)
-    pieces, _ = tuned(catalog, quiet_model, tmp_path, accumulation=3)
+    pieces, _ = tuned(catalog, quiet_model, tmp_path, gradient_accumulation_steps=3)
     assert curve(pieces, tmp_path) == pytest.approx(curve(whole, tmp_path), abs=1e-4)
 
 

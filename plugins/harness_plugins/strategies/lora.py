@@ -1,6 +1,7 @@
 """Low-rank adapters."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, PositiveInt, field_validator
@@ -94,7 +95,7 @@ class LoRA(harness.Strategy):
             **self.variant,
         )
         adapted: PeftModel = peft.get_peft_model(model, config)
-        with fused(adapted):
+        with fused(adapted) if stage.config.fast else nullcontext():
             stage.fit(adapted)
         return adapted
 

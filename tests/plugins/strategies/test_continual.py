@@ -87,7 +87,8 @@ def test_ewc_without_strength_is_full_tuning(toys, folder, tmp_path):
 @pytest.mark.parametrize(("name", "params"), [("replay", {}), ("ewc", {"strength": 100.0})])
 def test_a_penalty_is_added_once_to_a_step_however_many_pieces_it_is_computed_in(toys, folder, tmp_path, name, params):
     one, four = (
-        first_stage(toys, folder, tmp_path, name, params, epochs=1, accumulation=pieces)[1] for pieces in (1, 4)
+        first_stage(toys, folder, tmp_path, name, params, epochs=1, gradient_accumulation_steps=pieces)[1]
+        for pieces in (1, 4)
     )
     assert np.allclose(one.outputs, four.outputs, rtol=0, atol=1e-4)  # sums of single precision in another order
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.engine.compat import versions
+from harness.engine.fast.prefix import Kept, Prefix, Writer, find_prefix
 from harness.engine.forward import Batch, Batches, Compute, passes
 from harness.engine.meter import spent_between
-from harness.engine.prefix import Kept, Prefix, Writer, find_prefix
 from harness.engine.session import Session
 from harness.records import Split
 
@@ -115,7 +116,7 @@ class Splice:
 
     def _versions(self) -> list[tuple[int, int]]:
         modules = (*self.prefix.before, *self.prefix.blocks)
-        return [(id(p), p._version) for module in modules for p in module.parameters()]  # noqa: SLF001
+        return versions(p for module in modules for p in module.parameters())
 
 
 def splice(session: Session, problem: int, model: nn.Module, compute: Compute) -> tuple[Prefix | None, Splice | None]:
@@ -129,12 +130,14 @@ def splice(session: Session, problem: int, model: nn.Module, compute: Compute) -
         prefix = find_prefix(session.heads.body, compute, shortest)
     if prefix is None:
         return None, None
+    if not session.fast:
+        return prefix, None
     found = Splice(session, problem, model, prefix)
     with session.meter.phase("features"):
         reason = _hindrance(session, found, shortest, int(lengths.sum()))
         reason = reason or found.problem_found()
     if reason is not None:
-        session.notes.append(f"what lies below the trained blocks is computed anew at every pass: {reason}")
+        session.notes.append(f"frozen lower layers are not cached: {reason}")
         return prefix, None
     return prefix, found
 

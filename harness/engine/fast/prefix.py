@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.architecture import find_blocks
+from harness.engine.fast.forwards import replaced_forward
 from harness.engine.models import hash_tensor
-from harness.engine.shortcuts import replaced_forward
 from harness.records import Shared
 from harness.store import dump
 

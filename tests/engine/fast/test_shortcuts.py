@@ -5,7 +5,10 @@ import transformers
 from torch import nn
 from torch.nn import functional
 
-from harness.engine.shortcuts import UsedRows, clip_in_step, fast_dropout, find_word_embedding, short_attention
+from harness.engine.compat import clip_in_step
+from harness.engine.fast.attention import short_attention
+from harness.engine.fast.dropout import fast_dropout
+from harness.engine.fast.rows import UsedRows, find_word_embedding
 
 RATE, DECAY = 0.05, 0.1
 
