@@ -202,7 +202,7 @@ class Comparison:
         max_cost: str | float | None = None,
         prefer: str = "cost",
         confidence: float | None = None,
-        floor: str | float | None = None,
+        baseline: str | float | None = None,
     ) -> Recommendation:
         """Return which arm to take, how sure that is, why, and what would change it.
 
@@ -215,7 +215,7 @@ class Comparison:
             max_cost: Most money for tuning one seed; needs a price.
             prefer: What decides among those that can be taken: cost, score, forgetting, time, memory or size.
             confidence: How probable it must be that all is met; None for 0.8.
-            floor: Score of an answer that takes no learning, if none was run.
+            baseline: Score of an answer that takes no learning, if none was run.
 
         Raises:
             HarnessError: Something cannot be read or was not measured, or no run has finished.
@@ -227,7 +227,7 @@ class Comparison:
         lost = [max_forgetting] if isinstance(max_forgetting, (str, float, int)) else list(max_forgetting or ())
         wanted = Wanted(
             min_score=_text(min_score), max_forgetting=tuple(map(str, lost)), max_memory=max_memory, max_time=max_time,
-            max_size=max_size, max_cost=_text(max_cost), prefer=prefer, floor=_text(floor),
+            max_size=max_size, max_cost=_text(max_cost), prefer=prefer, baseline=_text(baseline),
         )  # fmt: skip
         if confidence is not None:
             wanted = wanted._replace(confidence=confidence)

@@ -226,6 +226,9 @@ def _check_component(cls: object, base: type[Component]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, base)):
         message = f"{cls!r} is not a subclass of harness.{base.__name__}"
         raise TypeError(message)
+    if getattr(cls, "role", None) == "floor":
+        message = f"{cls.__name__}: the role 'floor' is now called 'baseline'"
+        raise TypeError(message)
     if not getattr(cls, "name", None):
         message = f"{cls.__name__} has no name"
         raise TypeError(message)

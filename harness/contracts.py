@@ -13,7 +13,7 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -322,10 +322,14 @@ class Task(Component):
         del load, facts
         return None
 
-    def floor(self, targets: NDArray[Any], facts: Facts) -> nn.Module | None:
-        """Return what `predict` can ask that knows the targets `[n, ...]` of train and no text: the floor of learning.
+    def baseline(self, targets: Callable[[], NDArray[Any]], facts: Facts) -> nn.Module | None:
+        """Return what `predict` can ask that knows the targets of train and no text: what learning must beat.
 
         None where that is the model as it was published.
+
+        Args:
+            targets: Returns the targets, `[n, ...]`.
+            facts: What is known of the data.
         """
         del targets, facts
         return None
@@ -438,8 +442,8 @@ class Span(NamedTuple):
 class Strategy(Component):
     """A way of adapting a model."""
 
-    role: ClassVar[Literal["floor", "reference", "contender"]] = "contender"
-    """`floor`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
+    role: ClassVar[Literal["baseline", "reference", "contender"]] = "contender"
+    """`baseline`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
     defaults: ClassVar[Mapping[str, JsonValue]] = {}
     """Training settings this strategy wants other values for, such as its own learning rate."""
     selects: ClassVar[bool] = False

@@ -104,8 +104,8 @@ class Stage(Protocol):
         What a stage always trains and delivers.
         """
 
-    def floor(self) -> nn.Module:
-        """Return what answers without having learned from any text: the task's floor, else the model as it is."""
+    def baseline(self) -> nn.Module:
+        """Return what answers without having learned from any text: the task's baseline, else the model as it is."""
 
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
         """Return the body's last blocks, from input to output, `[count]`.

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -69,7 +70,7 @@ class ComponentRef(Record):
     """Hash of the weights or the data behind it; None where there are none."""
 
 
-class Problem(Record):
+class TaskData(Record):
     """A dataset and the task that is made of it."""
 
     dataset: ComponentRef
@@ -142,8 +143,8 @@ class Run(Record):
     """Model x stages x strategy x seed, every default resolved: what is asked of the engine."""
 
     model: ComponentRef
-    stages: tuple[Problem, ...] = Field(min_length=1)
-    watch: tuple[Problem, ...] = ()
+    stages: tuple[TaskData, ...] = Field(min_length=1)
+    watch: tuple[TaskData, ...] = ()
     strategy: ComponentRef
     train: TrainConfig
     seed: NonNegativeInt
@@ -168,7 +169,7 @@ class Run(Record):
         )[:12]
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def task_data(self) -> tuple[TaskData, ...]:
         """Everything that is scored: the stages, then what is watched. Axis D of the score matrix."""
         return self.stages + self.watch
 
@@ -425,7 +426,7 @@ class Trial(Record):
     """Of wall time, summed over processes."""
 
 
-class Tuning(Record):
+class SearchResult(Record):
     """How an arm's settings were chosen."""
 
     trials: tuple[Trial, ...]
@@ -453,6 +454,12 @@ class Column(Record):
     quantity: Quantity = "score"
     better: Literal["higher", "lower"] | None = None
     """Which direction is good; None where neither is."""
+
+
+Role = Annotated[
+    Literal["baseline", "reference", "contender"], BeforeValidator(lambda role: "baseline" if role == "floor" else role)
+]
+"""What an arm is in a comparison; `floor` is how the baseline was spelled at first."""
 
 
 class Cell(Record):
@@ -497,7 +504,7 @@ class Row(Record):
     """One arm."""
 
     label: str
-    role: Literal["floor", "reference", "contender"]
+    role: Role
     cells: tuple[Cell, ...]
     """One for each column, in order."""
     runs: tuple[str, ...]

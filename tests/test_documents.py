@@ -58,7 +58,6 @@ def test_the_readmes_table_is_the_quickstarts_without_some_columns():
     table = cells((ROOT / "results" / "tables" / "quickstart.md").read_text(encoding="utf-8"))
     shown = cells(README.partition("<!-- table -->")[2].partition("<!-- /table -->")[0])
     positions = [table[0].index(title) for title in shown[0]]
-    assert len(positions) > 3
     assert shown == [[row[position] for position in positions] for row in table]
 
 
@@ -67,10 +66,6 @@ TOLD = {found[1]: part for part in ANSWERS if (found := re.search(r"\(tables/([\
 
 
 INTERVAL = r"(\d+\.\d+)\s±\s+(\d+\.\d+)"
-
-
-def test_most_answers_tell_intervals():
-    assert sum(bool(re.search(INTERVAL, part)) for part in TOLD.values()) > 8
 
 
 @pytest.mark.parametrize("name", [name for name, part in TOLD.items() if re.search(INTERVAL, part)])

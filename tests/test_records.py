@@ -1,6 +1,6 @@
 import pytest
 
-from harness.records import ComponentRef, Outcome, Problem, Run, Shared, TrainConfig
+from harness.records import ComponentRef, Outcome, Run, Shared, TaskData, TrainConfig
 
 
 def ref(name: str, **more: object) -> ComponentRef:
@@ -8,7 +8,7 @@ def ref(name: str, **more: object) -> ComponentRef:
 
 
 def a_run(**more: object) -> Run:
-    problem = Problem(dataset=ref("data", fingerprint="f"), task=ref("task"))
+    problem = TaskData(dataset=ref("data", fingerprint="f"), task=ref("task"))
     return Run(
         **{
             "model": ref("model"),
@@ -31,7 +31,7 @@ def test_a_copy_with_another_seed_has_another_id():
     assert run.id != run.model_copy(update={"seed": 1}).id
 
 
-WATCHED = Problem(dataset=ref("seen", fingerprint="f"), task=ref("task"))
+WATCHED = TaskData(dataset=ref("seen", fingerprint="f"), task=ref("task"))
 
 
 @pytest.mark.parametrize(

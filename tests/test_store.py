@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.records import ComponentRef, Evaluation, Failure, Outcome, Predictions, Problem, Run, TrainConfig
+from harness.records import ComponentRef, Evaluation, Failure, Outcome, Predictions, Run, TaskData, TrainConfig
 from harness.store import Store, replacing
 
 
@@ -15,7 +15,7 @@ def ref(name: str) -> ComponentRef:
 
 
 def a_run(seed: int = 0, strategy: str = "full", dataset: str = "data") -> Run:
-    problem = Problem(dataset=ref(dataset), task=ref("task"))
+    problem = TaskData(dataset=ref(dataset), task=ref("task"))
     return Run(model=ref("model"), stages=(problem,), strategy=ref(strategy), train=TrainConfig(), seed=seed)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from harness.records import Outcome, Problem, Record, Run
+from harness.records import Outcome, Record, Run, TaskData
 from harness.store import Store
 
 Effect = Literal["scores", "forgetting", "costs", "budget"]
@@ -148,7 +148,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _compare_problems(
-    path: str, first: Sequence[Problem], second: Sequence[Problem], pairs: Iterable[tuple[int | None, int | None]]
+    path: str, first: Sequence[TaskData], second: Sequence[TaskData], pairs: Iterable[tuple[int | None, int | None]]
 ) -> list[Difference]:
     """Return in what problems differ, pair by pair of their positions; one that has no other to it is one difference."""
     found = []
@@ -163,7 +163,7 @@ def _compare_problems(
     return found
 
 
-def _name(problems: Sequence[Problem], at: int | None) -> str | None:
+def _name(problems: Sequence[TaskData], at: int | None) -> str | None:
     return None if at is None else f"{problems[at].dataset.name} by {problems[at].task.name}"
 
 
@@ -200,7 +200,7 @@ def _hindered(path: str) -> tuple[Effect, ...]:
     return _SETTINGS.get(path, ())
 
 
-def _matched(first: Sequence[Problem], second: Sequence[Problem]) -> list[tuple[int | None, int | None]]:
+def _matched(first: Sequence[TaskData], second: Sequence[TaskData]) -> list[tuple[int | None, int | None]]:
     """Return which watched problem stands for which, whatever their order: the same one, else one of the same names."""
     mine, theirs = list(range(len(first))), list(range(len(second)))
     pairs: list[tuple[int | None, int | None]] = []
@@ -224,7 +224,7 @@ def _same_data(first: Run, second: Run) -> list[tuple[str, int, int]]:
     ]
 
     def data(run: Run, at: int) -> tuple[str, str | None]:
-        dataset = run.problems[at].dataset
+        dataset = run.task_data[at].dataset
         return dataset.name, dataset.fingerprint
 
     return [

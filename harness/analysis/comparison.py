@@ -207,7 +207,7 @@ def _judged(
         return {}
     happened = {arm.label: [(one.run, one.outcome) for one in runs[arm.label]] for arm in plan.arms}
     samples, reasons = sample(happened, measure.parts, plan.reference, book)
-    ranked = [arm.label for arm in plan.arms if measure.counts_floor or arm.role != "floor"]
+    ranked = [arm.label for arm in plan.arms if measure.counts_baseline or arm.role != "baseline"]
     known = judge(samples, plan.reference, measure.column.better, plan.margin, ranked)
     return {arm.label: (samples.get(arm.label), known.get(arm.label, reasons.get(arm.label))) for arm in plan.arms}
 
@@ -243,7 +243,7 @@ def _figure(
         judgement=judgement,
         draws=drawn.draws if drawn else None,
         reasons=tuple(dict.fromkeys(reasons)),
-        within_noise=noise is not None and difference is not None and abs(difference) < noise.floor,
+        within_noise=noise is not None and difference is not None and abs(difference) < noise.threshold,
     )
 
 
@@ -260,7 +260,7 @@ def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Par
     candidates = {
         arm.label: figures[arm.label]
         for arm in plan.arms
-        if figures[arm.label].mean is not None and (measure.counts_floor or arm.role != "floor")
+        if figures[arm.label].mean is not None and (measure.counts_baseline or arm.role != "baseline")
     }
     ranks = {label: one.judgement.rank if one.judgement else None for label, one in candidates.items()}
     if candidates and None not in ranks.values():

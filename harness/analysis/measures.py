@@ -18,7 +18,7 @@ from harness.analysis.verdicts import Term
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Plan
-from harness.records import Column, Inference, Outcome, Problem, Quantity, Run, Speed, largest
+from harness.records import Column, Inference, Outcome, Quantity, Run, Speed, TaskData, largest
 
 
 class ScoredRun(NamedTuple):
@@ -46,8 +46,8 @@ class Measure:
     read: Callable[[ScoredRun], Value]
     interval: bool = True
     """Whether an arm's mean has an interval: where seeds hardly matter it only takes room."""
-    counts_floor: bool = True
-    """Whether the floor may be the best here: that it costs nothing is no merit."""
+    counts_baseline: bool = True
+    """Whether the baseline may be the best here: that it costs nothing is no merit."""
     parts: tuple[Term, ...] = ()
     """The stored scores it is the sum of, from which it is resampled; none for what is no score."""
 
@@ -79,7 +79,7 @@ def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
 def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     """Yield a column for each dataset that may be forgotten: its score when known minus its score at the end."""
     first = plan.arms[0].runs[0]
-    stages, problems = len(first.stages), first.problems
+    stages, problems = len(first.stages), first.task_data
     names, signs, learned_at = _matrix_shape(plan, catalog)
     # What was learned last has had no time to be forgotten.
     positions = [position for position in range(len(problems)) if position != stages - 1]
@@ -106,17 +106,17 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
         )
         moments = ((signs[position], learned_at[position]), (-signs[position], stages))
         parts = tuple(Term(factor, names[position], moment, position) for factor, moment in moments)
-        yield Measure(column, read, counts_floor=False, parts=parts)
+        yield Measure(column, read, counts_baseline=False, parts=parts)
 
 
-def _keys(problems: Sequence[Problem]) -> list[str]:
+def _keys(problems: Sequence[TaskData]) -> list[str]:
     """Return what the dataset of each problem is called in a column's key."""
     return distinct([problem.dataset for problem in problems], lambda dataset: dataset.name)
 
 
 def _titles(plan: Plan) -> list[str]:
     """Return what the dataset of each problem is called in a column's title, the same everywhere."""
-    return distinct([problem.dataset for problem in plan.arms[0].runs[0].problems], called)
+    return distinct([problem.dataset for problem in plan.arms[0].runs[0].task_data], called)
 
 
 def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.float64], list[int]]:
@@ -131,9 +131,9 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     """Yield a group of columns for each dataset: its score at every moment at which it has one."""
     first = plan.arms[0].runs[0]
     names, _, learned_at = _matrix_shape(plan, catalog)
-    keys, titles = _keys(first.problems), _titles(plan)
+    keys, titles = _keys(first.task_data), _titles(plan)
     headings = ["before", *(f"after {title}" for title in titles[: len(first.stages)])]
-    for position, problem in enumerate(first.problems):
+    for position, problem in enumerate(first.task_data):
         metric = catalog.find(Metric, names[position])
         watchable = catalog.find(Task, problem.task.name).watchable
         for moment in range(0 if watchable else learned_at[position], len(headings)):
@@ -198,7 +198,7 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
 
     def measure(key: str, title: str, quantity: Quantity, read: Callable[[ScoredRun], Value]) -> Measure:
         column = Column(key=key, group="cost", title=title, quantity=quantity, better="lower")
-        return Measure(column, read, interval=False, counts_floor=False)
+        return Measure(column, read, interval=False, counts_baseline=False)
 
     def trained(item: ScoredRun) -> Value:
         share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
@@ -220,7 +220,7 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
 
     yield measure("parameters_trained", "trained", "parameters", trained)
     yield measure("flops", "compute", "operations", flops)
-    yield measure("ship_bytes", "to ship", "bytes", shipped)
+    yield measure("ship_bytes", "saved size", "bytes", shipped)
     yield measure("tune_seconds", "time", "seconds", seconds)
     yield measure("peak_memory_bytes", "memory", "bytes", _memory)
     if any(energy_joules(item.outcome) is not None for item in finished):
@@ -264,7 +264,7 @@ def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
             beside = {"p95": slow(shown), "apart": None if apart is None else of(apart)}
             return Value(of(shown), {k: np.nan if v is None else v for k, v in beside.items()}, found.undefined)
 
-        return Measure(column, read, interval=False, counts_floor=False)
+        return Measure(column, read, interval=False, counts_baseline=False)
 
     latency = Column(key="latency_p50_ms", group="inference", title="latency", quantity="latency", better="lower")
     throughput = Column(key="throughput", group="inference", title="throughput", quantity="throughput", better="higher")

@@ -25,7 +25,7 @@ class Noise(NamedTuple):
     """Standard deviation between the seeds of an arm, root mean square over the arms; None with one seed."""
 
     @property
-    def floor(self) -> float:
+    def threshold(self) -> float:
         """Return below what a difference says nothing."""
         return max(self.identical, self.seeds or 0.0)
 

@@ -53,7 +53,7 @@ class Part:
 
         Each as the first one's label, the other's, and in what they differ.
         """
-        learning = sorted((arm for arm in self.arms if arm.role != "floor"), key=lambda arm: arm is not self.leader)
+        learning = sorted((arm for arm in self.arms if arm.role != "baseline"), key=lambda arm: arm is not self.leader)
         return [
             (learning[0].label, arm.label, found)
             for arm in learning[1:]

@@ -146,7 +146,7 @@ def sample(
     }
     # Items of different datasets may have the same ids, such as their numbers, and are drawn apart all the same.
     run, _ = arms[leader][0]
-    dataset = run.problems[parts[0].problem].dataset.model_dump_json(exclude={"location"})
+    dataset = run.task_data[parts[0].problem].dataset.model_dump_json(exclude={"location"})
     return resample(arrays, f"{dataset} {key}"), reasons
 
 

@@ -41,7 +41,7 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
         raise HarnessError(message)
     stages = plan.arms[0].runs[0].stages
     default = catalog.restore(Task, stages[-1].task).metrics[0]
-    chosen_by = {arm.label: arm.runs[0].train.select_by or default for arm in plan.arms if arm.role != "floor"}
+    chosen_by = {arm.label: arm.runs[0].train.select_by or default for arm in plan.arms if arm.role != "baseline"}
     by = chosen_by.get(plan.reference or "", next(iter(chosen_by.values()), default))
     for label in [label for label in curves if chosen_by.get(label, by) != by]:
         del curves[label]

@@ -168,7 +168,7 @@ def _choose(plan: Plan, store: Store, label: str, seed: int | None) -> tuple[Arm
     if label not in arms:
         raise unknown("arm", label, arms)
     arm = arms[label]
-    if arm.role == "floor":
+    if arm.role == "baseline":
         message = f"arm {label!r} learns nothing, so there is no model to export: choose another"
         raise HarnessError(message)
     seeds = [run.seed for run in arm.runs]

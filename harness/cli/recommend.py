@@ -20,6 +20,7 @@ from harness.decide.reasons import percent
 from harness.decide.recommend import PREFERENCES, Decision, Wanted
 from harness.decide.recommend import recommend as decide
 from harness.experiment.asked import Asked
+from harness.runner.understood import say
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -62,10 +63,11 @@ def recommend(
     confidence: Annotated[
         float, typer.Option(min=0.01, max=1, help="How probable it must be that all is met.", rich_help_panel=WANTED)
     ] = CONFIDENCE,
-    floor: Annotated[
+    baseline: Annotated[
         str | None,
-        typer.Option(help="Score of an answer that takes no learning, if no floor was run.", rich_help_panel=WANTED),
+        typer.Option(help="Score of an answer that takes no learning, if no baseline was run.", rich_help_panel=WANTED),
     ] = None,
+    floor: Annotated[str | None, typer.Option(hidden=True)] = None,
     json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
     without: options.Without = None,
 ) -> None:
@@ -73,9 +75,11 @@ def recommend(
 
     Reads stored runs and computes nothing. Takes what `compare` takes, and what is wanted of a strategy.
     """
+    if floor is not None:
+        say("--floor is now called --baseline")
     wanted = Wanted(
         min_score=min_score, max_forgetting=tuple(max_forgetting or ()), max_memory=max_memory, max_time=max_time,
-        max_size=max_size, max_cost=max_cost, prefer=prefer, confidence=confidence, floor=floor,
+        max_size=max_size, max_cost=max_cost, prefer=prefer, confidence=confidence, baseline=floor if baseline is None else baseline,
     )  # fmt: skip
     catalog = load_catalog(without or ())
     decision = decide(load(asked, results, catalog, price).analysis(), wanted, catalog)
@@ -104,7 +108,7 @@ def _print(decision: Decision) -> None:
         for sentence in advice.changes:
             console.print(Text(f"- {sentence}"))
     console.print(_grid(advice, [source.criterion for source in found]))
-    others = [arm for arm in advice.arms if arm.verdict in {"possible", "excluded"} and arm.role != "floor"]
+    others = [arm for arm in advice.arms if arm.verdict in {"possible", "excluded"} and arm.role != "baseline"]
     if others:
         console.print("Why not the others:")
         for arm in others:
@@ -131,7 +135,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
     if limited:
         grid.add_column("P(meets all)", justify="right")
     grid.add_column("verdict", overflow="fold")
-    for arm in sorted(advice.arms, key=lambda arm: (_ORDER[arm.verdict], arm.role == "floor")):
+    for arm in sorted(advice.arms, key=lambda arm: (_ORDER[arm.verdict], arm.role == "baseline")):
         values = [
             criterion.write(arm.values[criterion.key]) if criterion.key in arm.values else "" for criterion in shown
         ]
@@ -152,8 +156,8 @@ _ORDER = {"choice": 0, "runner-up": 1, "possible": 2, "excluded": 3}
 def _verdict(arm: Judged, confidence: float) -> str:
     if arm.verdict != "excluded":
         return {"choice": "take this one", "possible": "outdone"}.get(arm.verdict, arm.verdict)
-    if arm.role == "floor":
-        return "floor"
+    if arm.role == "baseline":
+        return "baseline"
     if SCORE not in arm.values:
         return "no score yet"
     if not arm.learned:

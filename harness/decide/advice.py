@@ -23,7 +23,7 @@ class Judged(Record):
     """What is said of one arm."""
 
     label: str
-    role: Literal["floor", "reference", "contender"]
+    role: Literal["baseline", "reference", "contender"]
     values: dict[str, float]
     """By criterion; one that is not known is absent."""
     learned: bool
@@ -61,7 +61,7 @@ def advise(
     reference: str | None = None,
     prefer: str = SCORE,
     confidence: float = CONFIDENCE,
-    floor: float | None = None,
+    baseline: float | None = None,
 ) -> Recommendation:
     """Return which arm to take.
 
@@ -69,7 +69,7 @@ def advise(
     best by `prefer` whose score is good enough: it keeps to the limit on the score, or, where none is set, is not worse than that
     of the best of them in 95 % of the resamples. Preferring the score itself takes the highest.
 
-    An arm has learned something if its score is better than that of every arm whose role is `floor`, and than `floor`, in
+    An arm has learned something if its score is better than that of every arm whose role is `baseline`, and than `baseline`, in
     95 % of the resamples. Where there is neither, chance is unknown: an arm whose score is less than half as good as the best
     arm's is said to have learned nothing.
 
@@ -80,7 +80,7 @@ def advise(
         reference: Label of the arm that relative limits are relative to.
         prefer: Key of the criterion that decides among those that can be taken.
         confidence: Probability with which all limits must be met.
-        floor: Score of an answer that takes no learning, such as the share of the commonest class.
+        baseline: Score of an answer that takes no learning, such as the share of the commonest class.
 
     Raises:
         HarnessError: No arm has a score, or a limit is relative to a reference that has none.
@@ -91,7 +91,7 @@ def advise(
         raise HarnessError(message)
     named = {criterion.key: criterion for criterion in criteria}
     score = named[SCORE]
-    learning = _learning(arms, score, floor)
+    learning = _learning(arms, score, baseline)
     learned = tuple(arm for arm in scored if arm.label in learning.learned)
     compared_with = next((arm for arm in scored if arm.label == reference), None)
     for limit in limits:
@@ -170,15 +170,15 @@ class _Learning(NamedTuple):
     rule: str
 
 
-def _learning(arms: Sequence[Candidate], score: Criterion, floor: float | None) -> _Learning:
+def _learning(arms: Sequence[Candidate], score: Criterion, baseline: float | None) -> _Learning:
     """Return which arms have learned something, and by which rule."""
-    floors = [arm for arm in arms if arm.role == "floor"]
+    baselines = [arm for arm in arms if arm.role == "baseline"]
     bars: list[tuple[str, Draws | float]] = [
-        (f"{arm.label}'s", arm.draws[SCORE]) for arm in floors if SCORE in arm.draws
+        (f"{arm.label}'s", arm.draws[SCORE]) for arm in baselines if SCORE in arm.draws
     ]
-    bars += [] if floor is None else [(score.write(floor), floor)]
-    failed = {arm.label: "the floor: what comes of no tuning" for arm in floors}
-    contenders = [arm for arm in arms if arm.role != "floor" and SCORE in arm.draws]
+    bars += [] if baseline is None else [(score.write(baseline), baseline)]
+    failed = {arm.label: "the baseline: what comes of no tuning" for arm in baselines}
+    contenders = [arm for arm in arms if arm.role != "baseline" and SCORE in arm.draws]
     if bars:
         for arm in contenders:
             shares = [(float(np.mean(better_than(arm.draws[SCORE], bar, score))), called) for called, bar in bars]
@@ -198,10 +198,10 @@ def _learning(arms: Sequence[Candidate], score: Criterion, floor: float | None) 
         for arm in nothing:
             value = f"{score.write(arm.points[SCORE])} is {what}"
             failed[arm.label] = f"learned nothing: its score of {value} ({score.write(best)})"
-        known = "the floor has no such score" if floors else "no floor was measured"
+        known = "the baseline has no such score" if baselines else "no baseline was measured"
         rule = (
             f"learned: {known}, so chance is unknown, and a score that is {what} counts as nothing learned; give the score of "
-            "chance with --floor"
+            "chance with --baseline"
         )
     return _Learning(frozenset(arm.label for arm in contenders) - failed.keys(), failed, rule)
 

@@ -78,8 +78,8 @@ class Candidate:
     """An arm with what is known of it; a criterion that is not known is absent."""
 
     label: str
-    role: Literal["floor", "reference", "contender"]
-    """`floor` is what comes of no tuning, even where the others are compared with it."""
+    role: Literal["baseline", "reference", "contender"]
+    """`baseline` is what comes of no tuning, even where the others are compared with it."""
     points: Mapping[str, float]
     """Its value in each criterion."""
     draws: Mapping[str, Draws]

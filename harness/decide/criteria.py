@@ -112,7 +112,7 @@ def sources(plan: Plan, columns: Sequence[Column], bounds: Sequence[Bound], pref
         found.append(Source(time, ("tune_seconds",)))
     found.append(Source(Criterion("memory", "memory", write=q.write_size), ("peak_memory_bytes",)))
     if "size" in asked:
-        found.append(Source(Criterion("size", "size to ship", write=q.write_size), ("ship_bytes",)))
+        found.append(Source(Criterion("size", "saved size", write=q.write_size), ("ship_bytes",)))
     if FORGETTING in asked and not lost:
         message = "this comparison measures no forgetting: name a dataset to watch with --watch, and compare again"
         raise HarnessError(message)
@@ -144,9 +144,9 @@ def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidat
         if len(known) == len(source.columns):
             points[source.criterion.key] = float(source.join([mean for mean, _ in known]))
             draws[source.criterion.key] = source.join(np.stack([drawn for _, drawn in known]), axis=0)
-    # The floor stays the floor where the others are compared with it.
-    if arm.role == "floor":
-        return Candidate(arm.label, "floor", points, draws)
+    # The baseline stays the baseline where the others are compared with it.
+    if arm.role == "baseline":
+        return Candidate(arm.label, "baseline", points, draws)
     return Candidate(arm.label, "reference" if arm.label == compared.plan.reference else "contender", points, draws)
 
 

@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
     """What decides among those that can be taken; cost is time where there is no price."""
     confidence: float = CONFIDENCE
     """How probable it must be that all is met."""
-    floor: str | None = None
+    baseline: str | None = None
     """Score of an answer that takes no learning, if none was run."""
 
 
@@ -66,7 +66,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
         raise HarnessError(message)
     if wanted.prefer not in PREFERENCES:
         raise unknown("preference", wanted.prefer, PREFERENCES)
-    least = None if wanted.floor is None else q.parse_number(wanted.floor, "--floor")
+    least = None if wanted.baseline is None else q.parse_number(wanted.baseline, "--baseline")
     compared = analysis.parts[0]
     plan = compared.plan
     if not compared.everything:
@@ -81,7 +81,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
         reference=plan.reference,
         prefer=decides,
         confidence=wanted.confidence,
-        floor=catalog.find(Metric, plan.stage_metrics[0][0]).chance if least is None else least,
+        baseline=catalog.find(Metric, plan.stage_metrics[0][0]).chance if least is None else least,
     )
     notes = (*advice.notes, *_notes(analysis, compared, _fixed(found, compared)))
     return Decision(advice.model_copy(update={"notes": notes}), tuple(found), compared)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harness.contracts import Data, Dataset, Facts, Task
 from harness.engine.cache import Cache
 from harness.errors import HarnessError, UndefinedError
-from harness.records import SPLITS, ComponentRef, Problem, Split, SplitNote
+from harness.records import SPLITS, ComponentRef, Split, SplitNote, TaskData
 from harness.store import dump
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _write(prepared: Prepared, target: Path) -> None:
     (target / "facts.json").write_text(facts, encoding="utf-8")
 
 
-def check_problem(problem: Problem, task: Task, prepared: Prepared) -> None:
+def check_problem(problem: TaskData, task: Task, prepared: Prepared) -> None:
     """Make sure that the task can be made of the data.
 
     Raises:

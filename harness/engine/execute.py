@@ -112,7 +112,7 @@ def execute(
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
         trained = stage.trained(tuned)
         leaks: Sequence[tuple[Leak, ...] | None] = (
-            [None] * len(run.problems)  # all test texts are tuned on
+            [None] * len(run.task_data)  # all test texts are tuned on
             if run.all_data
             else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
         )
@@ -132,7 +132,7 @@ def execute(
         evaluations=scorer.evaluations(),
         data=tuple(
             _data_note(tokens, problem.dataset.name, found)
-            for tokens, problem, found in zip(session.tokens, run.problems, leaks, strict=True)
+            for tokens, problem, found in zip(session.tokens, run.task_data, leaks, strict=True)
         ),
         device=describe_device(accelerator.device),
         processes=session.processes,
@@ -162,7 +162,7 @@ def _open(
         tokens = []
         strategy = catalog.restore(Strategy, run.strategy)
         chooses = strategy.selects or run.train.patience is not None
-        for position, problem in enumerate(run.problems):
+        for position, problem in enumerate(run.task_data):
             task = catalog.restore(Task, problem.task)
             prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache)
             if run.all_data and position < len(run.stages):
@@ -267,8 +267,8 @@ def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...] | None) -> Dat
 def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
     """Return the distribution and version of every plugin the run used, by component."""
     references: list[tuple[type[Component], ComponentRef]] = [(Model, run.model), (Strategy, run.strategy)]
-    references += [(Dataset, problem.dataset) for problem in run.problems]
-    references += [(Task, problem.task) for problem in run.problems]
+    references += [(Dataset, problem.dataset) for problem in run.task_data]
+    references += [(Task, problem.task) for problem in run.task_data]
     return {
         reference.name: catalog.offer(catalog.restore(kind, reference)).distribution for kind, reference in references
     }

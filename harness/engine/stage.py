@@ -116,13 +116,10 @@ class RunStage:
         """The modules of `model` outside the body, and those of the body that it was published without."""
         return self._session.heads.head_of(self.model)
 
-    def floor(self) -> nn.Module:
-        """Return what answers without having learned from any text: the task's floor, else the model as it is."""
-        if type(self.task).floor is Task.floor:
-            model: nn.Module = self.model
-            return model  # and its data may have no targets to look at
-        floor = self.task.floor(self.targets("train"), self.facts)
-        return self.model if floor is None else floor.to(self._session.accelerator.device)
+    def baseline(self) -> nn.Module:
+        """Return what answers without having learned from any text: the task's baseline, else the model as it is."""
+        baseline = self.task.baseline(lambda: self.targets("train"), self.facts)
+        return self.model if baseline is None else baseline.to(self._session.accelerator.device)
 
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
         """Return the body's last blocks, from input to output, `[count]`."""

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import AliasChoices, Field, JsonValue, ValidationError
 
 from harness.architecture import most_tokens
 from harness.catalog import Catalog, explain, kind_of
 from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy, Task
 from harness.errors import HarnessError, unknown
-from harness.experiment.search import Budget, check_tunable, parse_budget, search_space
+from harness.experiment.search import Budget, check_searchable, parse_budget, search_space
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.records import FIRST_SPELLING, Problem, Record, Run, TrainConfig, Tuning
+from harness.records import FIRST_SPELLING, Record, Role, Run, SearchResult, TaskData, TrainConfig
 
 C = TypeVar("C", bound=Component)
 
@@ -23,13 +23,13 @@ class Arm(Record):
     """The runs that differ only in seed: one row of the table."""
 
     label: str
-    role: str
+    role: Role
     runs: tuple[Run, ...]
     repeats: tuple[Run, ...] = ()
     """The first run again, to see how much it differs from itself."""
     space: dict[str, Span | tuple[JsonValue, ...]] = {}
     """Settings that are chosen on validation, each with what may be tried; empty where nothing is to be chosen."""
-    tuning: Tuning | None = None
+    search: SearchResult | None = Field(None, validation_alias=AliasChoices("search", "tuning"))
     """How they were chosen; None where nothing was, or it is still to be done."""
 
 
@@ -84,7 +84,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             raise HarnessError(message)
     budget = None if spec.tune is None else parse_budget(spec.tune)
     if budget is not None:
-        check_tunable(
+        check_searchable(
             spec.seeds,
             tasks,
             next((str(found) for found in (spec.train.get("select_by"), *spec.metrics) if found), None),
@@ -108,7 +108,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
             for seed in spec.seeds
         )
-        again = () if strategy.role == "floor" else range(1, spec.repeat)
+        again = () if strategy.role == "baseline" else range(1, spec.repeat)
         return Arm(
             label=entry.label or entry.name,
             role=strategy.role,
@@ -153,17 +153,17 @@ def _default_model(catalog: Catalog) -> Entry:
 
 
 def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[StrategyEntry, Strategy]]:
-    """Return what is compared: floors first, then the reference, then the rest as asked."""
+    """Return what is compared: baselines first, then the reference, then the rest as asked."""
     entries = list(spec.strategies or (StrategyEntry(name=name) for name in default_names(catalog, Strategy)))
     resolved = [(entry, _resolve(catalog, Strategy, entry)) for entry in entries]
     present = {strategy.name for _, strategy in resolved}
-    floors = [cls.name for cls in catalog.every(Strategy) if cls.role == "floor" and cls.name not in present]
-    resolved += [(StrategyEntry(name=name), catalog.make(Strategy, name, {})) for name in floors]
-    order = {"floor": 0, "reference": 1, "contender": 2}
+    baselines = [cls.name for cls in catalog.every(Strategy) if cls.role == "baseline" and cls.name not in present]
+    resolved += [(StrategyEntry(name=name), catalog.make(Strategy, name, {})) for name in baselines]
+    order = {"baseline": 0, "reference": 1, "contender": 2}
     return sorted(resolved, key=lambda pair: order[pair[1].role])
 
 
-def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> Problem:
+def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> TaskData:
     dataset = _resolve(catalog, Dataset, entry)
     task = catalog.make(Task, entry.task or dataset.task_for(watched=watched), entry.task_params)
     if watched and not task.watchable:
@@ -172,7 +172,7 @@ def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> Problem
     if not watched and not task.tunable:
         message = f"dataset {entry.name!r} cannot be tuned on by task {task.name!r}: it is only for watching"
         raise HarnessError(message)
-    return Problem(dataset=dataset.reference(), task=task.reference())
+    return TaskData(dataset=dataset.reference(), task=task.reference())
 
 
 def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
@@ -247,7 +247,7 @@ def _selecting(
     named = train.select_by or (spec.metrics[0] if spec.metrics else None)
     wanted = catalog.find(Metric, named).name if named else None
     chooses = strategy.selects or train.patience is not None or spec.tune is not None
-    if strategy.role == "floor" or not chooses or all(task.metrics[0] == wanted for task in tasks):
+    if strategy.role == "baseline" or not chooses or all(task.metrics[0] == wanted for task in tasks):
         wanted = None
     return train.model_copy(update={"select_by": wanted}) if wanted != train.select_by else train
 
@@ -268,12 +268,12 @@ def _heeded(train: TrainConfig, strategy: Strategy, tasks: Sequence[Task], label
             raise HarnessError(message)
         if name not in strategy.shapes or no_head:
             ignored[name] = TrainConfig.model_fields[name].default
-            if strategy.role != "floor":
+            if strategy.role != "baseline":
                 notes.append(f"train.{name} has no effect on {label}")
     return train.model_copy(update=ignored) if ignored else train
 
 
-def _metrics(catalog: Catalog, problem: Problem, asked: tuple[str, ...]) -> tuple[str, ...]:
+def _metrics(catalog: Catalog, problem: TaskData, asked: tuple[str, ...]) -> tuple[str, ...]:
     names = asked or catalog.restore(Task, problem.task).metrics
     return tuple(catalog.find(Metric, name).name for name in names)
 
@@ -304,7 +304,7 @@ def _check_different(arms: Iterable[Arm]) -> None:
             raise HarnessError(message)
 
 
-def _check_distinct(stages: tuple[Problem, ...], watch: tuple[Problem, ...]) -> None:
+def _check_distinct(stages: tuple[TaskData, ...], watch: tuple[TaskData, ...]) -> None:
     tuned_on = [problem.dataset for problem in stages]
     for position, dataset in enumerate(tuned_on):
         if dataset in tuned_on[:position]:

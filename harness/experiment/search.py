@@ -16,7 +16,7 @@ from harness.catalog import Catalog
 from harness.contracts import Span, Strategy, Task
 from harness.errors import HarnessError
 from harness.quantities import parse_duration
-from harness.records import Record, Run, TrainConfig, Trial, Tuning, digest
+from harness.records import Record, Run, SearchResult, TrainConfig, Trial, digest
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def parse_budget(text: int | str) -> Budget:
         raise HarnessError(message) from None
 
 
-def check_tunable(seeds: Collection[int], tasks: Sequence[Task], select_by: str | None = None) -> None:
+def check_searchable(seeds: Collection[int], tasks: Sequence[Task], select_by: str | None = None) -> None:
     """Make sure that trials can be told apart from final runs and be compared with each other.
 
     Raises:
@@ -110,7 +110,7 @@ def search_space(
         given: Settings and parameters that the user gave by name.
     """
     space: dict[str, Span | tuple[JsonValue, ...]] = {}
-    if strategy.role == "floor":
+    if strategy.role == "baseline":
         return space
     if train.learning_rate is not None and "learning_rate" not in given:
         space[_LEARNING_RATE] = Span(train.learning_rate / _TENFOLD, train.learning_rate * _TENFOLD, log=True)
@@ -170,7 +170,7 @@ def study_id(arm: Arm) -> str:
     return digest([template.id, space])[:12]
 
 
-def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool) -> Tuning:
+def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool) -> SearchResult:
     """Return what was chosen: the values of the best trial, the first of equals.
 
     Raises:
@@ -184,7 +184,7 @@ def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool
         raise HarnessError(message)
     best = max(scored, key=lambda trial: trial.score or 0.0)
     edges = tuple(key for key, values in space.items() if _at_edge(best.values[key], values))
-    return Tuning(trials=tuple(trials), chosen=best.values, edges=edges, exhausted=exhausted)
+    return SearchResult(trials=tuple(trials), chosen=best.values, edges=edges, exhausted=exhausted)
 
 
 def kept_at(arm: Arm, budget: Budget, store: Store) -> Path:
@@ -193,7 +193,7 @@ def kept_at(arm: Arm, budget: Budget, store: Store) -> Path:
     return store.study(arm.runs[0], study_id(arm)) / f"{name}.json"
 
 
-def find_tuning(arm: Arm, budget: Budget, store: Store) -> Tuning | None:
+def find_search(arm: Arm, budget: Budget, store: Store) -> SearchResult | None:
     """Return how an arm's settings were chosen on this budget; None if they have not been yet.
 
     Raises:
@@ -201,7 +201,7 @@ def find_tuning(arm: Arm, budget: Budget, store: Store) -> Tuning | None:
     """
     path = kept_at(arm, budget, store)
     try:
-        return Tuning.model_validate_json(path.read_text(encoding="utf-8"))
+        return SearchResult.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -215,22 +215,20 @@ def settle(plan: Plan, store: Store, catalog: Catalog) -> Plan:
         return plan
     arms = []
     for arm in plan.arms:
-        tuning = find_tuning(arm, plan.budget, store) if arm.space else None
-        arms.append(_settled(arm, tuning, catalog) if tuning else arm)
+        found = find_search(arm, plan.budget, store) if arm.space else None
+        arms.append(_settled(arm, found, catalog) if found else arm)
     return plan.model_copy(update={"arms": tuple(arms)})
 
 
 def unsettled(plan: Plan) -> list[Arm]:
     """Return the arms whose settings are still to be chosen."""
-    return [arm for arm in plan.arms if arm.space and arm.tuning is None] if plan.budget else []
+    return [arm for arm in plan.arms if arm.space and arm.search is None] if plan.budget else []
 
 
-def _settled(arm: Arm, tuning: Tuning, catalog: Catalog) -> Arm:
+def _settled(arm: Arm, found: SearchResult, catalog: Catalog) -> Arm:
     """Return the arm with the settings that were chosen for it."""
-    runs, repeats = (
-        tuple(with_values(run, tuning.chosen, catalog) for run in some) for some in (arm.runs, arm.repeats)
-    )
-    return arm.model_copy(update={"runs": runs, "repeats": repeats, "tuning": tuning})
+    runs, repeats = (tuple(with_values(run, found.chosen, catalog) for run in some) for some in (arm.runs, arm.repeats))
+    return arm.model_copy(update={"runs": runs, "repeats": repeats, "search": found})
 
 
 def _at_edge(value: JsonValue, values: Span | tuple[JsonValue, ...]) -> bool:

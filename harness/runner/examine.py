@@ -23,7 +23,7 @@ from harness.engine.leaks import find_leaks
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.plan import Plan
 from harness.processes import start_process
-from harness.records import ColumnsSummary, DataSummary, Problem, Run, SplitSummary
+from harness.records import ColumnsSummary, DataSummary, Run, SplitSummary, TaskData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -89,7 +89,7 @@ def examine(
 
 def _prepared(run: Run, catalog: Catalog, cache: Cache, say: Callable[[str], None]) -> list[Prepared]:
     prepared = []
-    for problem in run.problems:
+    for problem in run.task_data:
         say(f"preparing {problem.dataset.name}")
         prepared.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache))
         check_problem(problem, catalog.restore(Task, problem.task), prepared[-1])
@@ -110,7 +110,7 @@ def _with_model(run: Run, catalog: Catalog, prepared: Sequence[Prepared], *, fet
                 run.train.max_length,
                 stage=at < len(run.stages),
             )
-            for at, (problem, found) in enumerate(zip(run.problems, prepared, strict=True))
+            for at, (problem, found) in enumerate(zip(run.task_data, prepared, strict=True))
         )
         notes = _check_tokenizer(model, tokenizer)
         if fetch or Path(model.locate().path).is_dir():
@@ -183,7 +183,7 @@ def _check_weights(
 
 
 def _summary(
-    problem: Problem,
+    problem: TaskData,
     task: Task,
     prepared: Prepared,
     tokenizer: PreTrainedTokenizerBase,

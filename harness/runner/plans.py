@@ -145,8 +145,8 @@ def slow_imports(plan: Plan, catalog: Catalog) -> list[str]:
     runs = [arm.runs[0] for arm in plan.arms]
     components: list[Component] = [catalog.restore(Strategy, run.strategy) for run in runs]
     components += [catalog.restore(Model, runs[0].model)]
-    components += [catalog.restore(Dataset, problem.dataset) for problem in runs[0].problems]
-    components += [catalog.restore(Task, problem.task) for problem in runs[0].problems]
+    components += [catalog.restore(Dataset, problem.dataset) for problem in runs[0].task_data]
+    components += [catalog.restore(Task, problem.task) for problem in runs[0].task_data]
     return sorted({name for component in components for name in component.imports})
 
 

@@ -75,7 +75,7 @@ class Rehearsal:
             problem.dataset.model_dump_json(): prepare(
                 runner.catalog.restore(Dataset, problem.dataset), problem.dataset, cache
             )
-            for problem in first.problems
+            for problem in first.task_data
         }
         stages = [self._data[problem.dataset.model_dump_json()] for problem in first.stages]
         self._sizes = _sizes([run.train for run in runs], stages, list(self._data.values()))

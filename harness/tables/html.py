@@ -30,7 +30,7 @@ def render(table: Table) -> str:
 
 
 def _label(row: Row) -> str:
-    mark = {"floor": " (floor)", "reference": " (reference)"}.get(row.role, "")
+    mark = {"baseline": " (baseline)", "reference": " (reference)"}.get(row.role, "")
     return f"{row.label}{mark}"
 
 

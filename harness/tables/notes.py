@@ -102,7 +102,7 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
         )
     else:
         yield f"1 seed ({seeds}): no interval; a difference may be noise"
-    if len(run.problems) > 1:
+    if len(run.task_data) > 1:
         yield (
             "forgetting: score when known (before tuning; for a stage, when learned) minus score at the end, so that "
             "0 is nothing lost (negated backward transfer, Lopez-Paz and Ranzato 2017)"
@@ -113,8 +113,8 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     outcome = finished[0].outcome
     source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
     yield f"model: {called(run.model)}{source}, {count(outcome.parameters_total)} parameters"
-    for position, problem in enumerate(run.problems):
-        # The floor looks at fewer splits than the strategies that learn.
+    for position, problem in enumerate(run.task_data):
+        # The baseline looks at fewer splits than the strategies that learn.
         notes = [item.outcome.data[position] for item in finished]
         note = max(notes, key=lambda note: len(note.splits))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
@@ -122,7 +122,7 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
         classes = _classes(note)
         yield f"{'watched' if problem in run.watch else 'tuned on'}: {called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes, *(f'warning: {warning}' for warning in note.warnings)])}"
     yield _training(plan)
-    yield from _about_tuning(plan)
+    yield from _about_search(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
             "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
@@ -149,12 +149,12 @@ def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable
         )
 
 
-def _about_tuning(plan: Plan) -> Iterable[str]:
+def _about_search(plan: Plan) -> Iterable[str]:
     """Return how settings were chosen, or that they were not where it matters."""
     if plan.budget is None:
         by_rate: dict[float, list[str]] = {}
         for arm in plan.arms:
-            if (rate := arm.runs[0].train.learning_rate) is not None and arm.role != "floor":
+            if (rate := arm.runs[0].train.learning_rate) is not None and arm.role != "baseline":
                 by_rate.setdefault(rate, []).append(arm.label)
         for rate, labels in by_rate.items():
             if len(labels) > 1:
@@ -165,18 +165,18 @@ def _about_tuning(plan: Plan) -> Iterable[str]:
         return
     yield f"settings were chosen on validation, {plan.budget} for each strategy, with a seed that no run of the table has:"
     for arm in plan.arms:
-        if arm.tuning is None:
-            if arm.role != "floor":
+        if arm.search is None:
+            if arm.role != "baseline":
                 why = "they are still to be chosen: harness compare" if arm.space else "it has none to choose"
                 yield f"{arm.label}: {why}"
             continue
-        trials = arm.tuning.trials
+        trials = arm.search.trials
         pruned = sum(trial.status == "pruned" for trial in trials)
         failed = sum(trial.status == "failed" for trial in trials)
-        count = f"{len(trials)} trials" + (" (all there are)" if arm.tuning.exhausted else "")
+        count = f"{len(trials)} trials" + (" (all there are)" if arm.search.exhausted else "")
         count += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed" if failed else "")
-        chosen = ", ".join(f"{key} {setting(value)}" for key, value in arm.tuning.chosen.items())
-        edge = f"; at the end of what was searched: {', '.join(arm.tuning.edges)}" if arm.tuning.edges else ""
+        chosen = ", ".join(f"{key} {setting(value)}" for key, value in arm.search.chosen.items())
+        edge = f"; at the end of what was searched: {', '.join(arm.search.edges)}" if arm.search.edges else ""
         yield f"{arm.label}: {chosen} ({count}, {in_seconds(sum(trial.seconds for trial in trials))}){edge}"
 
 
@@ -214,7 +214,7 @@ def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
 def _training(plan: Plan) -> str:
     """Return the training settings: those all arms share, then those in which they differ."""
     settings = {arm.label: arm.runs[0].train for arm in plan.arms}
-    learning = {arm.label: settings[arm.label] for arm in plan.arms if arm.role != "floor"} or settings
+    learning = {arm.label: settings[arm.label] for arm in plan.arms if arm.role != "baseline"} or settings
     # Settings that came later are told where an arm has them.
     names = [name for name in TrainConfig.model_fields if any(name not in unsaid(train) for train in learning.values())]
     configs = {label: {name: getattr(train, name) for name in names} for label, train in learning.items()}

@@ -37,7 +37,9 @@ def _table(analysis: Analysis, part: Compared) -> Table:
     rows = tuple(
         Row(
             label=arm.label,
-            role="reference" if arm.label == plan.reference else ("floor" if arm.role == "floor" else "contender"),
+            role="reference"
+            if arm.label == plan.reference
+            else ("baseline" if arm.role == "baseline" else "contender"),
             cells=tuple(
                 _cell(
                     measured.measure.column, measured.figures[arm.label], footnotes, interval=measured.measure.interval

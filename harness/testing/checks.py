@@ -31,7 +31,7 @@ from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.errors import UndefinedError
 from harness.experiment.asked import Asked
-from harness.records import SPLITS, Cell, Column, Failure, Outcome, Problem, Row, Run, Table, TrainConfig
+from harness.records import SPLITS, Cell, Column, Failure, Outcome, Row, Run, Table, TaskData, TrainConfig
 from harness.runner.plans import Runner
 from harness.store import Store
 from harness.testing.toys import (
@@ -107,7 +107,7 @@ def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store
         folder = kept / f"stage-{index + 1}" if several else kept
         manifest = read_manifest(folder)
         if manifest.kind == "none":
-            if strategy.role != "floor":
+            if strategy.role != "baseline":
                 message = f"{strategy.name}: what it delivers cannot be used elsewhere: {manifest.reason}"
                 warnings.warn(message, DeliveryWarning, stacklevel=3)
             continue
@@ -122,7 +122,7 @@ def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store
             f"(stage {index + 1}, loaded by {delivered.loader})",
         )
     most = _SPARE_BYTES + _MUCH * 4 * outcome.parameters_trained
-    if outcome.ship_bytes > most and strategy.role != "floor":
+    if outcome.ship_bytes > most and strategy.role != "baseline":
         message = (
             f"{strategy.name}: trains {outcome.parameters_trained:,} parameters and would ship {outcome.ship_bytes:,} bytes: where "
             "less than the whole model is needed, declare that with stage.ship"
@@ -238,7 +238,7 @@ def check_task(task: Task, dataset: Dataset | None = None) -> None:
         catalog = with_plugin(catalog, Offering(type(data)), data.name)
     for metric in task.metrics:
         catalog.find(Metric, metric)
-    problem = Problem(dataset=data.reference(), task=task.reference())
+    problem = TaskData(dataset=data.reference(), task=task.reference())
     with tempfile.TemporaryDirectory() as folder:
         model = write_tiny_model(Path(folder) / "model")
         reason = task.check_model(TinyModel(path=str(model)))
@@ -312,7 +312,7 @@ def check_reporter(reporter: Reporter) -> None:
     text: Any = reporter.render(table)
     _check(isinstance(text, str) and bool(text), f"{name}: render() must return text")
     _check(reporter.render(table) == text, f"{name}: the same table twice gives other text")
-    for label in ("full", "frozen", "apart"):
+    for label in ("alpha", "beta", "apart"):
         _check(label in text, f"{name}: the arm {label!r} is not in what it writes")
     for number in ("nan", "None"):
         _check(number not in text, f"{name}: a blank is written as {number}")
@@ -400,8 +400,8 @@ def _results(runner: Runner, runs: Sequence[tuple[Any, Run]]) -> dict[str, Outco
 def _table() -> Table:
     """Return a table with blanks, notes, marks, names that mean something to formats, and arms that stand apart."""
     columns = (
-        Column(key="accuracy", group="score", title="accuracy", better="higher"),
-        Column(key="perplexity", group="score", title="perplexity", unit="nats | token", better="lower"),
+        Column(key="right", group="score", title="right", better="higher"),
+        Column(key="lost", group="score", title="lost", unit="nats | token", better="lower"),
         Column(key="tune_seconds", group="cost", title="time", quantity="seconds", better="lower"),
     )
     known = Cell(
@@ -410,8 +410,8 @@ def _table() -> Table:
     )  # fmt: skip
     plain = Cell(text="12.3 s", detail="1.0 s warm", value=12.3, beside={"warm": 1.0}, dimmed=True)
     rows = (
-        Row(label="full", role="reference", cells=(known, Cell(text="", note=1), plain), runs=("0123456789ab",)),
-        Row(label="frozen <b>[/b] | x", role="contender", cells=(known, known, plain), runs=()),
+        Row(label="alpha", role="reference", cells=(known, Cell(text="", note=1), plain), runs=("0123456789ab",)),
+        Row(label="beta <b>[/b] | x", role="contender", cells=(known, known, plain), runs=()),
     )
     first = Table(
         title="<script>",

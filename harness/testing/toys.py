@@ -26,7 +26,7 @@ from harness.contracts import (
 from harness.errors import HarnessError
 from harness.experiment.plan import default_names
 from harness.hookspecs import hookimpl
-from harness.records import Failure, Job, Outcome, Place, Problem, Run, TrainConfig
+from harness.records import Failure, Job, Outcome, Place, Run, TaskData, TrainConfig
 from harness.runner.plans import Runner
 from harness.store import Store
 
@@ -178,8 +178,8 @@ def _takes(config_class: Any, name: str, value: Any) -> bool:
 def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, stages: int = 2, **train: Any) -> Run:
     """Return a run of two toy stages, or of the first alone, watching a third dataset by every task that a bare body can be watched by."""
 
-    def problem(dataset: ToyDataset, task: str) -> Problem:
-        return Problem(dataset=dataset.reference(), task=catalog.make(Task, task, {}).reference())
+    def problem(dataset: ToyDataset, task: str) -> TaskData:
+        return TaskData(dataset=dataset.reference(), task=catalog.make(Task, task, {}).reference())
 
     settings = {"epochs": 2, "batch_size": 8, "max_length": 24, **strategy.training([]), **train}
     return Run(

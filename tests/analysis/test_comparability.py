@@ -21,17 +21,17 @@ from harness.records import (
     Evaluation,
     Outcome,
     Predictions,
-    Problem,
     Run,
     SplitNote,
+    TaskData,
     TrainConfig,
 )  # fmt: skip
 from harness.store import Store
 
 
-def problem(name: str, fingerprint: str = "f", task: str = "classify", **params: Any) -> Problem:
+def problem(name: str, fingerprint: str = "f", task: str = "classify", **params: Any) -> TaskData:
     dataset = ComponentRef(name=name, version=1, params=params, location={"path": "here"}, fingerprint=fingerprint)
-    return Problem(dataset=dataset, task=ComponentRef(name=task, version=1))
+    return TaskData(dataset=dataset, task=ComponentRef(name=task, version=1))
 
 
 RUN = Run(
@@ -59,7 +59,7 @@ def finished(folder: Path, run: Run = RUN, ids: tuple[int, ...] = (1, 2, 3), **u
     outcome = {
         "run_id": run.id, "started": datetime(2026, 1, 1, tzinfo=UTC), "wall_seconds": 1, "phases": {},
         "parameters_total": 1, "parameters_trained": 1, "ship_bytes": 1, "steps": 1, "examples": 1,
-        "evaluations": (Evaluation(moment=1, problem=0, items=len(ids)),), "data": (note,) * len(run.problems),
+        "evaluations": (Evaluation(moment=1, problem=0, items=len(ids)),), "data": (note,) * len(run.task_data),
         "device": "CPU one", "processes": 1, "versions": {"torch": "2.13"}, "plugins": {"full": "ours 1"}, **update,
     }  # fmt: skip
     predictions = Predictions(np.zeros((len(ids), 2)), np.zeros(len(ids)), np.array(ids))

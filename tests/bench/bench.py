@@ -301,7 +301,7 @@ def table(seeds: Sequence[int], precision: str) -> str:
             ratio_rows(pairs, precision),
             (
                 "Wall time of a run, from loading the model to the last test prediction; medians over the seeds, pair by pair. "
-                "The whole comparison is the commands from end to end, start-up included, and the harness's floor, validation "
+                "The whole comparison is the commands from end to end, start-up included, and the harness's baseline, validation "
                 "and tables too; the script would also gain by two at a time. The aims were set before anything was measured. Of "
                 "frozen features, the script trains the head by gradient descent through the whole model, and the harness fits it "
                 "to features that are computed once: another method, not the same made faster."

@@ -62,7 +62,7 @@ def test_a_data_file_alone_ends_in_a_table_and_the_same_again_computes_nothing(p
     first = harness("compare", *arguments, cwd=place)
     assert first.returncode == 0, first.stderr
     assert computed(first) == 8
-    for label in ("untuned (floor)", "full (reference)", "frozen", "lora"):
+    for label in ("untuned (baseline)", "full (reference)", "frozen", "lora"):
         assert label in first.stdout
     again = harness("compare", *arguments, cwd=place)
     assert again.returncode == 0

@@ -65,11 +65,11 @@ def test_a_program_reads_the_same(here):
         "--min-score", "0.5x", "--max-forgetting", "1.5", "--price", "3600/h", "--max-cost", "1000", "--max-size", "1TB"
     )
     assert {arm["label"] for arm in found["arms"]} == {"untuned", "full", "frozen"}
-    floor = next(arm for arm in found["arms"] if arm["role"] == "floor")
-    assert (floor["learned"], floor["front"]) == (False, None)
-    assert list(floor["meets"]) == ["--min-score 0.5x", "--max-forgetting 1.5", "--max-size 1TB", "--max-cost 1000"]
-    assert "cost" in floor["values"]
-    assert "size" in floor["values"]
+    baseline = next(arm for arm in found["arms"] if arm["role"] == "baseline")
+    assert (baseline["learned"], baseline["front"]) == (False, None)
+    assert list(baseline["meets"]) == ["--min-score 0.5x", "--max-forgetting 1.5", "--max-size 1TB", "--max-cost 1000"]
+    assert "cost" in baseline["values"]
+    assert "size" in baseline["values"]
 
 
 @pytest.mark.slow
@@ -80,10 +80,10 @@ def test_frozen_features_forget_nothing_and_so_keep_to_no_forgetting(here):
 
 @pytest.mark.slow
 def test_the_floor_stays_the_floor_when_the_others_are_compared_with_it(here):
-    floor = next(
+    baseline = next(
         arm for arm in advice("--reference", "untuned", "--min-score", "1x")["arms"] if arm["label"] == "untuned"
     )
-    assert (floor["role"], floor["learned"], floor["verdict"]) == ("floor", False, "excluded")
+    assert (baseline["role"], baseline["learned"], baseline["verdict"]) == ("baseline", False, "excluded")
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_one_seed_and_missing_runs_are_said(here):
         (["--max-time", "20"], "--max-time '20' is not a duration with its unit: write 300s, 20m or 2h"),
         (["--max-forgetting", "nan"], "--max-forgetting 'nan' is not a number: write it like 0.02"),
         (["--max-forgetting", "files=0.1"], "unknown dataset in --max-forgetting 'files': did you mean 'file'?"),
-        (["--floor", "half"], "--floor 'half' is not a number: write it like 0.02"),
+        (["--baseline", "half"], "--baseline 'half' is not a number: write it like 0.02"),
         (["--prefer", "speed"], "unknown preference 'speed': choose one of: cost, forgetting, memory, score, size, time"),
         (["--min-score", "0.9x", "-s", "frozen,untuned"], "--min-score 0.9x is relative to the reference's accuracy, which is not known: give an absolute value, or name another arm with --reference"),
         (["--results", "nowhere"], "no results folder 'nowhere': run harness compare first, or name another with --results"),

@@ -11,7 +11,7 @@ from harness.cli.why import why
 from harness.contracts import Strategy
 from harness.experiment.asked import Asked
 from harness.experiment.search import kept_at
-from harness.records import Run, Trial, Tuning
+from harness.records import Run, SearchResult, Trial
 from harness.store import Store, write_atomically
 from harness.testing import compute, toy_catalog, toy_run
 
@@ -147,7 +147,7 @@ def test_arms_whose_settings_were_searched_for_are_held_against_each_other_as_th
     made = Asked(str(file)).plan(catalog)
     arm = next(arm for arm in made.arms if arm.label == "full")
     trial = Trial(values={"train.learning_rate": 0.0123}, score=0.9, status="done", seconds=1)
-    tuning = Tuning(trials=(trial,), chosen=trial.values)
+    tuning = SearchResult(trials=(trial,), chosen=trial.values)
     write_atomically(kept_at(arm, made.budget, store), tuning.model_dump_json())
     found = told(capsys, str(file), "full", "frozen", results=store.root)
     rates = next(row for row in found["differences"] if row["field"] == "train.learning_rate")

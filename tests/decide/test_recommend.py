@@ -39,7 +39,7 @@ def at_most(criterion: Criterion, bound: float) -> Limit:
     return Limit(criterion, bound, f"--max-{criterion.key} ", "{:g}".format)
 
 
-UNTUNED = arm("untuned", "floor", score=0.5, forgetting=0.0, time=0.01, memory=1)
+UNTUNED = arm("untuned", "baseline", score=0.5, forgetting=0.0, time=0.01, memory=1)
 FULL = arm("full", "reference", score=0.90, forgetting=0.10, time=100, memory=16)
 LORA = arm("lora", score=0.89, forgetting=0.04, time=60, memory=8)
 FROZEN = arm("frozen", score=0.80, forgetting=0.0, time=10, memory=2)
@@ -208,15 +208,15 @@ def test_what_is_not_better_than_the_floor_has_learned_nothing_and_does_not_coun
 
 def test_a_floor_may_be_given_as_a_number():
     arms = [FULL, arm("lazy", score=0.61, time=1), FROZEN]
-    assert not advise(arms, CRITERIA, [at_least(0.6)], prefer="time", floor=0.62).arms[1].learned
-    assert advise(arms, CRITERIA, [at_least(0.6)], prefer="time", floor=0.60).choice == "lazy"
+    assert not advise(arms, CRITERIA, [at_least(0.6)], prefer="time", baseline=0.62).arms[1].learned
+    assert advise(arms, CRITERIA, [at_least(0.6)], prefer="time", baseline=0.60).choice == "lazy"
 
 
 def test_without_a_floor_less_than_half_of_the_best_is_nothing_and_the_note_says_that_chance_is_unknown():
     found = advise([FULL, FROZEN, arm("lazy", score=0.44, time=1)], CRITERIA, prefer="time")
     assert not found.arms[2].learned
     assert "chance is unknown" in found.notes[0]
-    assert "--floor" in found.notes[0]
+    assert "--baseline" in found.notes[0]
 
 
 def test_where_nobody_learned_nothing_is_taken():
@@ -228,7 +228,7 @@ def test_where_nobody_learned_nothing_is_taken():
 def test_a_score_where_lower_is_better_is_read_the_other_way_round():
     loss = Criterion(SCORE, "loss", "lower", "{:.3f}".format)
     limit = Limit(loss, 2.1, "--min-score ", "{:g}".format)
-    arms = [arm("untuned", "floor", score=4.0, time=0), arm("full", "reference", score=2.0, time=100), arm("frozen", score=2.5, time=10)]  # fmt: skip
+    arms = [arm("untuned", "baseline", score=4.0, time=0), arm("full", "reference", score=2.0, time=100), arm("frozen", score=2.5, time=10)]  # fmt: skip
     found = advise(arms, (loss, TIME), [limit], prefer="time")
     assert found.choice == "full"
     assert found.changes[:2] == (
@@ -349,10 +349,10 @@ def test_resamples_without_a_score_are_no_gain_that_can_be_named():
 
 
 def test_a_floor_that_has_no_score_is_a_floor_all_the_same_and_the_note_says_so():
-    silent = arm("untuned", "floor", time=0.01)
+    silent = arm("untuned", "baseline", time=0.01)
     found = advise([silent, FULL, FROZEN], (ACCURACY, TIME), prefer="time")
-    assert why(found, "untuned") == "the floor: what comes of no tuning"
-    assert "the floor has no such score, so chance is unknown" in found.notes[0]
+    assert why(found, "untuned") == "the baseline: what comes of no tuning"
+    assert "the baseline has no such score, so chance is unknown" in found.notes[0]
 
 
 def test_where_no_score_is_above_0_and_chance_is_unknown_nobody_has_learned():

@@ -22,7 +22,7 @@ from harness.delivery.transform import merge
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.engine.worker import perform
-from harness.records import Failure, Job, Place, Problem, Run, TrainConfig
+from harness.records import Failure, Job, Place, Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, toy_catalog, write_tiny_model
 
@@ -150,7 +150,7 @@ def asked(toys: Catalog, model: Path, task: str, strategy: str, folder: Path) ->
     settings = {"learning_rate": 1e-2, **tuner.training([made]), "epochs": 1, "batch_size": 8, "max_length": 24}
     run = Run(
         model=tiny.reference(),
-        stages=(Problem(dataset=data.reference(), task=made.reference()),),
+        stages=(TaskData(dataset=data.reference(), task=made.reference()),),
         strategy=tuner.reference(),
         train=TrainConfig(**settings),
         seed=0,

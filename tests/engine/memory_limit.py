@@ -10,7 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from harness.contracts import Strategy, Task
 from harness.engine import train
-from harness.records import Problem
+from harness.records import TaskData
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
 
@@ -20,7 +20,7 @@ results = Path(sys.argv[1])
 toys = toy_catalog()
 model = write_tiny_model(results / "model", hidden_size=128, intermediate_size=2048, hidden_dropout_prob=0.0)
 dataset = ToyDataset(rows=600)
-problem = Problem(dataset=dataset.reference(), task=toys.make(Task, "text-classification", {}).reference())
+problem = TaskData(dataset=dataset.reference(), task=toys.make(Task, "text-classification", {}).reference())
 settings = {"batch_size": 432, "epochs": 3, "learning_rate": 1e-3, "eval_batch_tokens": 256}
 run = toy_run(toys, model, toys.make(Strategy, "full", {}), **settings)
 run = run.model_copy(update={"stages": (problem,), "watch": ()})

@@ -9,7 +9,7 @@ from harness.analysis.scores import ScoreBook, Scores
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy, Task
 from harness.engine.worker import perform
-from harness.records import TUNING, Job, Place, Problem
+from harness.records import TUNING, Job, Place, TaskData
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
 
@@ -23,7 +23,7 @@ def watched(catalog, model, results, strategy, params=None, **train):
     """Return base and final scores of what is watched: probe, representation and language-model loss."""
     toys = toy_catalog(catalog)
     run = toy_run(toys, model, toys.make(Strategy, strategy, params or {}), **train)
-    prose = Problem(dataset=ToyDataset(seed=3).reference(), task=toys.make(Task, "language-modelling", {}).reference())
+    prose = TaskData(dataset=ToyDataset(seed=3).reference(), task=toys.make(Task, "language-modelling", {}).reference())
     run = run.model_copy(update={"watch": (*run.watch, prose)})
     outcome = compute(run, toys, results)
     store = Store(results)

@@ -112,7 +112,7 @@ def test_a_blank_learning_rate_is_the_strategys_own(catalog, tiny_model):
 def test_an_arm_that_is_searched_for_may_stand_beside_the_one_it_begins_with(catalog, tiny_model):
     arms = [{"name": "full", "label": "fixed", "train": {"learning_rate": 5e-5}}, {"name": "full", "label": "searched"}]
     made = plan(catalog, tiny_model, strategies=arms, tune=2)
-    assert {arm.label: bool(arm.space) for arm in made.arms if arm.role != "floor"} == {
+    assert {arm.label: bool(arm.space) for arm in made.arms if arm.role != "baseline"} == {
         "fixed": False,
         "searched": True,
     }

@@ -7,7 +7,7 @@ import pytest
 from harness.contracts import Executor
 from harness.errors import HarnessError
 from harness.experiment.plan import make_plan
-from harness.experiment.search import find_tuning, settle, unsettled
+from harness.experiment.search import find_search, settle, unsettled
 from harness.experiment.spec import make_spec
 from harness.records import Failure
 from harness.runner.plans import Runner
@@ -62,9 +62,9 @@ def test_every_strategy_gets_the_same_trials_and_a_finite_space_no_more_than_it_
     searched(made, store, toys)
     after = settle(made, store, toys)
     full, frozen = (next(arm for arm in after.arms if arm.label == label) for label in ("full", "frozen"))
-    assert (len(full.tuning.trials), full.tuning.exhausted) == (4, False)
-    assert (len(frozen.tuning.trials), frozen.tuning.exhausted) == (3, True)
-    best = max((trial for trial in full.tuning.trials if trial.status == "done"), key=lambda trial: trial.score)
+    assert (len(full.search.trials), full.search.exhausted) == (4, False)
+    assert (len(frozen.search.trials), frozen.search.exhausted) == (3, True)
+    best = max((trial for trial in full.search.trials if trial.status == "done"), key=lambda trial: trial.score)
     assert full.runs[0].train.learning_rate == best.values["train.learning_rate"]
     assert full.runs[0].seed == 0
     assert not full.runs[0].trial
@@ -91,7 +91,7 @@ def test_what_a_killed_command_has_tried_counts_and_what_it_left_half_done_is_tr
         file.write(b'{"op_code": 5, "worker')  # the last line of a command that was killed as it wrote
     # The second was computed and not told: its run is there, so that only the third is left to compute.
     assert searched(made, store, toys) == ["full trial 3"]
-    trials = find_tuning(made.arms[1], made.budget, store).trials
+    trials = find_search(made.arms[1], made.budget, store).trials
     assert [trial.status for trial in trials] == ["done"] * 3
     assert trials[0].values == {"train.learning_rate": 5e-5}
 
@@ -105,7 +105,7 @@ def test_more_trials_go_on_from_those_there_are(toys, tiny_model, tmp_path, stor
 def test_device_time_is_a_budget_too(toys, tiny_model, tmp_path, store):
     made = plan(toys, tiny_model, tmp_path, tune="1s", strategies=["full"])
     searched(made, store, toys)
-    trials = find_tuning(made.arms[1], made.budget, store).trials
+    trials = find_search(made.arms[1], made.budget, store).trials
     assert sum(trial.seconds for trial in trials) >= 1
     assert sum(trial.seconds for trial in trials[:-1]) < 1
 
@@ -118,7 +118,7 @@ def test_a_trial_whose_curve_is_below_the_others_is_pruned_and_counts(toys, tiny
         return "no good" if "epoch" in event and next(judged) == 0 else None
 
     searched(made, store, toys, judge=judge)
-    trials = find_tuning(made.arms[1], made.budget, store).trials
+    trials = find_search(made.arms[1], made.budget, store).trials
     assert [trial.status for trial in trials] == ["pruned", "done"]
     pruned = [json.loads(path.read_text()) for path in (store.root / "runs").glob("*/failure.json")]
     assert [(failure["status"], failure["reason"]) for failure in pruned] == [("pruned", "no good")]
@@ -152,7 +152,7 @@ def test_more_that_was_tried_before_is_no_larger_budget(toys, tiny_model, tmp_pa
     searched(rich, store, toys)
     poor = plan(toys, tiny_model, tmp_path, tune=2, strategies=["full"])
     assert searched(poor, store, toys) == []
-    first, more = (find_tuning(made.arms[1], made.budget, store) for made in (poor, rich))
+    first, more = (find_search(made.arms[1], made.budget, store) for made in (poor, rich))
     assert first.trials == more.trials[:2]
 
 
@@ -175,7 +175,7 @@ def test_what_failed_is_tried_again_by_the_next_command_and_what_others_chose_is
     assert [arm.label for arm in unsettled(settle(made, store, toys))] == ["full"]
     # The same command says why, if all fails again, and else has what it asked for.
     assert searched(made, store, toys) == ["full trial 1", "full trial 2", "full trial 3"]
-    trials = find_tuning(made.arms[1], made.budget, store).trials
+    trials = find_search(made.arms[1], made.budget, store).trials
     assert [trial.status for trial in trials] == ["done"] * 3
     assert trials[0].values == {"train.learning_rate": 5e-5}
 
@@ -205,7 +205,7 @@ def test_what_two_arms_come_to_try_at_once_is_made_once_and_told_to_both(toys, t
         search.heard(run, {"validation": 0.6, "step": 2, "steps": 2})
         search.told(run, compute_run(run, toys, store.root))
         search.finish()
-    first, second = (find_tuning(arm, made.budget, store) for arm in arms)
+    first, second = (find_search(arm, made.budget, store) for arm in arms)
     assert label == "A trial 1"
     assert [trial.score for trial in first.trials] == [trial.score for trial in second.trials]
     assert first.chosen == second.chosen == {"pooling": "mean"}

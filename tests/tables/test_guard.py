@@ -47,7 +47,7 @@ def make(toys, tiny_model):
 
         return Plan(
             name="invented", question="What if?", reference="full", stage_metrics=(("accuracy",),), watch_metrics=(),
-            arms=(arm("untuned", "floor"), arm("full", "reference"), arm("frozen", "contender", **train)),
+            arms=(arm("untuned", "baseline"), arm("full", "reference"), arm("frozen", "contender", **train)),
         )  # fmt: skip
 
     return plan

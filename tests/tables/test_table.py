@@ -53,7 +53,7 @@ def plan(toys, tiny_model) -> Plan:
 
     return Plan(
         name="invented", question="What if?", reference="full", stage_metrics=(("accuracy",),), watch_metrics=("accuracy",),
-        arms=(arm("untuned", "floor"), arm("full", "reference"), arm("frozen", "contender")),
+        arms=(arm("untuned", "baseline"), arm("full", "reference"), arm("frozen", "contender")),
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def full(store, plan, toys) -> Table:
 
 def test_arms_are_rows_with_their_roles_and_runs(full, plan):
     assert [(row.label, row.role) for row in full.rows] == [
-        ("untuned", "floor"),
+        ("untuned", "baseline"),
         ("full", "reference"),
         ("frozen", "contender"),
     ]
@@ -409,12 +409,12 @@ def test_an_arm_is_judged_against_the_reference(store, plan, toys):
         {"untuned": 8, "full": 0, "frozen": 8},
     )
     table = tabulate(plan.model_copy(update={"margin": 0.05}), store, toys)
-    floor, reference, contender = (cell(table, label, "accuracy") for label in ("untuned", "full", "frozen"))
-    assert (floor.verdict, reference.verdict, contender.verdict) == ("worse", None, "equivalent")
-    assert (floor.rank, reference.rank, contender.rank) == (3, 1, 1)
-    assert (floor.best, reference.best, contender.best) == (False, True, True)
-    assert floor.in_words == f"worse by 0.900 ± {floor.difference_half_width:.3f}"
-    assert floor.p < 0.01
+    baseline, reference, contender = (cell(table, label, "accuracy") for label in ("untuned", "full", "frozen"))
+    assert (baseline.verdict, reference.verdict, contender.verdict) == ("worse", None, "equivalent")
+    assert (baseline.rank, reference.rank, contender.rank) == (3, 1, 1)
+    assert (baseline.best, reference.best, contender.best) == (False, True, True)
+    assert baseline.in_words == f"worse by 0.900 ± {baseline.difference_half_width:.3f}"
+    assert baseline.p < 0.01
     forgot = cell(table, "frozen", WATCHED)
     assert (forgot.verdict, forgot.best, forgot.difference) == ("better", True, pytest.approx(-0.8))
     assert any("equivalent: the interval of the difference lies within ±0.05" in line for line in table.about)

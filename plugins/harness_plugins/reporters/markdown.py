@@ -32,7 +32,7 @@ class Markdown(harness.Reporter):
 
 
 def _label(row: harness.Row) -> str:
-    mark = {"floor": " (floor)", "reference": " (reference)"}.get(row.role, "")
+    mark = {"baseline": " (baseline)", "reference": " (reference)"}.get(row.role, "")
     return f"{row.label}{mark}"
 
 

@@ -85,7 +85,7 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
         )
         previous = column.group
     for row in table.rows:
-        mark = {"floor": " (floor)", "reference": " (reference)"}.get(row.role, "")
+        mark = {"baseline": " (baseline)", "reference": " (reference)"}.get(row.role, "")
         cells = []
         for position in shown:
             cell = row.cells[position]

@@ -1,4 +1,4 @@
-"""The floor: what can be had without learning anything."""
+"""The baseline: what can be had without learning anything."""
 
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Untuned(harness.Strategy):
-    """Tune nothing: the floor that learning must beat, such as always answering with the most frequent class."""
+    """Tune nothing: the baseline that learning must beat, such as always answering with the most frequent class."""
 
     name = "untuned"
-    role = "floor"
+    role = "baseline"
     default = True
     shapes = frozenset()
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the task's floor; where it has none, the model as it is."""
-        return stage.floor()
+        """Return the task's baseline; where it has none, the model as it is."""
+        return stage.baseline()
 
 
 @harness.hookimpl

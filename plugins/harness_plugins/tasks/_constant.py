@@ -1,4 +1,4 @@
-"""A model that does not read. Imported when a floor is made: it needs torch."""
+"""A model that does not read. Imported when a baseline is made: it needs torch."""
 
 import torch
 from numpy.typing import ArrayLike

@@ -1,7 +1,7 @@
 """The answer to a question, found in a passage."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
@@ -79,7 +79,7 @@ class QuestionAnswering(harness.Task):
         )
         raise harness.HarnessError(message)
 
-    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+    def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
         """Return a model that never finds an answer; if it must give one, it gives the first token of the passage."""
         from harness_plugins.tasks._first import First
 

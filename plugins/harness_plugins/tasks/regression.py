@@ -1,6 +1,6 @@
 """A number for a text or a pair of texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -33,12 +33,12 @@ class Regression(harness.Task):
             return "needs a number in each row, not a class (with a file of your own: -o file.numeric=true)"
         return super().check(facts, columns)
 
-    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+    def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
         """Return a model that answers the mean, whatever the text."""
         from harness_plugins.tasks._constant import Constant
 
         del facts
-        return Constant([targets.mean()])
+        return Constant([targets().mean()])
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
         """Return the summed squared error, a scalar."""

@@ -1,6 +1,6 @@
 """One of several classes for a text or a pair of texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -29,13 +29,13 @@ class TextClassification(harness.Task):
         """Return the model under a new classification head."""
         return build_classes(load, facts, "single_label_classification")
 
-    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+    def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
         """Return a model whose class scores are the classes' logarithmic frequencies, whatever the text."""
         import numpy as np
 
         from harness_plugins.tasks._constant import Constant
 
-        counts = np.bincount(targets, minlength=len(facts.classes or ()))
+        counts = np.bincount(targets(), minlength=len(facts.classes or ()))
         return Constant(np.log(np.maximum(counts, 0.5) / counts.sum()))
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:

@@ -1,7 +1,7 @@
 """A tag for each word of a text."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import JsonValue
@@ -49,18 +49,18 @@ class TokenClassification(harness.Task):
             label2id={name: number for number, name in enumerate(classes)},
         )
 
-    def floor(self, targets: "NDArray[Any]", facts: harness.Facts) -> "nn.Module":
+    def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
         """Return a model whose tag scores are the tags' logarithmic frequencies, whatever the text: it answers O.
 
         Args:
-            targets: Tag numbers of each text's words, `[n]` of `[words]`, or `[n, words]` where all have as many.
+            targets: Returns the tag numbers of each text's words, `[n]` of `[words]`, or `[n, words]` where all have as many.
             facts: Of the data.
         """
         import numpy as np
 
         from harness_plugins.tasks._constant_tag import ConstantTag
 
-        counts = np.bincount(np.concatenate(list(targets)), minlength=len(facts.classes or ()))
+        counts = np.bincount(np.concatenate(list(targets())), minlength=len(facts.classes or ()))
         return ConstantTag(np.log(np.maximum(counts, 0.5) / counts.sum()))
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from harness import HarnessError
 from harness.contracts import Dataset, Task
 from harness.engine.cache import Cache
 from harness.engine.data import check_problem, prepare
-from harness.records import Problem, digest
+from harness.records import TaskData, digest
 from harness_plugins.datasets.file import _BY_SUFFIX, File
 
 ROWS = [("a fine film, really", "good"), ('a "dull" plot', "bad"), ("čeština ☺", "good"), ("NA", "null")]
@@ -325,7 +325,7 @@ def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
     lines = "".join(f"text {number},same\n" for number in range(40))
     dataset = catalog.make(Dataset, "file", {"path": written(tmp_path / "reviews.csv", f"text,label\n{lines}")})
     task = catalog.make(Task, "text-classification", {})
-    problem = Problem(dataset=dataset.reference(), task=task.reference())
+    problem = TaskData(dataset=dataset.reference(), task=task.reference())
     with pytest.raises(HarnessError) as error:
         check_problem(problem, task, prepare(dataset, problem.dataset, Cache(tmp_path / "cache")))
     assert str(error.value) == (

@@ -20,7 +20,7 @@ TABLE = Table(
         Column(key="cost.trained", group="cost", title="trained"),
     ),
     rows=(
-        Row(label="untuned", role="floor", cells=(Cell(text="50.0", value=0.5), Cell(text="", note=1), Cell(text="0", value=0.0)), runs=("aaa",)),
+        Row(label="untuned", role="baseline", cells=(Cell(text="50.0", value=0.5), Cell(text="", note=1), Cell(text="0", value=0.0)), runs=("aaa",)),
         Row(
             label="full",
             role="reference",
@@ -38,7 +38,7 @@ TABLE = Table(
             runs=(),
         ),
     ),
-    footnotes=("a floor takes no time", "all runs failed"),
+    footnotes=("a baseline takes no time", "all runs failed"),
     about=("model: minilm", "device: CPU"),
 )  # fmt: skip
 
@@ -49,11 +49,11 @@ Does lora forget less?
 
 | strategy | n | reviews: accuracy ↑ | cost: time (s) ↓ | cost: trained |
 | --- | ---: | ---: | ---: | ---: |
-| untuned (floor) | 1 | 50.0 | [1] | 0 |
+| untuned (baseline) | 1 | 50.0 | [1] | 0 |
 | full (reference) | 2 | **91.2 ± 0.3** | 120 | 22.7 M (100 %) |
 | lora\\|r=16, all | 0 | [2] | **100** | 0.3 M (1 %) |
 
-[1] a floor takes no time{end}
+[1] a baseline takes no time{end}
 [2] all runs failed{end}
 
 - model: minilm
@@ -68,7 +68,7 @@ Runs:
 
 COMMAS = """\
 strategy,role,seeds,runs,table,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
-untuned,floor,1,aaa,reviews,0.5,,,,0.0,
+untuned,baseline,1,aaa,reviews,0.5,,,,0.0,
 full,reference,2,bbb ccc,reviews,0.912,0.003,120.0,1.5,22700000.0,
 "lora|r=16, all",contender,0,,reviews,,,100.0,,300000.0,
 """
@@ -80,13 +80,13 @@ Does lora forget less?
                            REVIEWS         COST
  strategy           n   accuracy ↑   time [s] ↓   trained
  ────────────────────────────────────────────────────────
- untuned (floor)    1         50.0          [1]         0
+ untuned (baseline)    1         50.0          [1]         0
  full (reference)   2   91.2 ± 0.3          120    22.7 M
                                                     100 %
  lora|r=16, all     0          [2]          100     0.3 M
                                                       1 %
 
-[1] a floor takes no time
+[1] a baseline takes no time
 [2] all runs failed
 model: minilm
 device: CPU
@@ -99,7 +99,7 @@ Does lora forget less?
                            REVIEWS
  strategy           n   accuracy ↑
  ─────────────────────────────────
- untuned (floor)    1         50.0
+ untuned (baseline)    1         50.0
  full (reference)   2   91.2 ± 0.3
  lora|r=16, all     0          [2]
 
@@ -107,13 +107,13 @@ Does lora forget less?
                               COST
  strategy           n   time [s] ↓   trained
  ───────────────────────────────────────────
- untuned (floor)    1          [1]         0
+ untuned (baseline)    1          [1]         0
  full (reference)   2          120    22.7 M
                                        100 %
  lora|r=16, all     0          100     0.3 M
                                          1 %
 
-[1] a floor takes no time
+[1] a baseline takes no time
 [2] all runs failed
 model: minilm
 device: CPU

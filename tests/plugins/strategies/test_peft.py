@@ -25,7 +25,7 @@ from harness.engine.models import outside
 from harness.engine.stage import RunStage
 from harness.experiment.plan import Plan, make_plan
 from harness.experiment.spec import make_spec
-from harness.records import Problem
+from harness.records import TaskData
 from harness.testing import toy_catalog, toy_run, write_tiny_model
 from harness_plugins.strategies._peft_methods import METHODS
 
@@ -113,7 +113,7 @@ def tuned_by(
     cache: Path,
     params: Mapping[str, Any],
     target: Path,
-    problem: Problem | None = None,
+    problem: TaskData | None = None,
     **train: Any,
 ) -> tuple[Tasting, torch.nn.Module]:
     """Return the stage of a toy run, or of one on another problem, and its model as the strategy tuned it."""
@@ -241,7 +241,7 @@ def test_what_stands_before_a_text_does_not_move_the_scores_of_its_tokens(toys, 
     path.write_text("".join(f"{one} O\ngood B-a\n{other} O\n\n" for one in words for other in words))
     names = toys.make(Dataset, "file", {"path": str(path)})
     task = toys.make(Task, "token-classification", {})
-    problem = Problem(dataset=names.reference(), task=task.reference())
+    problem = TaskData(dataset=names.reference(), task=task.reference())
     _, tuned = tuned_by(toys, tiny_model, tmp_path / "cache", {"method": method}, tmp_path / "model", problem)
     tokens = torch.arange(24).reshape(4, 6) % 20 + 3
     with torch.no_grad():

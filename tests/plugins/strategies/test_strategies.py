@@ -22,7 +22,7 @@ from harness.engine.features import Features
 from harness.engine.meter import Meter
 from harness.engine.models import body_digest
 from harness.engine.stage import RunStage
-from harness.records import Problem
+from harness.records import TaskData
 from harness.testing import check_strategy, toy_catalog, toy_run, write_tiny_model
 from harness.testing.toys import NEUTRAL, TELLING
 
@@ -66,7 +66,7 @@ def staged(
     run = toy_run(catalog, model, strategy, **{"learning_rate": 1e-2, **train})
     if data is not None:
         made = catalog.make(Task, task, {}).reference()
-        run = run.model_copy(update={"stages": (Problem(dataset=data.reference(), task=made),)})
+        run = run.model_copy(update={"stages": (TaskData(dataset=data.reference(), task=made),)})
     accelerator = accelerate.Accelerator(cpu=True)
     session = _open(run, catalog, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
     metric = catalog.make(Metric, session.tokens[0].task.metrics[0], {})

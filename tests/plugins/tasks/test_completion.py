@@ -18,7 +18,7 @@ from harness import Facts, HarnessError, Predictions, UndefinedError
 from harness.contracts import Dataset, Strategy
 from harness.engine.fast import splice
 from harness.engine.models import RunLoader
-from harness.records import Outcome, Problem, Run, TrainConfig
+from harness.records import Outcome, Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, ToyDataset, check_component, compute, toy_catalog, write_tiny_model
 from harness_plugins.tasks import completion
@@ -274,7 +274,7 @@ def tuned(toys: Any, llama: Path, folder: Path, name: str, **params: Any) -> tup
     strategy = toys.make(Strategy, name, params)
     run = Run(
         model=TinyModel(path=str(llama)).reference(),
-        stages=(Problem(dataset=data.reference(), task=Completion(max_new_tokens=4).reference()),),
+        stages=(TaskData(dataset=data.reference(), task=Completion(max_new_tokens=4).reference()),),
         strategy=strategy.reference(),
         train=TrainConfig(**{**strategy.training([TASK]), "epochs": 10, "learning_rate": 1e-2, "max_length": 32}),
         seed=0,
@@ -424,7 +424,7 @@ def test_a_model_is_tuned_on_talks(catalog, llama, tmp_path):
     run = Run(
         model=TinyModel(path=str(llama)).reference(),
         stages=(
-            Problem(
+            TaskData(
                 dataset=catalog.make(Dataset, "file", {"path": str(path)}).reference(),
                 task=Completion(max_new_tokens=2).reference(),
             ),

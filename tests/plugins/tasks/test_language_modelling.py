@@ -11,7 +11,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from harness import Facts, UndefinedError
 from harness.contracts import Strategy
 from harness.engine.models import RunLoader
-from harness.records import Problem, Run, TrainConfig
+from harness.records import Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, ToyDataset, check_component, compute, toy_catalog, write_tiny_model
 from harness_plugins.metrics.nats_per_token import NatsPerToken
@@ -185,7 +185,7 @@ def test_prose_that_is_tuned_on_is_predicted_better(request, tmp_path, kind, str
     learner = toys.make(Strategy, strategy, {"layers": 1} if strategy == "last-layers" else {})
     run = Run(
         model=source.reference(),
-        stages=(Problem(dataset=ToyDataset(rows=120).reference(), task=TASK.reference()),),
+        stages=(TaskData(dataset=ToyDataset(rows=120).reference(), task=TASK.reference()),),
         strategy=learner.reference(),
         train=TrainConfig(**{**learner.training([TASK]), "learning_rate": 1e-2, "max_length": 24}),
         seed=0,

@@ -4,7 +4,7 @@ import torch
 
 from harness import Facts
 from harness.contracts import Strategy
-from harness.records import Problem
+from harness.records import TaskData
 from harness.store import Store
 from harness.testing import check_component, compute, toy_catalog, toy_run
 from harness_plugins.datasets.file import File
@@ -44,7 +44,7 @@ def test_none_one_or_several_classes_are_learned(catalog, tiny_model, tmp_path, 
     rate = {"learning_rate": 1e-3, "epochs": 40} if strategy == "full" else {}
     run = toy_run(toys, tiny_model, toys.make(Strategy, strategy, {}), **rate)
     dataset = File(path=str(path), label_separator="|")
-    stage = Problem(dataset=dataset.reference(), task=MultiLabelClassification().reference())
+    stage = TaskData(dataset=dataset.reference(), task=MultiLabelClassification().reference())
     run = run.model_copy(update={"stages": (stage,), "watch": ()})
     compute(run, toys, tmp_path / "results")
     found = Store(tmp_path / "results").predictions(run, 1, 0)

@@ -19,7 +19,7 @@ from harness import Facts, HarnessError, Predictions
 from harness.catalog import Catalog, with_plugin
 from harness.contracts import Model
 from harness.engine.models import RunLoader
-from harness.records import Problem, Run, TrainConfig
+from harness.records import Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, check_component, compute, toy_catalog, write_tiny_model
 from harness_plugins.datasets.file import File
@@ -399,10 +399,10 @@ def test_a_model_that_knows_the_labels_answers_every_published_question(request,
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_the_floor_finds_nothing_and_where_it_must_it_takes_the_first_token(minilm, monkeypatch, side):
     monkeypatch.setattr(minilm, "padding_side", side)
-    floor = TASK.floor(np.zeros((1, 2)), Facts())
+    baseline = TASK.baseline(lambda: np.zeros((1, 2)), Facts())
     given = joined(rows("honey"), rows("so", "Why?", "Just so."))
     given["id"] = [0, 1]
-    outputs = TASK.predict(floor, TASK.collate(items(TASK.encode(given, minilm, 128)), minilm)).numpy()
+    outputs = TASK.predict(baseline, TASK.collate(items(TASK.encode(given, minilm, 128)), minilm)).numpy()
     for train, expected in (([[]], ["", ""]), ([["honey"]], ["Bees", "Just"])):
         assert TASK.evaluate(Seen(given, outputs, [0, 1], {"answers": train})).outputs.tolist() == expected
 
@@ -444,7 +444,7 @@ def answered(catalog: Catalog, folder: Path, model: Path, strategy: harness.Stra
             catalog = with_plugin(catalog, module, module.__name__)
     run = Run(
         model=TinyModel(path=str(model)).reference(),
-        stages=(Problem(dataset=Telling().reference(), task=TASK.reference()),),
+        stages=(TaskData(dataset=Telling().reference(), task=TASK.reference()),),
         strategy=strategy.reference(),
         train=TrainConfig(epochs=epochs, learning_rate=1e-2, batch_size=8, max_length=24),
         seed=0,

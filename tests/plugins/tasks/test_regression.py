@@ -4,7 +4,7 @@ import torch
 
 from harness import Facts
 from harness.contracts import Strategy, Task
-from harness.records import Problem
+from harness.records import TaskData
 from harness.store import Store
 from harness.testing import check_component, compute, toy_catalog, toy_run
 from harness_plugins.datasets.file import File
@@ -13,12 +13,12 @@ from harness_plugins.tasks.regression import Regression
 ROWS = [(f"the film is {'good' if number % 2 else 'bad'} number{number}", number % 2 * 2.5) for number in range(60)]
 
 
-def problem(tmp_path) -> Problem:
+def problem(tmp_path) -> TaskData:
     path = tmp_path / "scores.csv"
     path.write_text("text,label\n" + "".join(f"{text},{score}\n" for text, score in ROWS), encoding="utf-8")
     dataset = File(path=str(path), numeric=True)
     assert dataset.task_for(watched=False) == "regression"
-    return Problem(dataset=dataset.reference(), task=Regression().reference())
+    return TaskData(dataset=dataset.reference(), task=Regression().reference())
 
 
 def test_it_keeps_the_contract():

@@ -3,7 +3,7 @@ import pytest
 
 from harness import Facts, UndefinedError
 from harness.contracts import Dataset, Strategy
-from harness.records import Problem, Run, TrainConfig
+from harness.records import Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, check_component, check_metric, compute, toy_catalog
 from harness_plugins.metrics.word_accuracy import WordAccuracy
@@ -48,7 +48,7 @@ def test_a_model_learns_tags_of_words(catalog, tiny_model, tmp_path):
     assert dataset.task_for(watched=False) == "tagging"
     run = Run(
         model=TinyModel(path=str(tiny_model)).reference(),
-        stages=(Problem(dataset=dataset.reference(), task=Tagging().reference()),),
+        stages=(TaskData(dataset=dataset.reference(), task=Tagging().reference()),),
         strategy=catalog.make(Strategy, "full", {}).reference(),
         train=TrainConfig(epochs=6, learning_rate=1e-2, max_length=24),
         seed=0,

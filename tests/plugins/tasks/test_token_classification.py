@@ -16,7 +16,7 @@ from harness import Facts, HarnessError, Predictions
 from harness.catalog import Catalog, with_plugin
 from harness.contracts import Model
 from harness.engine.models import RunLoader
-from harness.records import Outcome, Problem, Run, TrainConfig
+from harness.records import Outcome, Run, TaskData, TrainConfig
 from harness.store import Store
 from harness.testing import TinyModel, check_component, compute, toy_catalog
 from harness_plugins.strategies.full import Full
@@ -226,9 +226,9 @@ def test_tags_are_told_by_name_and_what_has_no_piece_is_answered_o():
     ids=["ragged", "even"],
 )
 def test_the_floor_answers_the_most_frequent_tag_whatever_the_text(targets, tiny_tokenizer):
-    floor = TASK.floor(targets, FACTS)
+    baseline = TASK.baseline(lambda: targets, FACTS)
     together = batch(tiny_tokenizer, encoded(tiny_tokenizer, [["the", "good"], ["film"]]))
-    assert TASK.predict(floor, together).tolist() == [[0, 0], [0, -1]]
+    assert TASK.predict(baseline, together).tolist() == [[0, 0], [0, -1]]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def tuned(strategy: harness.Strategy, catalog: Catalog, model: Path, folder: Pat
     catalog = with_plugin(toy_catalog(catalog), Offering(), "praise")
     run = Run(
         model=TinyModel(path=str(model)).reference(),
-        stages=(Problem(dataset=Praise().reference(), task=TASK.reference()),),
+        stages=(TaskData(dataset=Praise().reference(), task=TASK.reference()),),
         watch=(),
         strategy=strategy.reference(),
         train=TrainConfig(epochs=6, batch_size=4, max_length=8, learning_rate=5e-3),
