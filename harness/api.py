@@ -318,6 +318,8 @@ def compare(
     >>> comparison  # doctest: +ELLIPSIS
     <Comparison reviews-...: untuned, frozen; 2 of 2 runs>
     """
+    if price is not None:
+        parse_price(price)  # a mistake in it must not wait until all is computed
     catalog = _catalog(plugins, without)
     found = _asked(target, strategies, seeds, tune, asked).plan(catalog)
     chosen = executor if isinstance(executor, Executor) else find_executor(catalog, executor, {}, here=bool(plugins))

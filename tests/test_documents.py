@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("harness compare")])
 def test_every_comparison_the_readme_shows_can_be_planned(command, tmp_path):
     (tmp_path / "reviews.csv").write_text("review,sentiment\n" + "".join(f"text {n},{n % 2}\n" for n in range(30)))
@@ -101,7 +102,7 @@ def test_what_the_readme_says_of_a_file_makes_it_that_task(catalog, tmp_path, ta
     asked = Asked(target=str(tmp_path / name), options=options, model=str(model), strategies=["full"])
     (stage,) = asked.plan(catalog).arms[0].runs[0].stages
     assert stage.task.name == task
-    assert next(iter(File(**stage.dataset.params, **stage.dataset.location).read().values()))
+    assert next(iter(File(**stage.dataset.params, **stage.dataset.location).read().splits.values()))
 
 
 def test_nothing_that_a_command_writes_lands_on_a_tracked_path():

@@ -15,6 +15,7 @@ def test_imports_run_one_way():
     assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["list"], ["describe", "strategy", "lora"], ["plan", "experiments/quickstart.toml"]],

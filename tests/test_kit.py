@@ -16,6 +16,8 @@ from harness.testing import (
     check_task,
 )
 
+pytestmark = pytest.mark.slow
+
 REVIEWS = {"text": [f"review {number}" for number in range(60)], "label": [0, 1] * 30}
 
 

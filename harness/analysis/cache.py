@@ -8,8 +8,8 @@ It can be deleted at any time. A file that is damaged, or cannot be written, is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 _WAIT_SECONDS = 30.0
@@ -23,20 +23,29 @@ class AnalysisCache:
     def __init__(self, path: Path) -> None:
         """Use the file at `path`; it is made when something is first kept."""
         self._path = path
+        self._database: sqlite3.Connection | None = None
 
     def read(self, run_id: str, kind: str) -> dict[str, bytes]:
         """Return what is known of a run whose keys begin with a kind and a space; empty where nothing is."""
-        if not self._path.exists():
-            return {}
         query = "SELECT key, value FROM known WHERE run = ? AND key >= ? AND key < ?"
         try:
-            with self._open() as database:
-                return dict(database.execute(query, (run_id, f"{kind} ", f"{kind}!")))
+            if self._database is None:
+                if not self._path.exists():
+                    return {}
+                self._database = sqlite3.connect(self._path, timeout=_WAIT_SECONDS)
+            return dict(self._database.execute(query, (run_id, f"{kind} ", f"{kind}!")))
         except sqlite3.DatabaseError:
             return {}
 
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is next read."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
     def keep(self, values: Mapping[tuple[str, str], bytes]) -> None:
         """Keep values by run id and key; what others have kept stays."""
+        self.close()
         if not values:
             return
         rows = [(run_id, key, value) for (run_id, key), value in values.items()]
@@ -48,11 +57,6 @@ class AnalysisCache:
 
     def _write(self, rows: list[tuple[str, str, bytes]]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as database, database:
+        with closing(sqlite3.connect(self._path, timeout=_WAIT_SECONDS)) as database, database:
             database.execute(_SCHEMA)
             database.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=_WAIT_SECONDS)) as database:
-            yield database

@@ -14,13 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import score as score_of
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.errors import MetricError, UndefinedError
 from harness.records import Evaluation, Outcome, Run
-from harness.store import Store, write_atomically
+from harness.store import Store
 
+_KIND = "score"
 _SEAL = 16
 """Digits of a hash that tell predictions apart."""
 
@@ -33,18 +35,21 @@ class Score(NamedTuple):
 
 
 class ScoreBook:
-    """Every score ever computed of a store's runs: one file, because opening thousands takes longer than reading them."""
+    """Every score ever computed of a store's runs."""
 
     def __init__(self, store: Store, *, cached: bool = True) -> None:
-        """Read what is kept; or neither read nor keep anything."""
-        self._path, self._cached = store.cache / "scores" / "scores.json", cached
-        self._known = self._read() if cached else {}
-        self._fresh: dict[str, dict[str, Score]] = {}
+        """Read nothing yet; without a cache, nothing is read or kept."""
+        self._cache = AnalysisCache(store.cache / "analysis.sqlite") if cached else None
+        self._known: dict[str, dict[str, Score]] = {}
+        self._fresh: dict[tuple[str, str], bytes] = {}
         self._versions: dict[str, int] = {}
 
     def get(self, run_id: str, key: str) -> Score | None:
         """Return a score; None if it has not been computed."""
-        return self._known.get(run_id, {}).get(key)
+        if run_id not in self._known:
+            read = self._cache.read(run_id, _KIND) if self._cache else {}
+            self._known[run_id] = {name: Score(*json.loads(value)) for name, value in read.items()}
+        return self._known[run_id].get(f"{_KIND} {key}")
 
     def version(self, metric: str, catalog: Catalog) -> int:
         """Return the version of a metric; looked up once, because it is asked for with every score."""
@@ -54,25 +59,14 @@ class ScoreBook:
 
     def put(self, run_id: str, key: str, score: Score) -> None:
         """Take a score that was computed."""
-        self._known.setdefault(run_id, {})[key] = score
-        self._fresh.setdefault(run_id, {})[key] = score
+        self._known.setdefault(run_id, {})[f"{_KIND} {key}"] = score
+        self._fresh[run_id, f"{_KIND} {key}"] = json.dumps(score).encode()
 
     def save(self) -> None:
         """Keep what was computed for the next time, beside what others have kept meanwhile."""
-        if self._fresh and self._cached:
-            known = self._read()
-            for run_id, scores in self._fresh.items():
-                known.setdefault(run_id, {}).update(scores)
-            write_atomically(self._path, json.dumps(known))
-            self._fresh = {}
-
-    def _read(self) -> dict[str, dict[str, Score]]:
-        try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            return {run_id: {key: Score(*score) for key, score in of.items()} for run_id, of in kept.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            # A cache that is missing or damaged is made again.
-            return {}
+        if self._cache:
+            self._cache.keep(self._fresh)
+        self._fresh = {}
 
 
 class Scores:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
+import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
 from harness.analysis.statistics import Sample, difference, holm, interval, ranks, resample, verdict
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.errors import MetricError, UndefinedError
 from harness.records import Outcome, Run
-from harness.store import Store, replacing
+from harness.store import Store
 
 ONE_SEED = "1 seed"
-_VERSION = 2
-"""Of how scores are taken apart; raised when the same predictions give other items."""
+_KIND = "items-3"
+"""With the version of how scores are taken apart; raised when the same predictions give other items."""
 
 
 class Term(NamedTuple):
@@ -45,13 +44,14 @@ class Judgement(NamedTuple):
 
 
 class ItemBook:
-    """Scores of stored runs, taken apart: a file for each run, because metrics, which are slow, need then be asked but once."""
+    """Scores of stored runs, taken apart; kept, because metrics, which are slow, need then be asked but once."""
 
     def __init__(self, store: Store, catalog: Catalog, *, cached: bool = True) -> None:
         """Read nothing yet; without a cache, nothing is read or kept."""
-        self._store, self._catalog, self._cached = store, catalog, cached
+        self._store, self._catalog = store, catalog
+        self._cache = AnalysisCache(store.cache / "analysis.sqlite") if cached else None
         self._known: dict[str, dict[str, Items | str]] = {}
-        self._fresh: set[str] = set()
+        self._fresh: dict[tuple[str, str], bytes] = {}
 
     def get(self, run: Run, outcome: Outcome, part: Term) -> Items:
         """Return a score of a finished run, taken apart.
@@ -64,10 +64,10 @@ class ItemBook:
         if cell is None or cell.undefined is not None:
             raise UndefinedError("not tuned on yet" if cell is None or cell.undefined is None else cell.undefined)
         known = self._known.setdefault(outcome.run_id, {})
-        if not known and self._cached:
+        if not known:
             known.update(self._read(outcome.run_id))
         metric = self._catalog.find(Metric, part.metric)
-        key = f"{part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
+        key = f"{_KIND} {part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
         if key not in known:
             predictions = self._store.predictions(run, part.moment, part.problem)
             try:
@@ -76,7 +76,7 @@ class ItemBook:
                 raise
             except UndefinedError as error:
                 known[key] = str(error)
-            self._fresh.add(outcome.run_id)
+            self._fresh[outcome.run_id, key] = _packed(known[key])
         found = known[key]
         if isinstance(found, str):
             raise UndefinedError(found)
@@ -84,33 +84,32 @@ class ItemBook:
 
     def save(self) -> None:
         """Keep what was computed for the next time."""
-        for run_id in self._fresh if self._cached else ():
-            arrays: dict[str, NDArray[Any]] = {}
-            for key, found in self._known[run_id].items():
-                arrays[f"{key} key"] = np.array(found if isinstance(found, str) else found.key)
-                if isinstance(found, Items):
-                    arrays[f"{key} items"] = found.statistics
-            with replacing(self._path(run_id)) as path, path.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # its own flags have other types
-        self._fresh.clear()
-
-    def _path(self, run_id: str) -> Path:
-        return self._store.cache / "items" / f"{run_id}-{_VERSION}.npz"
+        if self._cache:
+            self._cache.keep(self._fresh)
+        self._fresh = {}
 
     def _read(self, run_id: str) -> dict[str, Items | str]:
-        try:
-            # Opened here, because numpy leaves open what turns out to be no archive.
-            with self._path(run_id).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {
-                    name.removesuffix(" key"): Items(arrays[items], str(arrays[name]))
-                    if (items := f"{name.removesuffix(' key')} items") in arrays
-                    else str(arrays[name])
-                    for name in arrays
-                    if name.endswith(" key")
-                }
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-            # A cache that is missing or damaged is made again.
-            return {}
+        read = self._cache.read(run_id, _KIND) if self._cache else {}
+        return {key: found for key, value in read.items() if (found := _unpacked(value)) is not None}
+
+
+def _packed(found: Items | str) -> bytes:
+    """Return a score, taken apart, as it is kept; a reason why it is not is a text alone."""
+    if isinstance(found, str):
+        return json.dumps([found, None]).encode()
+    return json.dumps([found.key, len(found.statistics)]).encode() + b"\n" + found.statistics.astype("<f8").tobytes()
+
+
+def _unpacked(value: bytes) -> Items | str | None:
+    """Return what was packed; None if it is damaged, and is made again."""
+    try:
+        head, _, rest = value.partition(b"\n")
+        key, units = json.loads(head)
+        if units is None:
+            return str(key)
+        return Items(np.frombuffer(rest, dtype="<f8").reshape(units, 2), str(key))
+    except (ValueError, TypeError):
+        return None
 
 
 def sample(

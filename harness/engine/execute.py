@@ -83,7 +83,7 @@ def execute(
     energy = open_energy(accelerator.device, first=accelerator.is_main_process, alone=alone)
     meter = Meter(accelerator.device, enter, energy)
     with meter.phase(_REST):
-        session = _open(run, catalog, accelerator, cache, meter, told)
+        session = open_session(run, catalog, accelerator, cache, meter, told)
         strategy = catalog.restore(Strategy, run.strategy)
         scorer = _Scorer(session, Features(session))
         stages: list[RunStage] = []
@@ -146,7 +146,7 @@ def execute(
     return Executed(outcome, scorer.predictions)
 
 
-def _open(
+def open_session(
     run: Run,
     catalog: Catalog,
     accelerator: accelerate.Accelerator,

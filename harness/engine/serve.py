@@ -72,7 +72,7 @@ def measure_speed(session: Session, model: nn.Module) -> Speed | str:
         speed: Speed | str = "the first process alone measures"
         try:
             if session.rank == 0:
-                speed = _measure(session, model)
+                speed = measure(session, model)
         except UndefinedError as error:
             speed = str(error)
         except RuntimeError as error:
@@ -102,10 +102,11 @@ def _merged(session: Session, tuned: nn.Module) -> nn.Module | str:
     return merged if same else "with its adapters merged it answers otherwise"
 
 
-def _measure(session: Session, model: nn.Module) -> Speed:
+def measure(session: Session, model: nn.Module) -> Speed:
+    """Return how fast a model answers, measured now."""
     problem = len(session.run.stages) - 1
     task, batches = session.tokens[problem].task, Batches(session, problem, "test")
-    items = _choose(session.tokens[problem].ids("test"))
+    items = choose(session.tokens[problem].ids("test"))
     rows = np.concatenate(items)
 
     def seconds(numbers: NDArray[Any]) -> float:
@@ -114,9 +115,9 @@ def _measure(session: Session, model: nn.Module) -> Speed:
         task.predict(model, batches(numbers, read)).float().cpu()
         return time.perf_counter() - start
 
-    with _predicting(session, model):
+    with predicting(session, model):
         singles = [*items[:_WARM_UP], *items[:_SINGLE]]
-        latencies = _within(_SECONDS_SINGLE, map(seconds, singles))
+        latencies = within(_SECONDS_SINGLE, map(seconds, singles))
         # What could not be warmed up in the time there was is told as it was.
         latencies = latencies[min(_WARM_UP, len(items), len(latencies) - 1) :]
         parts = [rows[part] for part in evaluation_batches(batches.lengths[rows], session.run.train.eval_batch_tokens)]
@@ -124,7 +125,7 @@ def _measure(session: Session, model: nn.Module) -> Speed:
         parts = [parts[number] for number in np.random.default_rng(0).permutation(len(parts))]
         if session.accelerator.device.type != "cpu":
             seconds(parts[0])  # takes memory that it has afterwards
-        took = _within(_SECONDS_MANY, map(seconds, parts))
+        took = within(_SECONDS_MANY, map(seconds, parts))
     answered = sum(map(len, parts[: len(took)])) * len(items) / len(rows)
     return Speed(
         latency_p50_ms=1e3 * float(np.median(latencies)),
@@ -135,14 +136,14 @@ def _measure(session: Session, model: nn.Module) -> Speed:
     )
 
 
-def _choose(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
+def choose(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
     """Return items from all over a split, in no order, each as the numbers of its rows: windows of a long text are one item."""
     _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
     items = np.split(np.argsort(which, kind="stable"), np.cumsum(counts)[:-1])
     return [items[number] for number in np.random.default_rng(0).permutation(len(items))[:_ITEMS]]
 
 
-def _within(limit: float, measured: Iterator[float]) -> list[float]:
+def within(limit: float, measured: Iterator[float]) -> list[float]:
     """Return measurements of seconds until these sum to a limit; at least one."""
     taken: list[float] = []
     for seconds in measured:
@@ -153,7 +154,7 @@ def _within(limit: float, measured: Iterator[float]) -> list[float]:
 
 
 @contextmanager
-def _predicting(session: Session, *models: nn.Module) -> Iterator[None]:
+def predicting(session: Session, *models: nn.Module) -> Iterator[None]:
     """Have models as scoring has them meanwhile: in eval mode, without gradients, in the run's precision."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     for model in models:
@@ -171,7 +172,7 @@ def _agree(session: Session, first: nn.Module, second: nn.Module) -> bool:
     problem = len(session.run.stages) - 1
     task, batches = session.tokens[problem].task, Batches(session, problem, "test")
     batch = batches(np.arange(min(_COMPARED, len(batches.lengths))))
-    with _predicting(session, first, second):
+    with predicting(session, first, second):
         expected, found = task.predict(first, batch).float(), task.predict(second, batch).float()
     limit = _TOLERANCE[session.run.train.precision] * float(expected.abs().max().clamp(min=1))
     return torch.allclose(expected, found, rtol=0, atol=limit, equal_nan=True)

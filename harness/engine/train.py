@@ -69,7 +69,7 @@ def fit(
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
     total = planned_steps(session, problem)
-    loop = _Loop(session, problem, model, total, penalty, after_backward)
+    loop = Training(session, problem, model, total, penalty, after_backward)
     best: tuple[float, list[torch.Tensor]] | None = None
     waited = 0
     for epoch in range(config.epochs):
@@ -97,7 +97,7 @@ def _batches(session: Session, problem: int, epoch: int) -> list[NDArray[np.int6
     return training_batches(lengths, config.batch_size, (session.run.seed, problem, epoch), config.batch_tokens)
 
 
-class _Loop:
+class Training:
     """The state of one training: model and optimizer as accelerate prepared them, and the step count."""
 
     def __init__(

@@ -84,9 +84,9 @@ class Rehearsal:
     def __enter__(self) -> Self:
         """Cut the data."""
         for share, root in zip(self._sizes.shares, self._roots, strict=True):
-            cut = Cache(Store(root).cache)
+            cache = Cache(Store(root).cache)
             for prepared in self._data.values():
-                keep(_cut(prepared, self._sizes.longest, share), cut)
+                keep(cut(prepared, self._sizes.longest, share), cache)
         return self
 
     def __exit__(
@@ -172,7 +172,7 @@ def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everythi
     return _Sizes({"train": batch, "validation": per_pass, "test": per_pass}, (more * _STEPS[0] / _STEPS[1], more))
 
 
-def _cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:
+def cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:
     """Return the data with a sample of each split's rows: a larger share holds what a smaller one does."""
     splits = {}
     for split in SPLITS:

@@ -15,7 +15,7 @@ def test_noise_is_the_range_of_identical_runs_and_the_spread_of_seeds():
     found = measure_noise(Value, finished, {"a": [0.80, 0.81, 0.79], "b": [0.70, 0.70], "c": []})
     assert found.identical == pytest.approx(0.02)
     assert found.seeds == pytest.approx(np.sqrt((0.02**2 * 2 + 0) / 2))
-    assert found.baseline == max(found.identical, found.seeds)
+    assert found.threshold == max(found.identical, found.seeds)
 
 
 def test_without_repeats_or_values_there_is_no_noise_to_tell():

@@ -12,6 +12,8 @@ import pytest
 from harness import HarnessError
 from harness.cli.describe import describe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from harness.testing import ToyDataset, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["-o", "train.epochs=1", "-o", "train.max_length=24", "-o", "train.batch_size=8", "-w", "none"]
 
 

@@ -24,7 +24,7 @@ problem = TaskData(dataset=dataset.reference(), task=toys.make(Task, "text-class
 settings = {"batch_size": 432, "epochs": 3, "learning_rate": 1e-3, "eval_batch_tokens": 256}
 run = toy_run(toys, model, toys.make(Strategy, "full", {}), **settings)
 run = run.model_copy(update={"stages": (problem,), "watch": ()})
-epoch = train._Loop.epoch
+epoch = train.Training.epoch
 
 
 def limited(loop, batches):
@@ -40,7 +40,7 @@ def limited(loop, batches):
 found = []
 # The limited one first, or it could use again what the other has given back to this process only.
 for name, epochs in (("limited", limited), ("free", epoch)):
-    train._Loop.epoch = epochs
+    train.Training.epoch = epochs
     outcome = compute(run, toys, results / name)
     curve = (Store(results / name).folder(run) / "log.jsonl").read_text().splitlines()
     losses = [event["loss"] for event in map(json.loads, curve) if "loss" in event]

@@ -13,6 +13,8 @@ from harness.records import TUNING, Job, Place, TaskData
 from harness.store import Store
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def masked_model(tmp_path_factory):

@@ -9,6 +9,8 @@ from harness.engine import serve
 from harness.records import TaskData
 from harness.testing import ToyDataset, compute, toy_catalog, toy_run
 
+pytestmark = pytest.mark.slow
+
 
 class Beside(nn.Module):
     """A model with an adapter beside it: a shift of its scores, which merging puts into the head's bias."""

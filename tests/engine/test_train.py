@@ -13,6 +13,8 @@ from harness.records import Failure, TrainConfig
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 def curve(run, results):
     events = [json.loads(line) for line in (Store(results).folder(run) / "log.jsonl").read_text().splitlines()]

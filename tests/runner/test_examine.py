@@ -10,6 +10,8 @@ from harness.experiment.asked import Asked
 from harness.runner.examine import examine
 from harness.testing import write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("the", "a", "film", "plot", "actor", "scene")
 
 

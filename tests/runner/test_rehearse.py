@@ -4,9 +4,11 @@ from harness.contracts import Dataset, Strategy
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.records import Failure, Phase
-from harness.runner.rehearse import Rehearsal, _cut, extrapolate
+from harness.runner.rehearse import Rehearsal, cut, extrapolate
 from harness.store import Store
 from harness.testing import ToyDataset, compute, runner_here, toy_catalog, toy_run
+
+pytestmark = pytest.mark.slow
 
 LONGEST = {"train": 8, "validation": 2, "test": 2}
 
@@ -54,7 +56,7 @@ def test_why_a_run_would_fail_is_known_before_it_does(toys, tiny_model, tmp_path
 def test_both_shares_hold_the_longest_rows_and_the_larger_holds_the_smaller(toys, tmp_path):
     reference = ToyDataset(rows=400).reference()
     prepared = prepare(toys.restore(Dataset, reference), reference, Cache(tmp_path))
-    small, large = (_cut(prepared, LONGEST, share).splits["train"] for share in (0.05, 0.2))
+    small, large = (cut(prepared, LONGEST, share).splits["train"] for share in (0.05, 0.2))
     texts = sorted(prepared.splits["train"]["text"][:], key=len)
     assert set(small["id"][:]) < set(large["id"][:])
     assert sorted(map(len, small["text"][:]))[-8:] == [len(text) for text in texts[-8:]]

@@ -16,6 +16,8 @@ from harness.store import Store
 from harness.testing import ToyDataset, runner_here, toy_catalog
 from harness.testing import compute as compute_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def toys():

@@ -176,7 +176,7 @@ class Peft(harness.Strategy):
         from harness.adapters import merged
 
         method = METHODS[self.method]
-        config = self._config(stage)
+        config = self.config(stage)
         if _is_prompt(method):
             self._make_sure_of_room(stage, config)
         try:
@@ -196,7 +196,8 @@ class Peft(harness.Strategy):
         stage.fit(adapted)
         return merged(stage, adapted) if method.merges else cast("nn.Module", adapted)
 
-    def _config(self, stage: harness.Stage) -> "PeftConfig":
+    def config(self, stage: harness.Stage) -> "PeftConfig":
+        """Return the method's configuration for a stage's model."""
         import dataclasses
 
         from harness.adapters import (

@@ -7,6 +7,8 @@ from harness.engine.fast import splice as splice_module
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {
     "BertForMaskedLM": {},
     "RobertaForMaskedLM": {},

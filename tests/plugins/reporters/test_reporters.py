@@ -77,14 +77,14 @@ WIDE = """\
 reviews
 Does lora forget less?
 
-                           REVIEWS         COST
- strategy           n   accuracy ↑   time [s] ↓   trained
- ────────────────────────────────────────────────────────
- untuned (baseline)    1         50.0          [1]         0
- full (reference)   2   91.2 ± 0.3          120    22.7 M
-                                                    100 %
- lora|r=16, all     0          [2]          100     0.3 M
-                                                      1 %
+                             REVIEWS         COST
+ strategy             n   accuracy ↑   time [s] ↓   trained
+ ──────────────────────────────────────────────────────────
+ untuned (baseline)   1         50.0          [1]         0
+ full (reference)     2   91.2 ± 0.3          120    22.7 M
+                                                      100 %
+ lora|r=16, all       0          [2]          100     0.3 M
+                                                        1 %
 
 [1] a baseline takes no time
 [2] all runs failed
@@ -96,22 +96,22 @@ NARROW = """\
 reviews
 Does lora forget less?
 
-                           REVIEWS
- strategy           n   accuracy ↑
- ─────────────────────────────────
- untuned (baseline)    1         50.0
- full (reference)   2   91.2 ± 0.3
- lora|r=16, all     0          [2]
+                             REVIEWS
+ strategy             n   accuracy ↑
+ ───────────────────────────────────
+ untuned (baseline)   1         50.0
+ full (reference)     2   91.2 ± 0.3
+ lora|r=16, all       0          [2]
 
 
-                              COST
- strategy           n   time [s] ↓   trained
- ───────────────────────────────────────────
- untuned (baseline)    1          [1]         0
- full (reference)   2          120    22.7 M
-                                       100 %
- lora|r=16, all     0          100     0.3 M
-                                         1 %
+                                COST
+ strategy             n   time [s] ↓   trained
+ ─────────────────────────────────────────────
+ untuned (baseline)   1          [1]         0
+ full (reference)     2          120    22.7 M
+                                         100 %
+ lora|r=16, all       0          100     0.3 M
+                                           1 %
 
 [1] a baseline takes no time
 [2] all runs failed
@@ -209,7 +209,7 @@ def test_a_verdict_stands_under_the_value_it_is_about():
     assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.rank"]) == ("worse", "-0.1", "2")
 
 
-@pytest.mark.parametrize(("width", "expected"), [(58, WIDE), (200, WIDE), (57, NARROW), (45, NARROW)])
+@pytest.mark.parametrize(("width", "expected"), [(60, WIDE), (200, WIDE), (59, NARROW), (46, NARROW)])
 def test_a_terminal_shows_one_table_or_one_for_each_group_where_it_is_narrow(width, expected):
     assert unpadded(Rich(width=width).render(TABLE)) == expected
 

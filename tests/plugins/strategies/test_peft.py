@@ -18,7 +18,7 @@ from harness import HarnessError
 from harness.catalog import Catalog
 from harness.contracts import Dataset, Metric, Strategy, Task
 from harness.engine.cache import Cache
-from harness.engine.execute import _open
+from harness.engine.execute import open_session
 from harness.engine.features import Features
 from harness.engine.meter import Meter
 from harness.engine.models import outside
@@ -121,7 +121,7 @@ def tuned_by(
     run = toy_run(toys, folder, strategy, epochs=1, learning_rate=1e-2, **train)
     run = run.model_copy(update={"stages": (problem or run.stages[0],), "watch": ()})
     accelerator = accelerate.Accelerator(cpu=True)
-    session = _open(run, toys, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
+    session = open_session(run, toys, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
     metric = toys.make(Metric, session.tokens[0].task.metrics[0], {})
     stage = Tasting(session, Features(session), 0, metric, target)
     before = scores(stage.model)
@@ -168,7 +168,7 @@ def test_what_does_not_suit_a_model_is_refused_when_planned_with_the_reason(toys
 @pytest.mark.parametrize("method", sorted(set(METHODS) - NEVER - PROMPTS - {"beft"}))
 def test_what_is_refused_for_gpt2_is_what_peft_itself_refuses(toys, folders, method):
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folders["gpt2"], num_labels=2)
-    config = toys.make(Strategy, "peft", {"method": method})._config(
+    config = toys.make(Strategy, "peft", {"method": method}).config(
         SimpleNamespace(model=model, body=model.base_model, head=outside(model))
     )
     refused = pytest.raises((TypeError, ValueError, NotImplementedError), match="Conv1D")

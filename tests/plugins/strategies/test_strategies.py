@@ -17,7 +17,7 @@ from harness import HarnessError
 from harness.catalog import Catalog, load_catalog
 from harness.contracts import Dataset, Metric, Model, Strategy, Task
 from harness.engine.cache import Cache
-from harness.engine.execute import _open
+from harness.engine.execute import open_session
 from harness.engine.features import Features
 from harness.engine.meter import Meter
 from harness.engine.models import body_digest
@@ -25,6 +25,8 @@ from harness.engine.stage import RunStage
 from harness.records import TaskData
 from harness.testing import check_strategy, toy_catalog, toy_run, write_tiny_model
 from harness.testing.toys import NEUTRAL, TELLING
+
+pytestmark = pytest.mark.slow
 
 # The kit's model has two blocks; the default of last-layers is to train two, which would be all.
 PARAMS = {"last-layers": {"layers": 1}, "peft": {"method": "hra"}}
@@ -68,7 +70,7 @@ def staged(
         made = catalog.make(Task, task, {}).reference()
         run = run.model_copy(update={"stages": (TaskData(dataset=data.reference(), task=made),)})
     accelerator = accelerate.Accelerator(cpu=True)
-    session = _open(run, catalog, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
+    session = open_session(run, catalog, accelerator, Cache(cache), Meter(accelerator.device), lambda _: None)
     metric = catalog.make(Metric, session.tokens[0].task.metrics[0], {})
     return kind(session, Features(session), 0, metric, cache / "model")
 
