@@ -1,6 +1,6 @@
 import pytest
 
-from harness.records import ComponentRef, Outcome, Run, Shared, TaskData, TrainConfig
+from harness.records import ComponentRef, Outcome, Row, Run, Shared, TaskData, TrainConfig
 
 
 def ref(name: str, **more: object) -> ComponentRef:
@@ -82,3 +82,17 @@ def test_what_was_stored_before_energy_and_inference_were_measured_can_be_read()
 def test_the_peak_of_what_is_shared_is_the_highest_that_is_known():
     found = Shared(peak_memory_bytes=5) + Shared(peak_memory_bytes=9, peak_device_bytes=3) + Shared()
     assert (found.peak_memory_bytes, found.peak_device_bytes, found.peak_reserved_bytes) == (9, 3, None)
+
+
+def test_a_run_that_an_earlier_version_stored_keeps_its_id():
+    # As the version before settings were renamed computed them.
+    old = TrainConfig.model_validate({"accumulation": 2, "warmup": 0.3})
+    new = TrainConfig(gradient_accumulation_steps=2, warmup_ratio=0.3)
+    assert a_run().id == "ed8638144097"
+    assert a_run(train=old).id == a_run(train=new).id == "b18ab0025974"
+    assert a_run(train=TrainConfig(fast=False)).id != a_run().id
+
+
+def test_a_table_that_an_earlier_version_stored_can_be_read():
+    row = Row.model_validate({"label": "untuned", "role": "floor", "cells": [{"text": "0.5", "value": 0.5}], "runs": []})
+    assert row.role == "baseline"

@@ -202,3 +202,15 @@ def test_the_models_own_settings_may_be_given_whatever_it_is_called(catalog, tin
 
     spec = make_spec({"name": "x", "model": str(tiny_model), "stages": ["rotten-tomatoes"]}, "x")
     assert with_overrides(spec, ["model.head=keep"]).model.params == {"head": "keep"}
+
+
+def test_settings_spelled_as_they_were_at_first_work_and_are_noted(catalog, tiny_model):
+    old = plan(catalog, tiny_model, strategies=["full"], train={"warmup": 0.3, "accumulation": 2})
+    new = plan(
+        catalog, tiny_model, strategies=["full"], train={"warmup_ratio": 0.3, "gradient_accumulation_steps": 2}
+    )
+    assert [run.id for _, run in old.runs] == [run.id for _, run in new.runs]
+    assert set(old.notes) - set(new.notes) == {
+        "train.accumulation is now called train.gradient_accumulation_steps",
+        "train.warmup is now called train.warmup_ratio",
+    }
