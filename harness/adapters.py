@@ -1,4 +1,4 @@
-"""For strategies that put adapters into a model by PEFT: which layers, which heads, how they are delivered.
+"""Helpers for strategies that use PEFT adapters: layers, heads and delivery.
 
     from harness.adapters import linear_layers, merged, trained_heads
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def linear_layers(stage: Stage, parts: Sequence[nn.Module]) -> dict[str, nn.Module]:
-    """Return the linear layers of a stage's model that lie in these parts of it and not in its head, by name."""
+    """Return the linear layers in these parts of a stage's model, excluding its head, by name."""
     inside = {id(module) for part in parts for module in part.modules()} - {id(part) for part in stage.head.modules()}
     return {
         name: module
@@ -31,12 +31,12 @@ def linear_layers(stage: Stage, parts: Sequence[nn.Module]) -> dict[str, nn.Modu
 
 
 def transposed(layers: Mapping[str, nn.Module]) -> bool:
-    """Return whether the layers keep their weights as `[inputs, outputs]`, as GPT-2 does: PEFT's `fan_in_fan_out`."""
+    """Return whether the layers store weights as `[inputs, outputs]`, as in GPT-2: PEFT's `fan_in_fan_out`."""
     return any(isinstance(layer, Conv1D) for layer in layers.values())
 
 
 def widths(layer: nn.Module) -> tuple[int, int]:
-    """Return how wide a linear layer's inputs and outputs are."""
+    """Return the input and output widths of a linear layer."""
     if isinstance(layer, Conv1D):
         return int(layer.weight.shape[0]), int(layer.weight.shape[1])
     assert isinstance(layer, nn.Linear)
@@ -44,10 +44,10 @@ def widths(layer: nn.Module) -> tuple[int, int]:
 
 
 def trained_heads(stage: Stage) -> list[str]:
-    """Return the modules of a stage's head whose weights are trained as they are: PEFT's `modules_to_save`.
+    """Return the modules of a stage's head that are trained directly: PEFT's `modules_to_save`.
 
-    None of a language model's own head. Each has weights itself: of a whole head that is made of several, most of PEFT's
-    methods cannot be merged.
+    Empty for a language-model head. Each returned module has weights of its own, because most PEFT methods cannot merge a
+    head that consists of several modules.
     """
     if stage.model.get_output_embeddings() is not None:
         return []
@@ -60,14 +60,14 @@ def trained_heads(stage: Stage) -> list[str]:
 
 
 def merged(stage: Stage, adapted: peft.PeftModel) -> nn.Module:
-    """Declare an adapter as what would be delivered, and return the model with it merged into its weights."""
+    """Declare an adapter as the delivered model, and return the model with the adapter merged."""
     stage.ship(adapted)
     whole: nn.Module = adapted.merge_and_unload()
     return whole
 
 
 def norms(model: PreTrainedModel, body: nn.Module) -> list[str]:
-    """Return the names of the norms of a model's body."""
+    """Return the names of the normalisation layers in a model's body."""
     inside = {id(module) for module in body.modules()}
     return [
         name

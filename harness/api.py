@@ -1,10 +1,10 @@
-"""The Python API: the same comparison as on the command line, as an object to ask.
+"""The Python API: the same comparison as on the command line, as an object.
 
     comparison = harness.compare("reviews.csv", strategies=["frozen", "lora"])
-    comparison.to_frame()                      # an arm a row
-    comparison.recommend(min_score="0.98x")    # which to take, and why
+    comparison.to_frame()                      # one row per arm
+    comparison.recommend(min_score="0.98x")    # the recommended arm, and why
 
-Takes what the command line takes, under the same names, and raises `HarnessError` with the sentence the command line prints.
+Arguments have the same names as on the command line; `HarnessError` has the message that the command line prints.
 """
 
 from __future__ import annotations
@@ -37,78 +37,79 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Entry = str | Mapping[str, Any] | Component
-"""A component by name, as a table such as `{"name": "lora", "rank": 16}`, or itself."""
+"""A component: its name, a table such as `{"name": "lora", "rank": 16}`, or an instance."""
 
 
 class Asking(TypedDict, total=False):
-    """What else can be asked, as on the command line; lists may be one name."""
+    """Further arguments, as on the command line; a list can be a single name."""
 
     datasets: Sequence[str] | str
     """Datasets to tune on, in order."""
     model: str
     """Base model: a name, a folder or `hub:id@revision`."""
     watch: Sequence[str] | str
-    """Datasets to watch for forgetting; `none` for none."""
+    """Datasets to watch for forgetting; `none` disables watching."""
     limit: Sequence[str] | str
-    """Rows kept of a split, such as `train=500`."""
+    """Maximum rows per split, such as `train=500`."""
     metrics: Sequence[str] | str
     reference: str
-    """Label of the arm the others are compared with."""
+    """Label of the reference arm, which the others are compared with."""
     text: str
-    """Column of the text in a data file."""
+    """Text column of the data file."""
     label: str
-    """Column of the label."""
+    """Label column of the data file."""
     options: Sequence[str] | str
     """Any settings, such as `train.epochs=2`."""
     repeat: int
-    """Runs of each strategy's first seed."""
+    """Number of runs of each strategy's first seed."""
     margin: float
-    """Difference within which two strategies are as good as each other."""
+    """Equivalence margin: strategies that differ by less are equivalent."""
 
 
 class Comparison:
-    """The numbers of an experiment: what is stored of it, asked as often as needed and computed once."""
+    """The stored results of an experiment; each analysis is computed once, on first use."""
 
     def __init__(self, plan: Plan, store: Store, catalog: Catalog, price: str | None = None) -> None:
-        """Read a plan's stored runs; nothing is computed before it is asked for.
+        """Create a comparison of a plan's stored runs; nothing is computed before it is needed.
 
         Args:
-            plan: What was asked.
+            plan: The plan.
             store: The results folder.
             catalog: The plugins.
-            price: Money for an hour of a device, such as `2.50/h`; None to leave money out.
+            price: Device price per hour, such as `2.50/h`; None to leave out money.
         """
         self.plan, self.store, self.catalog = plan, store, catalog
         self.price = None if price is None else parse_price(price)
         self._known: dict[Scope, Analysis] = {}
 
     def __repr__(self) -> str:
-        """Return its name, arms and how many of its runs are done."""
+        """Return the name, the arms and the number of finished runs."""
         done = sum(len(part.everything) for part in self.analysis().parts)
         arms = ", ".join(arm.label for arm in self.plan.arms)
         return f"<Comparison {self.plan.name}: {arms}; {done} of {sum(len(arm.runs) for arm in self.plan.arms)} runs>"
 
     def _repr_html_(self) -> str:
-        """Return the table as a notebook shows it, with its notes."""
+        """Return the table with its notes as HTML, for notebooks."""
         from harness.tables.html import render
 
         return render(self.table())
 
     def analysis(self, scope: Scope = "comparison") -> Analysis:
-        """Return everything that is known, as `harness.analysis` has it.
+        """Return the full analysis; see `harness.analysis`.
 
         Args:
-            scope: `comparison`: what each arm scores, forgets and costs; `matrix`: every score at every moment.
+            scope: `comparison`: score, forgetting and cost of each arm; `matrix`: the score of every dataset
+                after every stage.
         """
         if scope not in self._known:
             self._known[scope] = analyse(self.plan, self.store, self.catalog, scope, self.price)
         return self._known[scope]
 
     def to_frame(self, scope: Scope = "comparison") -> pd.DataFrame:
-        """Return an arm a row, by label: for each column of the table its mean, interval and verdict, blank where unknown.
+        """Return one row per arm, by label, with mean, interval and verdict of each table column, blank if unknown.
 
-        `part` is the number of the table an arm is in, from 0: arms of different parts cannot be compared. Units are those of
-        the columns' keys, in bytes, seconds, joules, FLOP.
+        `part` is the number of the arm's table, from 0: arms of different parts cannot be compared. Units are those of
+        the columns' keys: bytes, seconds, joules, FLOP.
 
         >>> frame = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).to_frame()
         >>> bool(frame.loc["frozen", "accuracy"] > 0.5)
@@ -134,7 +135,7 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("arm")
 
     def runs(self) -> pd.DataFrame:
-        """Return a run a row, by id: its arm, seed, state and reason, and for each column of the table its own value.
+        """Return one row per run, by id, with its arm, seed, state and reason, and its value for each table column.
 
         >>> runs = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).runs()
         >>> list(runs["status"].unique())
@@ -154,12 +155,13 @@ class Comparison:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
     def predictions(self, arm: str | None = None) -> pd.DataFrame:
-        """Return a test item a row: its arm, seed and id, what was predicted after the last stage, and what is right.
+        """Return one row per test item, with its arm, seed and id, the prediction after the last stage, and the target.
 
-        `output` is what the task predicts, such as a list of scores, one for each class; `target` what is right.
+        `output` is the prediction of the task, such as a list of scores, one for each class; `target` is the correct
+        value.
 
         Args:
-            arm: Of which arm; None for all.
+            arm: Label of the arm; None for all arms.
 
         Raises:
             HarnessError: There is no such arm.
@@ -204,21 +206,21 @@ class Comparison:
         confidence: float | None = None,
         baseline: str | float | None = None,
     ) -> Recommendation:
-        """Return which arm to take, how sure that is, why, and what would change it.
+        """Return the recommended arm, its probability of meeting the constraints, the reasons, and possible changes.
 
         Args:
-            min_score: Least score: 0.85, or `0.98x` the reference's.
-            max_forgetting: Most that may be lost: 0.02 of anything, or `DATASET=0.02`, or several such.
-            max_memory: Most memory in tuning, such as `16GB`.
-            max_time: Longest tuning of one seed, such as `20m`.
-            max_size: Largest saved size, such as `10MB`.
-            max_cost: Most money for tuning one seed; needs a price.
-            prefer: What decides among those that can be taken: cost, score, forgetting, time, memory or size.
-            confidence: How probable it must be that all is met; None for 0.8.
-            baseline: Score of an answer that takes no learning, if none was run.
+            min_score: Minimum score: 0.85, or `0.98x` for a share of the reference's.
+            max_forgetting: Maximum forgetting: 0.02 for all watched datasets, `DATASET=0.02`, or a list of these.
+            max_memory: Maximum memory for tuning, such as `16GB`.
+            max_time: Maximum tuning time per seed, such as `20m`.
+            max_size: Maximum saved size, such as `10MB`.
+            max_cost: Maximum cost of tuning per seed; needs a price.
+            prefer: Criterion that decides among eligible arms: cost, score, forgetting, time, memory or size.
+            confidence: Required probability that all constraints are met; None for 0.8.
+            baseline: Score of a baseline that learns nothing, if no baseline was run.
 
         Raises:
-            HarnessError: Something cannot be read or was not measured, or no run has finished.
+            HarnessError: A constraint is invalid or was not measured, or no run has finished.
 
         >>> advice = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).recommend(min_score=0.5)
         >>> advice.choice
@@ -234,7 +236,7 @@ class Comparison:
         return decide(self.analysis(), wanted, self.catalog).recommendation
 
     def table(self, scope: Scope = "comparison") -> Table:
-        """Return the table that reporters are handed: columns, rows with text and numbers, footnotes, notes.
+        """Return the table that reporters receive: columns, rows with text and numbers, footnotes, notes.
 
         >>> table = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).table()
         >>> [row.label for row in table.rows]
@@ -243,10 +245,10 @@ class Comparison:
         return make_table(self.analysis(scope))
 
     def save(self, path: str | Path, scope: Scope = "comparison") -> Path:
-        """Write the table to a file, by the reporter whose ending the file has; returns the path.
+        """Write the table to a file with the reporter for its suffix; return the path.
 
         Raises:
-            HarnessError: No reporter writes such files, or the file cannot be written.
+            HarnessError: No reporter writes this file type, or the file cannot be written.
 
         >>> harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).save("answer.md").name
         'answer.md'
@@ -254,9 +256,7 @@ class Comparison:
         path = Path(path)
         reporters = {cls.suffix: cls for cls in reversed(self.catalog.every(Reporter))}
         if path.suffix not in reporters:
-            message = (
-                f"{str(path)!r}: no reporter writes files that end so: choose one of {', '.join(sorted(reporters))}"
-            )
+            message = f"{str(path)!r}: no reporter writes this file type: use one of {', '.join(sorted(reporters))}"
             raise HarnessError(message)
         text = self.catalog.make(Reporter, reporters[path.suffix].name, {}).render(self.table(scope))
         try:
@@ -295,31 +295,31 @@ def compare(
     without: Sequence[str] = (),
     **asked: Unpack[Asking],
 ) -> Comparison:
-    """Compute what is missing of a comparison, and return it; what is stored is not computed again.
+    """Compute the missing runs of a comparison, and return it; stored runs are not computed again.
 
     Args:
-        target: An experiment file (.toml), or a data file; None where `datasets` names the data.
-        strategies: What is compared; None for the default ones.
-        seeds: Such as `[0, 1, 2]`.
-        tune: Choose each strategy's settings on validation: trials, such as 8, or device time, such as `20m`.
-        executor: Where runs are computed: a name, `name:key=value`, or an executor; None for processes on this machine, or for
-            this process where there are `plugins`.
+        target: An experiment file (.toml) or a data file; None if `datasets` gives the data.
+        strategies: Strategies to compare; None for the default ones.
+        seeds: Seeds, such as `[0, 1, 2]`.
+        tune: Hyperparameter search on validation, for each strategy: trials, such as 8, or device time, such as `20m`.
+        executor: Where runs are computed: a name, `name:key=value`, or an executor; None for processes on this machine,
+            or this process if there are `plugins`.
         results: The results folder.
-        price: Money for an hour of a device, such as `2.50/h`.
+        price: Device price per hour, such as `2.50/h`.
         keep_models: Save each run's model or adapter.
-        plugins: Objects or modules with hooks, besides the installed plugins; other processes do not know them.
+        plugins: Objects or modules with hooks, in addition to the installed plugins; not available in other processes.
         without: Installed plugins to leave out.
-        asked: What else can be asked: see `Asking`.
+        asked: Further arguments: see `Asking`.
 
     Raises:
-        HarnessError: Something cannot be used; what failed in single runs is in `Comparison.runs()`.
+        HarnessError: An argument cannot be used. Failures of single runs are in `Comparison.runs()`.
 
     >>> comparison = harness.compare("reviews.csv", strategies=["frozen"], seeds=[0])
     >>> comparison  # doctest: +ELLIPSIS
     <Comparison reviews-...: untuned, frozen; 2 of 2 runs>
     """
     if price is not None:
-        parse_price(price)  # a mistake in it must not wait until all is computed
+        parse_price(price)  # report an invalid price before computing anything
     catalog = _catalog(plugins, without)
     found = _asked(target, strategies, seeds, tune, asked).plan(catalog)
     chosen = executor if isinstance(executor, Executor) else find_executor(catalog, executor, {}, here=bool(plugins))
@@ -329,7 +329,7 @@ def compare(
 
 
 def carry_out(planned: Plan, runner: Runner, price: str | None = None) -> tuple[Comparison, tuple[Failure, ...]]:
-    """Compute what is missing of a plan, for a call and for the command line; returns what failed just now as well."""
+    """Compute the missing runs of a plan, for the API and the command line; return also the failures of this call."""
     done = runner.carry_out(planned, lambda found: brief(found, len(planned.arms[0].runs[0].stages)))
     return Comparison(done.plan, runner.store, runner.catalog, price), done.failures
 
@@ -344,12 +344,12 @@ def plan(
     without: Sequence[str] = (),
     **asked: Unpack[Asking],
 ) -> Plan:
-    """Return the runs that `compare` would make, every default resolved; reads no data and computes nothing.
+    """Return the runs that `compare` would compute, with all defaults resolved; reads no data and computes nothing.
 
-    Takes what `compare` takes.
+    Takes the same arguments as `compare`.
 
     Raises:
-        HarnessError: Something named is unknown, missing, double or mistyped.
+        HarnessError: A name or setting is unknown, missing, duplicated or mistyped.
 
     >>> planned = harness.plan("reviews.csv", strategies=["frozen"], seeds=[0, 1])
     >>> [(arm.label, len(arm.runs)) for arm in planned.arms]
@@ -370,12 +370,12 @@ def load_experiment(
     without: Sequence[str] = (),
     **asked: Unpack[Asking],
 ) -> Comparison:
-    """Return what is stored of a comparison; computes no run.
+    """Return a comparison from stored runs; computes no run.
 
-    Takes what `compare` takes; a comparison made on the command line is found by the same arguments.
+    Takes the same arguments as `compare`; the same arguments also find a comparison made on the command line.
 
     Raises:
-        HarnessError: Something named is unknown, or there is no such results folder.
+        HarnessError: A name is unknown, or the results folder does not exist.
 
     >>> harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).plan.reference is None
     True
@@ -386,23 +386,25 @@ def load_experiment(
 
 
 def load(asked: Asked, results: Path, catalog: Catalog, price: str | None = None) -> Comparison:
-    """Return what is stored of what is asked; what both `load_experiment` and the command line do.
+    """Return the comparison of a request from stored runs, for `load_experiment` and the command line.
 
     Raises:
-        HarnessError: There is no results folder.
+        HarnessError: The results folder does not exist.
     """
     store = open_results(results)
     return Comparison(settle(asked.plan(catalog), store, catalog), store, catalog, price)
 
 
 def open_results(results: Path) -> Store:
-    """Return the results folder that is read.
+    """Return an existing results folder.
 
     Raises:
-        HarnessError: There is none.
+        HarnessError: The folder does not exist.
     """
     if not results.exists():
-        message = f"no results folder {str(results)!r}: run harness compare first, or name another with --results"
+        message = (
+            f"no results folder {str(results)!r}: run harness compare first, or give another folder with --results"
+        )
         raise HarnessError(message)
     return Store(results)
 
@@ -442,7 +444,7 @@ def _catalog(plugins: Sequence[object], without: Sequence[str]) -> Catalog:
 
 
 def _say(text: str) -> None:
-    """Write a line of progress: in a notebook where its output goes, else on standard error."""
+    """Write a progress line: to the output of a notebook cell, otherwise to standard error."""
     stream = sys.stdout if hasattr(builtins, "__IPYTHON__") else sys.stderr
     stream.write(f"{text}\n")
 

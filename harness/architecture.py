@@ -1,6 +1,6 @@
-"""What can be known of a model without its weights: its shape, its blocks, and how long a text may be.
+"""Properties of a model that do not need its weights: shape, blocks, and maximum text length.
 
-Importing this module imports no torch; calling its functions does.
+Importing this module does not import torch; calling its functions does.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "attn_dropout")
-"""What configurations call the dropout of attention weights, by model family."""
+"""Names of the attention dropout in configurations, by model family."""
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length")
 _SPARE = 8
-"""Positions that a model may keep for itself, at most: those closer to its limit than this are looked at in detail."""
+"""Maximum number of reserved positions: lengths closer to the limit than this are checked in detail."""
 _TOKENS = 16
-"""Of a text that is looked at."""
+"""Number of tokens of a test text."""
 _UNLIMITED = 10**9
-"""Tokenizers that know no limit give a number beyond this one."""
+"""Tokenizers without a limit report a number above this one."""
 
 
 def skeleton(model: Model, auto_class: str = "AutoModel") -> nn.Module:
-    """Return a model under `transformers.<auto_class>` without its weights: its body, unless a head is named."""
+    """Return a model of `transformers.<auto_class>` without weights; default: the body only."""
     import torch
     import transformers
 
@@ -39,7 +39,7 @@ def skeleton(model: Model, auto_class: str = "AutoModel") -> nn.Module:
 
 
 def find_blocks(body: nn.Module) -> Sequence[nn.Module]:
-    """Return a transformer's blocks, from input to output: the list of like modules that holds most of its parameters.
+    """Return a transformer's blocks, from input to output: the list of equal modules with the most parameters.
 
     Empty if there is no such list.
     """
@@ -54,19 +54,19 @@ def find_blocks(body: nn.Module) -> Sequence[nn.Module]:
 
 
 def block_count(model: Model) -> int:
-    """Return how many blocks a model's body has: not what its configuration says, for the layers of some are one block."""
+    """Return the number of blocks of a model's body; the configuration may count several layers per block."""
     return len(find_blocks(skeleton(model)))
 
 
 def size(module: nn.Module) -> int:
-    """Return how many parameters a module has."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def most_tokens(model: Model, wanted: int) -> int | None:
-    """Return how many tokens a text may have at most, special ones included; None where `wanted` are certainly not too many.
+    """Return the maximum number of tokens of a text, including special ones; None if `wanted` is certainly within it.
 
-    Some models keep positions for themselves: where they begin after the padding token's number, 514 hold 512 tokens.
+    Some models reserve positions: if positions start after the padding token's number, 514 positions hold 512 tokens.
     """
     limits = [limit for limit in (_tokenizer_limit(model),) if limit is not None]
     positions = _positions(model.published())
@@ -78,13 +78,13 @@ def most_tokens(model: Model, wanted: int) -> int | None:
 
 
 def _positions(published: Mapping[str, Any]) -> int | None:
-    """Return how many positions a model has; None where it has no limit, which some write as -1."""
+    """Return the number of positions of a model; None without a limit, which some configurations write as -1."""
     found = next((published[name] for name in _POSITIONS if isinstance(published.get(name), int)), None)
     return found if found is not None and found > 0 else None
 
 
 def _tokenizer_limit(model: Model) -> int | None:
-    """Return the limit that a model's tokenizer names; None where it names none, or the model would have to be made to look."""
+    """Return the tokenizer's length limit; None if it has none, or if the model would have to be created first."""
     if model.on_demand:
         return None
     path = Path(model.locate().path) / "tokenizer_config.json"
@@ -96,7 +96,7 @@ def _tokenizer_limit(model: Model) -> int | None:
 
 
 def _kept_positions(model: Model) -> int:
-    """Return how many positions no token of a text can have: those up to that of padding."""
+    """Return the number of positions that no token can have: those up to the padding position."""
     from torch import nn
 
     for name, module in skeleton(model).named_modules():
@@ -105,12 +105,12 @@ def _kept_positions(model: Model) -> int:
     return 0
 
 
-class _Asked(Exception):  # noqa: N818 - not an error: ends a task's `build` where the model would be loaded
-    """Holds the class that a task asked for."""
+class _Asked(Exception):  # noqa: N818 - not an error: ends a task's `build` before the model is loaded
+    """Contains the class requested by a task."""
 
 
 class _Asking:
-    """Loads nothing."""
+    """A loader that loads nothing and raises the requested class."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         self.config = config
@@ -121,7 +121,7 @@ class _Asking:
 
 
 def head_class(model: Model, task: Task) -> str | None:
-    """Return the class of transformers that a task loads a model by; None where it does not load it, or cannot."""
+    """Return the transformers class with which a task loads a model; None if it does not or cannot load it."""
     try:
         task.build(_Asking(model.config()), Facts(("no", "yes")))
     except _Asked as asked:
@@ -132,9 +132,9 @@ def head_class(model: Model, task: Task) -> str | None:
 
 
 def keeps_tokens(model: Model, task: Task) -> bool:
-    """Return whether the body that a task is tuned with gives a feature for each token of a text.
+    """Return whether the body used for a task returns one feature per token.
 
-    Looked at only where the configuration names no number of layers, as those do that shorten a text on its way.
+    Checked only if the configuration has no number of layers, as for models that shorten the sequence.
     """
     if any(name in model.published() for name in ("num_hidden_layers", "n_layer", "n_layers", "num_layers")):
         return True
@@ -145,16 +145,16 @@ def keeps_tokens(model: Model, task: Task) -> bool:
     try:
         with torch.no_grad():
             hidden = made.base_model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
-    except Exception:  # noqa: BLE001 - what cannot be run without weights is left to the run
+    except Exception:  # noqa: BLE001 - models that cannot run without weights are checked by the run
         return True
     return int(hidden.shape[1]) == _TOKENS
 
 
 def scores_last_token(model: Model, head: str) -> bool:
-    """Return whether the class that transformers loads for `head` looks for the last token of a text that is no padding."""
+    """Return whether the transformers class for `head` uses the last non-padding token of a text."""
     import inspect
 
     try:
         return "last_non_pad_token" in inspect.getsource(type(skeleton(model, head)).forward)
     except (OSError, ValueError):
-        return False  # without its source, or without such a head
+        return False  # no source code, or no such head

@@ -1,4 +1,4 @@
-"""Which rows make a batch. Nothing here knows how many processes share the work: each takes its part of every batch."""
+"""Selection of the rows of each batch, independent of the number of processes: each takes its part of every batch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _POOL = 50
-"""Batches that are sorted together: enough to waste little padding, few enough to stay shuffled."""
+"""Batches sorted together: enough to need little padding, few enough to stay shuffled."""
 
 
 def training_batches(
     lengths: ArrayLike, batch_size: int, seed: Sequence[int], batch_tokens: int | None = None
 ) -> list[NDArray[np.int64]]:
-    """Return one epoch's batches of row numbers: shuffled by the seed, of like length, each row once.
+    """Return one epoch's batches of row numbers: shuffled by the seed, of similar length, each row once.
 
     Args:
         lengths: Tokens of each row, `[n]`.
         batch_size: Rows per batch, over all processes; the last batch may have fewer.
-        seed: What the shuffle depends on, and nothing else.
-        batch_tokens: If given, tokens per batch, padding included, in place of `batch_size`; a longer row is a batch.
+        seed: The only input of the shuffle.
+        batch_tokens: Tokens per batch including padding, instead of `batch_size`; a longer row is a batch of its own.
     """
     random = np.random.default_rng(list(seed))
     sizes = np.asarray(lengths)
@@ -39,18 +39,18 @@ def training_batches(
 
 
 def evaluation_batches(lengths: ArrayLike, batch_tokens: int) -> list[NDArray[np.int64]]:
-    """Return batches of row numbers by descending length, each row once: the longest first, so that memory runs out early.
+    """Return batches of row numbers by descending length, each row once; longest first, so that memory runs out early.
 
     Args:
         lengths: Tokens of each row, `[n]`.
-        batch_tokens: Tokens per batch, padding included; a longer row is a batch.
+        batch_tokens: Tokens per batch including padding; a longer row is a batch of its own.
     """
     sizes = np.asarray(lengths)
     return _within(np.argsort(-sizes, kind="stable"), sizes, batch_tokens)
 
 
 def _within(order: NDArray[np.int64], sizes: NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
-    """Cut rows that come by descending length into batches of at most so many tokens."""
+    """Split rows in descending order of length into batches of at most `tokens` tokens."""
     batches, start = [], 0
     while start < len(order):
         count = max(1, tokens // max(int(sizes[order[start]]), 1))
@@ -60,7 +60,7 @@ def _within(order: NDArray[np.int64], sizes: NDArray[np.int64], tokens: int) -> 
 
 
 def of_one_width(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return arrays `[b, ...]` filled up with nan to the largest of them in every axis but the first."""
+    """Return arrays `[b, ...]` padded with nan to the largest size in every axis except the first."""
     shape = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
     ends = [[(0, 0), *((0, wide - has) for wide, has in zip(shape, array.shape[1:], strict=True))] for array in arrays]
     return [

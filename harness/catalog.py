@@ -1,7 +1,7 @@
-"""What the installed plugins offer, by kind and name.
+"""The components of the installed plugins, by kind and name.
 
-Discovery is guarded: a plugin that cannot be used becomes a `Problem` with its cause, and a command fails only if it was
-asked for something that is missing.
+A plugin that fails to load is recorded with the cause in `PluginState.problem`; a command fails only if it needs a
+component that is missing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ C = TypeVar("C", bound=Component)
 
 @dataclass(frozen=True)
 class PluginState:
-    """One entry point and what became of it."""
+    """One entry point and whether it loaded."""
 
     name: str
     distribution: str
@@ -49,7 +49,7 @@ class PluginState:
 
 @dataclass(frozen=True)
 class Offer:
-    """A component class and where it comes from."""
+    """A component class and its origin."""
 
     component: type[Component]
     plugin: str
@@ -66,10 +66,10 @@ class Catalog:
     without: frozenset[str] = frozenset()
 
     def find(self, kind: type[C], name: str) -> type[C]:
-        """Return the class of that kind and name.
+        """Return the class of a kind and name.
 
         Raises:
-            HarnessError: No plugin offers it; names the nearest match, and any plugin that failed to load.
+            HarnessError: No plugin offers it; the message has the closest match, and any plugin that failed to load.
         """
         label = kind_of(kind)
         offer = self.offers[label].get(name)
@@ -86,10 +86,10 @@ class Catalog:
         return [self.find(kind, name) for name in sorted(self.offers[kind_of(kind)])]
 
     def make(self, kind: type[C], name: str, params: Mapping[str, Any], where: str = "") -> C:
-        """Return the component with its parameters checked.
+        """Return the component with validated parameters.
 
         Raises:
-            HarnessError: A parameter is unknown or has the wrong type; says which, and what would do.
+            HarnessError: A parameter is unknown or has the wrong type; the message says which, and what is valid.
         """
         cls = self.find(kind, name)
         try:
@@ -98,25 +98,25 @@ class Catalog:
             raise HarnessError(explain(error, cls, f"{where}{kind_of(kind)} {name!r}")) from None
 
     def restore(self, kind: type[C], reference: ComponentRef) -> C:
-        """Return the component a run's record names."""
+        """Return the component of a stored reference."""
         return self.make(kind, reference.name, {**reference.params, **reference.location})
 
     def offer(self, component: Component) -> Offer:
-        """Return where a component comes from."""
+        """Return the origin of a component."""
         kind = next(label for label, base in KINDS.items() if isinstance(component, base))
         return self.offers[kind][component.name]
 
 
 def kind_of(cls: type[Component]) -> str:
-    """Return the word for a component class's kind."""
+    """Return the name of a component class's kind."""
     return next(label for label, base in KINDS.items() if issubclass(cls, base))
 
 
 def load_catalog(without: Iterable[str] = ()) -> Catalog:
-    """Return what the installed plugins offer, leaving out the plugins named in `without`.
+    """Return the catalog of the installed plugins, except those in `without`.
 
     Raises:
-        HarnessError: Two plugins offer the same name, or a name in `without` is no plugin.
+        HarnessError: Two plugins offer the same name, or a name in `without` is not a plugin.
     """
     entry_points = sorted(importlib.metadata.entry_points(group="harness"), key=lambda point: point.name)
     left_out = set(without)
@@ -134,7 +134,7 @@ def with_plugin(catalog: Catalog, plugin: object, name: str) -> Catalog:
     """Return a catalog with one more plugin: any object whose methods are hook implementations.
 
     Raises:
-        HarnessError: The plugin offers a name that is taken.
+        HarnessError: The plugin offers a name that is already taken.
     """
     extended = Catalog(new_plugin_manager(), states=list(catalog.states), without=catalog.without)
     for known, module in catalog.plugins.list_name_plugin():
@@ -146,17 +146,17 @@ def with_plugin(catalog: Catalog, plugin: object, name: str) -> Catalog:
 
 
 def new_plugin_manager() -> pluggy.PluginManager:
-    """Return a plugin manager that knows the hooks and no plugin."""
+    """Return a plugin manager with the hooks and no plugins."""
     manager = pluggy.PluginManager("harness")
     manager.add_hookspecs(hookspecs)
     return manager
 
 
 def collect(catalog: Catalog) -> None:
-    """Ask every registered plugin for its components and put them into the catalog.
+    """Add the components of every registered plugin to the catalog.
 
     Raises:
-        HarnessError: Two plugins offer one name.
+        HarnessError: Two plugins offer the same name.
     """
     distributions = {state.name: state.distribution for state in catalog.states}
     for kind, base in KINDS.items():
@@ -175,21 +175,21 @@ def collect(catalog: Catalog) -> None:
                 if other is not None:
                     message = (
                         f"two plugins offer a {kind} named {cls.name!r}: {other.plugin} (of {other.distribution}) and "
-                        f"{plugin} (of {distribution}). Leave one out with --without {plugin}"
+                        f"{plugin} (of {distribution}): leave one out with --without {plugin}"
                     )
                     raise HarnessError(message)
                 catalog.offers[kind][cls.name] = Offer(cls, plugin, distribution)
 
 
 def explain(error: ValidationError, cls: type[Any], where: str) -> str:
-    """Return a validation error in one line: the field, what is wrong, what would do."""
+    """Return a validation error as one line: the field, what is wrong, and what is valid."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{where}: {unknown('setting', path, cls.model_fields)}"
     if first["type"] == "missing":
-        return f"{where}: the setting {path!r} is needed: {cls.model_fields[path].description or 'see describe'}"
-    # What a component says itself is a clause already; pydantic's own words begin with a capital.
+        return f"{where}: the setting {path!r} is required: {cls.model_fields[path].description or 'see describe'}"
+    # A component's own message starts in lower case; pydantic's messages start with a capital.
     own = first["msg"].removeprefix("Value error, ")
     message = own if own != first["msg"] else own[0].lower() + own[1:]
     return f"{where}: {path}: {message}, but got {first['input']!r}" if path else f"{where}: {message}"
@@ -206,7 +206,7 @@ def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
     try:
         plugin = point.load()
         catalog.plugins.register(plugin, name=point.name)
-        # Per plugin, so that a misspelt hook is laid at the door of the plugin that misspelt it.
+        # Checked per plugin, so that a misspelt hook is reported for the right plugin.
         catalog.plugins.check_pending()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may fail in any way; it is reported by name
         _blame(catalog, point.name, distribution, error)

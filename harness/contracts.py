@@ -1,9 +1,9 @@
-"""What a model, dataset, task, strategy, metric, reporter and executor IS: subclass one to offer another.
+"""Base classes of models, datasets, tasks, strategies, metrics, reporters and executors: subclass one in a plugin.
 
-A component is a frozen record whose fields are its parameters. They are checked when an experiment is read, listed
-by `harness describe`, and part of a run's id. Its `name` is what a user types; its `version` is raised whenever its
-numbers change. The first line of its docstring is what `harness list` prints. Importing a plugin must be cheap, so torch,
-transformers, peft, pandas and their like are imported inside methods.
+A component is a frozen record whose fields are its parameters. They are validated when an experiment is read, listed
+by `harness describe`, and part of a run's id. Its `name` is what a user types; raise its `version` whenever its numbers
+change. `harness list` prints the first line of its docstring. Importing a plugin must be cheap, so import torch,
+transformers, peft, pandas and similar libraries inside methods.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
 
 
 class Component(BaseModel, ABC):
-    """A named, versioned thing a plugin offers; its fields are its parameters."""
+    """A named, versioned object provided by a plugin; its fields are its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     default: ClassVar[bool] = False
-    """Used where a user names none of this kind."""
+    """Whether it is used if a user names no component of this kind."""
     argument: ClassVar[str | None] = None
-    """The parameter that stands after a colon in `name:argument`."""
+    """The parameter given after a colon in `name:argument`."""
     arguments: ClassVar[Mapping[str, str]] = {}
-    """What may stand there, each with a summary for `harness list`; empty where that cannot be told."""
+    """Its valid values, each with a summary for `harness list`; empty if they cannot be listed."""
     suffixes: ClassVar[tuple[str, ...]] = ()
-    """Endings of the paths it opens when a user gives one in place of a name; "/" stands for a folder, "*" for any file."""
+    """Suffixes of paths it opens if a user gives a path instead of a name; "/" means a folder, "*" any file."""
     locating: ClassVar[frozenset[str]] = frozenset()
-    """Parameters that say where something is, not what: a fingerprint identifies it, and the id leaves them out."""
+    """Parameters that only say where something is: left out of the id, because a fingerprint identifies it."""
     imports: ClassVar[tuple[str, ...]] = ()
-    """Slow modules its methods need: loaded once for all runs, before any clock starts."""
+    """Slow modules its methods need: imported once for all runs, before timing starts."""
 
     @classmethod
     def parse_argument(cls, text: str) -> dict[str, JsonValue]:
-        """Return the parameters that `name:text` stands for."""
+        """Return the parameters given by `name:text`."""
         if cls.argument is None:
-            message = f"{cls.name!r} takes nothing after a colon, but got {text!r}"
+            message = f"{cls.name!r} takes no argument after a colon, but got {text!r}"
             raise ValueError(message)
         if cls.arguments and text not in cls.arguments:
             raise ValueError(str(unknown(cls.argument, text, cls.arguments)))
@@ -65,26 +65,26 @@ class Component(BaseModel, ABC):
 
     @classmethod
     def about(cls, argument: str | None = None) -> str:
-        """Return what `harness describe` says of `name:argument`, or of `name`; the first line is the summary."""
+        """Return the text of `harness describe` for `name:argument`, or for `name`; the first line is the summary."""
         text = inspect.cleandoc(cls.__doc__ or "")
         return text if argument is None or argument not in cls.arguments else f"{cls.arguments[argument]}\n\n{text}"
 
     @classmethod
     def settings(cls, argument: str | None = None) -> Mapping[str, FieldInfo]:
-        """Return the parameters of `name:argument`, or of `name`, as `harness describe` lists them: the fields and any others."""
+        """Return the parameters that `harness describe` lists for `name:argument`, or for `name`: fields and others."""
         del argument
         return cls.model_fields
 
     def missing(self) -> str | None:
-        """Return what must be installed first, as a sentence; None if it can be used."""
+        """Return what must be installed first, as a sentence; None if nothing is missing."""
         return None
 
     def fingerprint(self) -> str | None:
-        """Return a hash of the weights or data behind it; None if its parameters say everything."""
+        """Return a hash of its weights or data; None if its parameters identify it completely."""
         return None
 
     def reference(self) -> ComponentRef:
-        """Return this component as a run's record names it."""
+        """Return the reference to this component for a run's record."""
         params = self.model_dump(mode="json", exclude=unsaid(self))
         return ComponentRef(
             name=self.name,
@@ -96,10 +96,10 @@ class Component(BaseModel, ABC):
 
 
 class ModelSource(NamedTuple):
-    """Where a pretrained model is."""
+    """The location of a pretrained model."""
 
     path: str
-    """A folder, or a hub id."""
+    """A folder or a hub id."""
     revision: str | None
     sha256: str | None
     licence: str | None
@@ -109,12 +109,12 @@ class Model(Component):
     """A pretrained base model."""
 
     on_demand: ClassVar[bool] = False
-    """Whether `locate` makes or fetches it, which takes long: then `published` alone is asked while planning."""
+    """Whether `locate` creates or downloads it, which is slow: then only `published` is called in planning."""
 
     head: Literal["new", "keep"] = Field(
         "new",
         json_schema_extra=ADDED,
-        description="whether a task begins with a new head, or with the published one where its classes are the data's",
+        description="new: start with a new head; keep: use the published head if its classes match the data",
     )
 
     @abstractmethod
@@ -122,19 +122,19 @@ class Model(Component):
         """Return where the model is, without loading it.
 
         Raises:
-            HarnessError: It is not there, or is not what it claims to be.
+            HarnessError: It was not found, or does not match its parameters.
         """
 
     def fingerprint(self) -> str | None:
-        """Return the sha256 of the weights, or the revision where only a hub knows them."""
+        """Return the sha256 of the weights, or the revision if they are only on a hub."""
         source = self.locate()
         return source.sha256 or source.revision
 
     def published(self) -> Mapping[str, Any]:
-        """Return the model's `config.json` as it was published, without importing any library of models.
+        """Return the model's published `config.json`, without importing transformers.
 
         Raises:
-            HarnessError: It is not to be had.
+            HarnessError: It cannot be fetched.
         """
         source = self.locate()
         path = Path(source.path) / "config.json"
@@ -151,7 +151,7 @@ class Model(Component):
         return found
 
     def config(self) -> PretrainedConfig:
-        """Return the model's configuration, without its weights."""
+        """Return the model's configuration without its weights."""
         import transformers
 
         source = self.locate()
@@ -165,12 +165,13 @@ class Model(Component):
 
         Args:
             auto_class: For example `"AutoModelForSequenceClassification"`.
-            settings: What `from_pretrained` takes, such as `num_labels`; with `output_loading_info` it returns a pair.
+            settings: Arguments of `from_pretrained`, such as `num_labels`; `output_loading_info` makes it return a
+                pair.
         """
         import transformers
 
         source = self.locate()
-        # Published in whatever precision, trained in float32 unless asked for otherwise: AdamW's small steps would be lost.
+        # Trained in float32 by default, whatever the published precision: small steps of AdamW would be lost otherwise.
         settings.setdefault("dtype", "float32")
         loader = getattr(transformers, auto_class)
         model: PreTrainedModel = loader.from_pretrained(
@@ -182,7 +183,7 @@ class Model(Component):
         """Return the model's tokenizer, with a pad token.
 
         Raises:
-            HarnessError: It is not there, or has no token to pad with.
+            HarnessError: It was not found, or has no token to pad with.
         """
         import transformers
 
@@ -197,7 +198,7 @@ class Model(Component):
         if tokenizer.pad_token_id is None:
             if tokenizer.eos_token is None:
                 message = (
-                    f"model {self.name!r}: its tokenizer names neither a padding nor an end token: set pad_token in its "
+                    f"model {self.name!r}: its tokenizer has neither a padding nor an end token: set pad_token in its "
                     "tokenizer_config.json"
                 )
                 raise HarnessError(message)
@@ -206,36 +207,36 @@ class Model(Component):
 
 
 def _from(source: ModelSource) -> dict[str, Any]:
-    """Return what tells a loader where to look: a local folder never touches the network."""
+    """Return the loader arguments for a source: a local folder never uses the network."""
     return {"local_files_only": True} if Path(source.path).is_dir() else {"revision": source.revision or "main"}
 
 
 class Facts(NamedTuple):
-    """What a dataset says of itself."""
+    """Facts about a dataset."""
 
     classes: tuple[str, ...] | None = None
-    """Class names in the order of their label numbers; None where there are no classes."""
+    """Class names in the order of their label numbers; None without classes."""
     licence: str | None = None
     citation: str | None = None
     notes: tuple[str, ...] = ()
-    """How the data was read, where that is not plain, such as rows left out: for the table's note."""
+    """How the data was read, where that is not obvious, such as skipped rows: shown under the table."""
     columns: Mapping[str, tuple[str, ...]] = {}
-    """For each role (text, label, ...) the data's own names of the columns that have it; empty where that is not known."""
+    """For each role (text, label, ...) the names of its columns in the data; empty if not known."""
     unused: tuple[str, ...] = ()
     """Columns of the data that are not used."""
     left_out: Mapping[str, int] = {}
-    """How many rows were left out as the data was read, by reason."""
+    """Number of rows left out when the data was read, by reason."""
     warnings: tuple[str, ...] = ()
-    """What of the data may be a mistake, a line each."""
+    """Possible mistakes in the data, one line each."""
     why: str = ""
-    """What of the data decides its task, as a clause."""
+    """Why its task was inferred from the data, as a clause."""
 
 
 class Data(NamedTuple):
-    """What a dataset reads."""
+    """The data of a dataset."""
 
     splits: Mapping[Split, datasets.Dataset]
-    """The splits there are, whole and in their own order; at least `train`."""
+    """The available splits, complete and in their original order; at least `train`."""
     facts: Facts = Facts()
 
 
@@ -243,93 +244,95 @@ class Unlabelled(NamedTuple):
     """Rows to predict."""
 
     rows: Sequence[Mapping[str, Any]]
-    """As the file has them, by the file's names."""
+    """The rows of the file, with its column names."""
     columns: Mapping[str, list[Any]]
-    """What a task needs of them, by role; as many entries as there are rows."""
+    """The columns a task needs, by role; one entry per row."""
     problems: Sequence[str | None]
-    """Of each row why nothing can be said of it, as a clause; None where something can."""
+    """For each row, why it cannot be predicted, as a clause; None if it can."""
 
 
 class Dataset(Component):
-    """Named data. A subclass reads it; the harness splits, limits and caches it."""
+    """A named dataset. A subclass reads it; the harness splits, limits and caches it."""
 
     task: ClassVar[str]
-    """The task it is tuned on unless an experiment says otherwise."""
+    """The default task for tuning on it."""
     watch_task: ClassVar[str]
-    """The task it is watched by unless an experiment says otherwise."""
+    """The default task for watching it."""
     default_watch: ClassVar[bool] = False
-    """Watched where a user brings data and names nothing to watch."""
+    """Whether it is watched by default if a user brings data and names no dataset to watch."""
 
-    limit: dict[Split, PositiveInt] = Field({}, description="rows kept of each split, in its own class proportions")
-    test_share: float = Field(0.2, gt=0, lt=1, description="carved from train where there is no test split")
-    validation_share: float = Field(0.1, gt=0, lt=1, description="carved from train where there is no validation split")
-    split_seed: NonNegativeInt = Field(0, description="of carving and limiting; the same for every run")
+    limit: dict[Split, PositiveInt] = Field({}, description="maximum rows of each split, keeping its class proportions")
+    test_share: float = Field(0.2, gt=0, lt=1, description="share of train used as test if there is no test split")
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, description="share of train used as validation if there is no validation split"
+    )
+    split_seed: NonNegativeInt = Field(0, description="seed of splitting and limiting; the same for every run")
 
     @abstractmethod
     def read(self) -> Data:
-        """Return the splits there are, and what is known of them.
+        """Return the available splits, and facts about them.
 
-        Columns: `text`, optionally `text_pair`, and what the task needs, such as `label` (a number from 0). Rows that
-        have the same value in a column `group` stay together where a split is carved.
+        Columns: `text`, optionally `text_pair`, and those the task needs, such as `label` (a number from 0). Rows with
+        the same value in a column `group` stay in the same split when train is split.
 
         Raises:
-            HarnessError: The data is missing or is not what its parameters say.
+            HarnessError: The data is missing or does not match its parameters.
         """
 
     def task_for(self, *, watched: bool) -> str:
-        """Return the task for it unless an experiment names another: `watch_task` or `task`, whatever its parameters."""
+        """Return the default task: `watch_task` if watched, else `task`, independent of its parameters."""
         return self.watch_task if watched else self.task
 
     def unlabelled(self, path: str, columns: Mapping[str, tuple[str, ...]]) -> Unlabelled:
-        """Return the rows of another file of the same form, whose labels are not known; only of data that comes in files.
+        """Return the unlabelled rows of another file of the same form; only for datasets that are read from files.
 
         Args:
             path: The file.
-            columns: For each role (text, text_pair, ...) the names of the columns that had it in the data tuned on.
+            columns: For each role (text, text_pair, ...) the names of its columns in the data used for tuning.
 
         Raises:
-            HarnessError: It cannot be read, or lacks a column.
+            HarnessError: The file cannot be read, or a column is missing.
         """
         del columns
-        message = f"dataset {self.name!r} reads no files of others: {path!r} cannot be read by it"
+        message = f"dataset {self.name!r} cannot read other files: {path!r}"
         raise HarnessError(message)
 
 
 class Task(Component):
-    """How a base model becomes a model for a problem, and rows become batches and predictions."""
+    """How a base model is adapted to a problem, and how rows become batches and predictions."""
 
     tunable: ClassVar[bool] = True
     """Whether a model can be tuned on it: it has a loss."""
     watchable: ClassVar[bool] = False
-    """Whether a model can be measured by it before any tuning."""
+    """Whether a model can be measured on it before any tuning."""
     headless: ClassVar[bool] = False
-    """Whether it asks the body alone and builds no head, so that any model will do."""
+    """Whether it uses only the body and builds no head, so that it works with any model."""
     answers: ClassVar[Literal["class", "classes", "number", "text"] | None] = None
-    """What is said of a whole text, by a new head that pooled features are enough for; `text` is written by the model's own
-    head; None is anything else."""
+    """What it predicts for a whole text with a new head on pooled features; `text` is generated by the model's own
+    head; None for anything else."""
     shaping: ClassVar[frozenset[str]] = frozenset()
-    """Which training settings that change the loss `loss` takes, by keyword: `class_weights`, a tensor `[classes]`, or
-    `label_smoothing`, a share. They are handed to it where they are asked for, and refused of other tasks."""
+    """Training settings that `loss` accepts as keywords: `class_weights`, a tensor `[classes]`, or `label_smoothing`, a
+    share. They are passed to it if an experiment sets them; for other tasks they are an error."""
     metrics: ClassVar[tuple[str, ...]]
-    """Metrics shown unless an experiment names others; the first is the one choices are made by."""
+    """Default metrics; choices are made by the first one."""
 
     def build(self, load: Loader, facts: Facts) -> PreTrainedModel | None:
-        """Return the base model under the head this task needs; None if it needs only the body: `predict` is handed that.
+        """Return the base model with the head this task needs; None if `predict` needs only the body.
 
         Raises:
-            UndefinedError: The model has no such head; the message says why.
+            UndefinedError: The model does not support such a head; the message says why.
         """
         del load, facts
         return None
 
     def baseline(self, targets: Callable[[], NDArray[Any]], facts: Facts) -> nn.Module | None:
-        """Return what `predict` can ask that knows the targets of train and no text: what learning must beat.
+        """Return a model for `predict` that knows only the targets of train and no text: the baseline.
 
-        None where that is the model as it was published.
+        None if the baseline is the model as published.
 
         Args:
             targets: Returns the targets, `[n, ...]`.
-            facts: What is known of the data.
+            facts: Facts about the data.
         """
         del targets, facts
         return None
@@ -340,9 +343,9 @@ class Task(Component):
         return None if "text" in columns else f"needs a column 'text', but the data has: {', '.join(columns)}"
 
     def check_model(self, model: Model) -> str | None:
-        """Return why nothing can be tuned on it with this model, as a clause; None if it can.
+        """Return why this model cannot be tuned on this task, as a clause; None if it can.
 
-        Asked when an experiment is planned, so it must not load weights.
+        Called when an experiment is planned, so it must not load weights.
         """
         del model
         return None
@@ -352,12 +355,13 @@ class Task(Component):
     ) -> dict[str, list[Any]]:
         """Return model inputs, one list entry per row, with a column `truncated` of booleans.
 
-        A row may become several items, such as windows of a long text: a column `row` then says for each entry which of the
-        given rows it is of, from 0.
+        A row may become several items, such as windows of a long text: then a column `row` gives for each entry the
+        index of its row, from 0.
         """
         pairs = rows.get("text_pair")
         if not tokenizer.is_fast:
-            message = f"task {self.name!r} needs a fast tokenizer, which tells what it cuts; {type(tokenizer).__name__} is none"
+            kind = type(tokenizer).__name__
+            message = f"task {self.name!r} needs a fast tokenizer, which reports truncation; {kind} is not one"
             raise HarnessError(message)
         encoded = tokenizer(rows["text"], pairs, truncation=True, max_length=max_length)
         columns = {key: list(encoded[key]) for key in encoded}
@@ -372,125 +376,125 @@ class Task(Component):
         return batch
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
-        """Return how many things the loss of these items is a sum over."""
+        """Return the number of terms in the summed loss of these items."""
         return len(items["input_ids"])
 
     def loss(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the summed loss of a batch, a scalar; the loop divides it by the whole batch's `weight`."""
+        """Return the summed loss of a batch, a scalar; the loop divides it by the `weight` of the whole batch."""
         del model, batch
-        message = f"task {self.name!r} is only for watching: nothing can be tuned on it"
+        message = f"task {self.name!r} is only for watching: it cannot be tuned on"
         raise UndefinedError(message)
 
     def predict(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the prediction for each item of a batch, `[b, ...]`; what is narrower than another batch's is filled up with nan."""
+        """Return the prediction for each item of a batch, `[b, ...]`; narrower batches are padded with nan."""
         del model, batch
-        message = f"task {self.name!r} predicts nothing item by item"
+        message = f"task {self.name!r} does not predict single items"
         raise UndefinedError(message)
 
     def evaluate(self, view: View, split: Split = "test") -> Predictions:
-        """Return predictions on a split, one row for each of its rows; what a metric will score.
+        """Return predictions on a split, one row for each of its rows; the input of metrics.
 
         Raises:
-            UndefinedError: There is nothing to measure here; the message says why.
+            UndefinedError: There is nothing to measure; the message says why.
         """
         return Predictions(view.outputs(split), view.targets(split), view.ids(split))
 
     def settled(self, view: View) -> Task:
-        """Return the task with everything that its train split decides written out as parameters.
+        """Return the task with everything that depends on the train split stored as parameters.
 
-        A delivered model has no train split to look at.
+        A delivered model has no train split.
         """
         del view
         return self
 
     def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return rows that have no labels as `encode` takes them, with something in place of what is not known."""
+        """Return rows without labels in the form that `encode` needs, with placeholders for unknown values."""
         return dict(rows)
 
     def readable(
         self, outputs: NDArray[Any], rows: Mapping[str, list[Any]], facts: Facts
     ) -> list[dict[str, JsonValue]]:
-        """Return what `outputs` of `evaluate`, `[n, ...]`, say of each row, for people to read.
+        """Return `outputs` of `evaluate`, `[n, ...]`, in a readable form for each row.
 
         Args:
-            outputs: What was predicted.
-            rows: The rows it was predicted of, in the same order.
-            facts: Of the data that the model was tuned on.
+            outputs: The predictions.
+            rows: The predicted rows, in the same order.
+            facts: Facts about the data that the model was tuned on.
 
         Raises:
-            UndefinedError: The task predicts nothing of a row.
+            UndefinedError: The task makes no predictions for rows.
         """
         del outputs, rows, facts
-        message = f"task {self.name!r} predicts nothing of a text"
+        message = f"task {self.name!r} makes no predictions for texts"
         raise UndefinedError(message)
 
     def generation(self, tokenizer: PreTrainedTokenizerBase) -> Mapping[str, JsonValue]:
-        """Return the generation settings that a delivered model is saved with; empty where it writes nothing."""
+        """Return the generation settings that a delivered model is saved with; empty if it does not generate text."""
         del tokenizer
         return {}
 
 
 class Span(NamedTuple):
-    """Numbers that a search may try, both ends included."""
+    """A range of numbers in a hyperparameter search, both ends included."""
 
     low: float
     high: float
     log: bool = False
-    """Whether to look evenly over the orders of magnitude."""
+    """Whether to search on a logarithmic scale."""
 
 
 class Strategy(Component):
-    """A way of adapting a model."""
+    """A method of adapting a model."""
 
     role: ClassVar[Literal["baseline", "reference", "contender"]] = "contender"
-    """`baseline`: in every comparison, what learning must beat; `reference`: what the others are compared with."""
+    """`baseline`: in every comparison, must be beaten by learning; `reference`: the others are compared with it."""
     defaults: ClassVar[Mapping[str, JsonValue]] = {}
-    """Training settings this strategy wants other values for, such as its own learning rate."""
+    """Default training settings of this strategy, such as its learning rate."""
     selects: ClassVar[bool] = False
-    """Whether it chooses something by the validation score itself, by `Stage.score`."""
+    """Whether it makes choices by the validation score, with `Stage.score`."""
     shapes: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing", "head_learning_rate"})
-    """Which of these training settings it heeds; of others a note says that they have no effect."""
+    """Which of these training settings it uses; a note says that the others have no effect."""
 
     def training(self, tasks: Sequence[Task]) -> Mapping[str, JsonValue]:
-        """Return the training settings it wants other values for on these stages: `defaults` unless overridden."""
+        """Return its default training settings for these stages: `defaults` unless overridden."""
         del tasks
         return self.defaults
 
     def searched(self, tasks: Sequence[Task]) -> Mapping[str, Span | tuple[JsonValue, ...]]:
-        """Return the parameters worth choosing on validation besides the learning rate: numbers in a span, or some values."""
+        """Return parameters to search in addition to the learning rate: each a span or a tuple of values."""
         del tasks
         return {}
 
     def check(self, model: Model, tasks: Sequence[Task]) -> str | None:
-        """Return why this model cannot be tuned so through these stages, as a clause; None if it can.
+        """Return why this model cannot be tuned with this strategy on these stages, as a clause; None if it can.
 
-        Asked when an experiment is planned, so it must not load weights.
+        Called when an experiment is planned, so it must not load weights.
         """
         del model, tasks
         return None
 
     def loading(self, auto_class: str, config: PretrainedConfig) -> Mapping[str, Any]:
-        """Return what `from_pretrained` is given besides when the base is loaded under `transformers.<auto_class>`.
+        """Return additional arguments of `from_pretrained` for loading the base with `transformers.<auto_class>`.
 
-        For strategies that need a base of another kind, such as a quantised one.
+        For strategies that need a different base, such as a quantised one.
         """
         del auto_class, config
         return {}
 
     @abstractmethod
     def tune(self, stage: Stage) -> nn.Module:
-        """Return the model tuned on the stage; it must answer the task's `predict`."""
+        """Return the model tuned on the stage; it must work with the task's `predict`."""
 
 
 class Metric(Component):
     """A pure function of stored predictions."""
 
     title: ClassVar[str]
-    """Its column's heading."""
+    """The heading of its column."""
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     chance: ClassVar[float | None] = None
-    """Score of answers that know nothing, where it is the same for all data: 0 for a correlation; None where it is not."""
+    """Chance level, if it is the same for all data: 0 for a correlation; None otherwise."""
 
     @abstractmethod
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -502,10 +506,10 @@ class Metric(Component):
 
 
 class Ratio(Metric):
-    """A metric that is a ratio of two sums over the items, such as a mean: what each item adds is known by itself."""
+    """A metric that is a ratio of two sums over the items, such as a mean."""
 
     nothing: ClassVar[str] = "there are no items"
-    """Why there is no score where the second sum is 0."""
+    """Why the score is undefined if the second sum is 0."""
 
     @abstractmethod
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
@@ -530,12 +534,12 @@ class Ratio(Metric):
 
 
 class Reporter(Component):
-    """A way of writing a table."""
+    """An output format of a table."""
 
     suffix: ClassVar[str]
-    """Ending of the file it writes, such as `".md"`."""
+    """Suffix of the file it writes, such as `".md"`."""
     kept: ClassVar[bool] = False
-    """Whether every finished comparison is also kept so, in `results/reports/`, and packed with a bundle."""
+    """Whether every finished comparison is also saved in this format, in `results/reports/` and in bundles."""
 
     @abstractmethod
     def render(self, table: Table) -> str:
@@ -546,43 +550,43 @@ class Executor(Component):
     """Where runs are computed."""
 
     here: ClassVar[bool] = False
-    """Whether that is the command's own process."""
+    """Whether runs are computed in the process of the command."""
 
     @property
     def processes(self) -> int:
-        """Processes, each with a device of its own, that share one run."""
+        """Number of processes per run, each with its own device."""
         return 1
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Get ready while the data is read.
+        """Prepare for runs while the data is read.
 
         Args:
-            modules: Slow modules that runs need: worth importing once, where processes are copied from one that is warm.
+            modules: Slow modules that runs need: worth importing once if processes are forked from a warm one.
         """
         del modules
 
     @abstractmethod
     def run(self, jobs: Iterator[Job], host: Host) -> Iterator[tuple[Job, Outcome | Failure]]:
-        """Compute jobs; yields each with what came of it, as they end.
+        """Compute jobs; yield each with its result when it ends.
 
-        What is computed is stored by `harness.compute`. A job whose process or machine went away gives a `Failure` whose
-        status is `lost`: it is handed out once more. So is one that is never yielded.
+        `harness.compute` stores the results. A job whose process or machine is lost gives a `Failure` with the status
+        `lost` and is handed out once more, as is a job that is never yielded.
 
         Args:
-            jobs: Taken one by one, as there is room: which comes next may depend on what came of those before.
-            host: Told of each job where it is.
+            jobs: Take the next one only when there is capacity: it may depend on the results of earlier ones.
+            host: Receives the progress of each job.
         """
 
 
 def hash_files(paths: Sequence[Path]) -> str:
-    """Return one sha256 over the contents of files: of one file, its own; of several, of their hashes in order."""
+    """Return one sha256 for the contents of files: of one file, its own; of several, the hash of their hashes."""
     hashes = [_hash_file(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 @functools.cache
 def _hash_file(path: Path, size: int, changed: int) -> str:
-    """Return a file's sha256, read once as long as its size and time of change stay."""
+    """Return a file's sha256, cached while its size and modification time stay the same."""
     del size, changed
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

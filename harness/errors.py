@@ -1,7 +1,7 @@
-"""What a user can fix.
+"""Error types.
 
-A `HarnessError` is printed in one line, without a traceback: what is wrong, where, how to mend it. Everything else is a
-defect of the program or of a plugin and keeps its traceback.
+A `HarnessError` is printed as one line without a traceback: what is wrong, where, and how to fix it. Any other exception
+is a bug in the program or a plugin and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A mistake the user can mend; the message says how."""
+    """An error that the user can fix; the message says how."""
 
 
 class DamagedError(HarnessError):
-    """A stored run that is not as it was written: nothing may be made of it."""
+    """A stored run that was changed or damaged after it was written, and must not be used."""
 
 
 class UndefinedError(Exception):
-    """A measurement that has no value here; the message is the reason a table prints in a footnote."""
+    """An undefined measurement; the message is the reason shown in the table's footnote."""
 
 
 class MetricError(UndefinedError):
-    """A metric that failed where it should have said that it is undefined: its defect, which is not remembered."""
+    """An unexpected failure of a metric: a bug in the metric, so the result is not cached."""
 
 
 class PrunedError(Exception):
-    """Ends a trial that is not worth going on with; the message says why."""
+    """Stops an unpromising trial; the message says why."""
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> HarnessError:
-    """Return the error for a name that is not among `choices`, naming the nearest match."""
+    """Return the error for a name that is not among `choices`, with the closest match."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known) or 'none installed'}"

@@ -1,8 +1,7 @@
-"""The hooks a plugin can implement. Each has a whole example in `plugins/README.md`.
+"""The hooks a plugin can implement. Each has a complete example in `plugins/README.md`.
 
-A plugin is a module named by an entry point in the group `harness`. Component hooks take nothing and return classes; the
-harness collects them, refuses double names, and makes instances where an experiment asks for them. Observer hooks are
-told what happens, in the process of the command.
+A plugin is a module named by an entry point in the group `harness`. Component hooks take no arguments and return
+classes; the harness collects them, rejects duplicate names, and creates instances as needed. Observer hooks are called on events, in the process of the command.
 """
 
 from __future__ import annotations
@@ -47,24 +46,24 @@ def harness_metrics() -> Iterable[type[Metric]]:
 
 @hookspec
 def harness_reporters() -> Iterable[type[Reporter]]:
-    """Return ways to write a table."""
+    """Return reporters, which write a table."""
 
 
 @hookspec
 def harness_executors() -> Iterable[type[Executor]]:
-    """Return places where runs are computed."""
+    """Return executors, which compute runs."""
 
 
 @hookspec
 def harness_run_started(run: Run, label: str) -> None:
-    """A run of the arm `label` begins."""
+    """Handle the start of a run of the arm `label`."""
 
 
 @hookspec
 def harness_run_logged(run: Run, event: dict[str, object]) -> None:
-    """A run says where it is: `{"phase": "tune", "step": 5, "steps": 60, "loss": 0.61}`."""
+    """Handle the progress of a run: `{"phase": "tune", "step": 5, "steps": 60, "loss": 0.61}`."""
 
 
 @hookspec
 def harness_run_finished(run: Run, result: Outcome | Failure) -> None:
-    """A run has ended, well or not."""
+    """Handle the end of a run, finished or failed."""

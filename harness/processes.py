@@ -1,4 +1,4 @@
-"""Processes copied from a warm one, which has slow modules imported and has touched no device; where the system can."""
+"""Processes forked from a warm one, which has imported slow modules but used no device, if the system supports it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COPYING = "forkserver"
 
 
 def warm_process(modules: Sequence[str]) -> None:
-    """Start the warm process, which imports modules in the background; does nothing where it is there already."""
+    """Start the warm process, which imports modules in the background; do nothing if it is already running."""
     if _COPYING in multiprocessing.get_all_start_methods():
         from multiprocessing import forkserver
 
@@ -27,9 +27,9 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
     """Return a new process that calls `target(*args, connection)`, and the other end of that connection.
 
     Args:
-        target: A function of an importable module. The user's script is not run again in the process, as multiprocessing would
-            do, so that a script needs no guard.
-        args: Anything that can be pickled.
+        target: A function of an importable module. Unlike with multiprocessing, the user's script is not run again in
+            the process, so it needs no `__main__` guard.
+        args: Arguments that can be pickled.
     """
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context(_COPYING if _COPYING in methods else "spawn")
@@ -43,7 +43,7 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
 
 @contextlib.contextmanager
 def _nameless_main() -> Iterator[None]:
-    """Let the main module have no file, so that multiprocessing does not import it in the new process."""
+    """Hide the file of the main module, so that multiprocessing does not import it in the new process."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

@@ -1,6 +1,6 @@
-"""What the harness hands to a task and to a strategy: the model, the data and the loop, as they may be used.
+"""Protocols of the objects that tasks and strategies receive: the model, the data and the training loop.
 
-The engine has the classes behind them; a plugin is written against what stands here.
+The engine implements them; plugins are written against these protocols.
 """
 
 from __future__ import annotations
@@ -23,64 +23,64 @@ Pooling = Literal["mean", "first", "last"]
 
 
 class Loader(Protocol):
-    """Loads a run's base model under a head, with the run's settings."""
+    """Loads a run's base model with a head, using the run's settings."""
 
     @property
     def config(self) -> PretrainedConfig:
         """The model's configuration; `architectures` names the heads it was published with."""
 
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
-        """Return the model under the head of `transformers.<auto_class>`, as `Model.load` does."""
+        """Return the model with the head of `transformers.<auto_class>`, as `Model.load` does."""
 
 
 class View(Protocol):
-    """A dataset as a model sees it at one moment of a run."""
+    """A dataset as seen by a model at one moment of a run."""
 
     @property
     def facts(self) -> Facts:
-        """What the dataset says of itself."""
+        """Facts about the dataset."""
 
     @property
     def before(self) -> Predictions | None:
-        """What the same evaluation gave before tuning; None when this is that evaluation."""
+        """Predictions of the same evaluation before tuning; None if this is the evaluation before tuning."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
 
     def rows(self, split: Split) -> datasets.Dataset:
-        """Return the rows as they were read, each with its `id`."""
+        """Return the rows as read, each with its `id`."""
 
     def ids(self, split: Split) -> NDArray[Any]:
-        """Return the id of each item, `[n]`: unique, unless the task makes several items of a row."""
+        """Return the id of each item, `[n]`: unique, unless the task makes several items from a row."""
 
     def targets(self, split: Split) -> NDArray[Any]:
-        """Return what is right for each item, `[n, ...]`.
+        """Return the target of each item, `[n, ...]`.
 
         Raises:
-            UndefinedError: The data says nothing of the kind.
+            UndefinedError: The data has no targets.
         """
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         """Return the body's last hidden states, pooled over each text's tokens, `[n, width]`, float32."""
 
     def outputs(self, split: Split) -> NDArray[Any]:
-        """Return the task's prediction for each item through its head, `[n, ...]`."""
+        """Return the task's prediction for each item with its head, `[n, ...]`."""
 
 
 class Earlier(Protocol):
-    """A stage that was tuned on before, in the model as it is now."""
+    """An earlier stage, evaluated with the current model."""
 
     @property
     def items(self) -> int:
-        """How many rows its train split has."""
+        """Number of rows in its train split."""
 
     def loss(self, rows: Sequence[int] | NDArray[Any]) -> torch.Tensor:
-        """Return the mean loss of rows of its train split under its own head, a scalar with a gradient."""
+        """Return the mean loss of rows of its train split with its own head, a scalar with a gradient."""
 
 
 class Stage(Protocol):
-    """What a strategy is handed: one dataset to tune on, the model, and the loop."""
+    """The input of a strategy: one dataset to tune on, the model, and the training loop."""
 
     index: int
     """0 for the first stage of the run."""
@@ -91,7 +91,7 @@ class Stage(Protocol):
 
     @property
     def model(self) -> PreTrainedModel:
-        """The body under this stage's head, as the stages before left it."""
+        """The body with this stage's head, after all earlier stages."""
 
     @property
     def body(self) -> nn.Module:
@@ -99,27 +99,27 @@ class Stage(Protocol):
 
     @property
     def head(self) -> nn.ModuleList:
-        """The modules of `model` outside the body, and those inside that it was published without, such as a pooler.
+        """The modules of `model` outside the body, and new ones inside it that were not published, such as a pooler.
 
-        What a stage always trains and delivers.
+        A stage always trains and delivers them.
         """
 
     def baseline(self) -> nn.Module:
-        """Return what answers without having learned from any text: the task's baseline, else the model as it is."""
+        """Return the model without learning from any text: the task's baseline, or else the model as it is."""
 
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
         """Return the body's last blocks, from input to output, `[count]`.
 
         Raises:
-            HarnessError: The body has no blocks, or not so many.
+            HarnessError: The body has no blocks, or fewer than `count`.
         """
 
     @property
     def earlier(self) -> Sequence[Earlier]:
-        """The stages before this one, in order, for strategies that guard what was learned there."""
+        """The earlier stages, in order, for strategies that preserve what was learned there."""
 
     def steps(self) -> int:
-        """Return how many optimizer steps `fit` takes."""
+        """Return the number of optimizer steps of `fit`."""
 
     def fit(
         self,
@@ -127,46 +127,47 @@ class Stage(Protocol):
         penalty: Callable[[], torch.Tensor] | None = None,
         after_backward: Callable[[int], None] | None = None,
     ) -> nn.Module:
-        """Train what requires a gradient with the run's settings, and return the same model.
+        """Train all parameters that require a gradient with the run's settings, and return the same model.
 
         Args:
-            model: What the stage's task can compute a loss with.
-            penalty: A scalar added to the mean loss of every step.
-            after_backward: Told the number of each step, from 0, when its gradients are there and before it is taken.
+            model: A model that works with the `loss` of the stage's task.
+            penalty: Returns a scalar that is added to the mean loss of every step.
+            after_backward: Called with the number of each step, from 0, after its gradients are computed and before the
+                optimizer step.
         """
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
-        """Return the body's pooled features, `[n, width]`; kept and shared while the body is as published."""
+        """Return the body's pooled features, `[n, width]`; cached and shared while the body is as published."""
 
     def targets(self, split: Split) -> NDArray[Any]:
-        """Return what is right for each item, `[n, ...]`."""
+        """Return the target of each item, `[n, ...]`."""
 
     def score(self, outputs: NDArray[Any], split: Split = "validation") -> float | None:
-        """Return how good outputs `[n, ...]` for a split are, as the task's `predict` would give them; higher is better.
+        """Return the score of outputs `[n, ...]`, as the task's `predict` gives them, on a split; higher is better.
 
-        By the metric that the run's choices are made by (`train.select_by`); None where it has no value on them.
+        Uses the metric of the run's choices (`train.select_by`); None if it is undefined on these outputs.
         """
 
     def head_on_features(self, head: nn.Module, pooling: Pooling = "mean") -> nn.Module:
-        """Return a model that puts `head` (`[b, width] -> [b, classes]`) on the body's pooled features."""
+        """Return a model that applies `head` (`[b, width] -> [b, classes]`) to the body's pooled features."""
 
     def ship(self, model: nn.Module) -> None:
-        """Declare `model` as what must be shipped where the published base is: its bytes are counted.
+        """Declare `model` as what must be saved in addition to the published base: it determines the saved size.
 
-        An adapter is delivered in place of the model that it is merged into.
+        An adapter is delivered instead of the model that it is merged into.
 
-        Only needed where that differs from what `tune` returns: an adapter, before it is merged.
+        Only needed if it differs from what `tune` returns: an adapter, before it is merged.
         """
 
 
 class Host(Protocol):
-    """The command, as an executor sees it."""
+    """The command, as seen by an executor."""
 
     def tell(self, job: Job, event: dict[str, Any]) -> str | None:
-        """Pass on what a job says of itself while it is computed; returns why it should be ended, or None.
+        """Report an event of a running job; return why the job should be stopped, or None.
 
-        A job that is ended gives a `Failure` whose status is `pruned`.
+        A stopped job gives a `Failure` with the status `pruned`.
         """
 
     def compute(self, job: Job, *, cpu: bool = False) -> Outcome | Failure:
-        """Compute a job in this process, with the plugins of this command. Other processes call `harness.compute`."""
+        """Compute a job in this process with the plugins of this command. Other processes call `harness.compute`."""

@@ -1,4 +1,4 @@
-"""Quantities as people write them: sizes, durations, prices, numbers and shares of a reference."""
+"""Parse and format quantities: sizes, durations, prices, numbers and shares of a reference."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Share(NamedTuple):
 
     value: float
     relative: bool
-    """Whether it was written with an x: `0.98x`."""
+    """Whether it was written with an `x`, as in `0.98x`."""
 
 
 def parse_size(text: str, option: str = "size") -> int:
     """Return a number of bytes: `16GB`, `800MB`, `2GiB`; upper or lower case.
 
     Args:
-        text: What was typed.
-        option: The option it was typed for, as the message names it.
+        text: The text to parse.
+        option: The name of the option, for the error message.
 
     Raises:
         HarnessError: It is not a number with a unit.
     """
     found = re.fullmatch(rf"{_NUMBER}\s*([a-z]+)", text.strip().lower())
     if found is None or found[2] not in _SIZES:
-        message = f"{option} {text!r} is not a size with its unit: write 16GB, 800MB or 2GiB"
+        message = f"{option} {text!r} is not a size with a unit, such as 16GB, 800MB or 2GiB"
         raise HarnessError(message)
     size: int = round(float(found[1]) * _SIZES[found[2]])
     return size
@@ -44,8 +44,8 @@ def parse_duration(text: str, option: str = "duration") -> float:
     """Return seconds: `300s`, `20m`, `2h`, `1h30m`.
 
     Args:
-        text: What was typed.
-        option: The option it was typed for, as the message names it.
+        text: The text to parse.
+        option: The name of the option, for the error message.
 
     Raises:
         HarnessError: It is not a number with a unit.
@@ -53,24 +53,24 @@ def parse_duration(text: str, option: str = "duration") -> float:
     part = rf"{_NUMBER}\s*({'|'.join(sorted(_SECONDS, key=len, reverse=True))})\s*"
     whole = text.strip().lower()
     if re.fullmatch(rf"(?:{part})+", whole) is None:
-        message = f"{option} {text!r} is not a duration with its unit: write 300s, 20m or 2h"
+        message = f"{option} {text!r} is not a duration with a unit, such as 300s, 20m or 2h"
         raise HarnessError(message)
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(part, whole))
 
 
 def parse_price(text: str, option: str = "--price") -> float:
-    """Return money per second: `2.50/h`, `0.04/min`. The currency is the user's own.
+    """Return a price per second: `2.50/h`, `0.04/min`, in any currency.
 
     Args:
-        text: What was typed.
-        option: The option it was typed for, as the message names it.
+        text: The text to parse.
+        option: The name of the option, for the error message.
 
     Raises:
         HarnessError: It is not an amount per unit of time.
     """
     found = re.fullmatch(rf"{_NUMBER}\s*/\s*([a-z]+)", text.strip().lower())
     if found is None or found[2] not in _SECONDS:
-        message = f"{option} {text!r} is not a price per time: write {option} 2.50/h"
+        message = f"{option} {text!r} is not a price per unit of time, such as {option} 2.50/h"
         raise HarnessError(message)
     return float(found[1]) / _SECONDS[found[2]]
 
@@ -79,14 +79,14 @@ def parse_number(text: str, option: str = "number") -> float:
     """Return a finite number.
 
     Args:
-        text: What was typed.
-        option: The option it was typed for, as the message names it.
+        text: The text to parse.
+        option: The name of the option, for the error message.
 
     Raises:
         HarnessError: It is not a number.
     """
     if re.fullmatch(rf"[+-]?{_NUMBER}(?:e[+-]?\d+)?", text.strip().lower()) is None:
-        message = f"{option} {text!r} is not a number: write it like 0.02"
+        message = f"{option} {text!r} is not a number, such as 0.02"
         raise HarnessError(message)
     return float(text)
 
@@ -95,8 +95,8 @@ def parse_share(text: str, option: str = "share") -> Share:
     """Return a number, `0.85`, or a multiple of the reference's value, `0.98x`.
 
     Args:
-        text: What was typed.
-        option: The option it was typed for, as the message names it.
+        text: The text to parse.
+        option: The name of the option, for the error message.
 
     Raises:
         HarnessError: It is neither.
@@ -106,12 +106,15 @@ def parse_share(text: str, option: str = "share") -> Share:
     try:
         return Share(parse_number(whole.removesuffix("x"), option), relative)
     except HarnessError:
-        message = f"{option} {text!r} is neither a value, like 0.85, nor a multiple of the reference's, like 0.98x"
+        message = (
+            f"{option} {text!r} is neither a value, such as 0.85, nor a multiple of the reference's value, such as "
+            "0.98x"
+        )
         raise HarnessError(message) from None
 
 
 def write_number(value: float) -> str:
-    """Return a number with three significant digits; only one below 0.0001 has an exponent."""
+    """Return a number with three significant digits; only numbers below 0.0001 have an exponent."""
     digits = f"{value:.3g}"
     return f"{float(digits):.0f}" if abs(value) >= 1000 else digits
 

@@ -1,6 +1,6 @@
-"""Frozen values that pass between the stages of an experiment and onto disk.
+"""Frozen records that are passed between the stages of an experiment and stored on disk.
 
-    Run (what is asked) ──► Outcome or Failure (what happened) ──► scores, a table
+    Run (the request) ──► Outcome or Failure (the result) ──► scores, a table
 
 A run's id is the hash of everything in it that can change its numbers, and of nothing else.
 """
@@ -35,17 +35,17 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 TUNING = ("tune", "features")
-"""The phases that are tuning itself: neither validation nor tests nor watching."""
+"""The phases that count as tuning: not validation, tests or watching."""
 ENGINE = 1
-"""Version of what computes a run; raised when it computes other numbers from the same settings."""
+"""Version of the engine; raised when it computes other numbers from the same settings."""
 
 
 ADDED: dict[str, JsonValue] = {"added": True}
-"""Marks a setting that came later: where it has its default, a run's id leaves it out, so that stored runs keep theirs."""
+"""Marks a setting added in a later version: its default is left out of a run's id, so stored runs keep their ids."""
 
 
 def unsaid(settings: BaseModel) -> set[str]:
-    """Return the settings that came later and have their default."""
+    """Return the settings that were added in a later version and have their default value."""
     fields = type(settings).model_fields.items()
     return {
         name for name, info in fields if info.json_schema_extra == ADDED and getattr(settings, name) == info.default
@@ -53,81 +53,89 @@ def unsaid(settings: BaseModel) -> set[str]:
 
 
 class Record(BaseModel):
-    """A frozen value that knows all its fields."""
+    """A frozen value that forbids unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ComponentRef(Record):
-    """A component as a run names it: enough to make it again, and to tell it from another."""
+    """A reference to a component in a run: enough to recreate it and to distinguish it from others."""
 
     name: str
     version: int
     params: dict[str, JsonValue] = {}
     location: dict[str, JsonValue] = {}
-    """Parameters that only say where to find it (a path): kept, but not part of a run's id."""
+    """Parameters that only say where to find it (a path): stored, but not part of a run's id."""
     fingerprint: str | None = None
-    """Hash of the weights or the data behind it; None where there are none."""
+    """Hash of its weights or data; None if it has none."""
 
 
 class TaskData(Record):
-    """A dataset and the task that is made of it."""
+    """A dataset and the task it is used for."""
 
     dataset: ComponentRef
     task: ComponentRef
 
 
 FIRST_SPELLING: dict[str, str] = {"gradient_accumulation_steps": "accumulation", "warmup_ratio": "warmup"}
-"""How training settings were spelled at first: read still, and what a run's id is made of, so that stored runs keep theirs."""
+"""Former names of training settings: still read, and still used in a run's id, so that stored runs keep their ids."""
 
 
 class TrainConfig(Record):
-    """How the one training loop runs; every strategy that trains shares it."""
+    """Settings of the training loop, which all strategies that train share."""
 
-    learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's own")
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's default")
     epochs: PositiveInt = Field(3, description="passes over the training split")
     batch_size: PositiveInt = Field(16, description="examples per optimizer step, over all processes")
     gradient_accumulation_steps: PositiveInt = Field(
-        1, description="micro-batches a batch is cut into; more where memory runs out; the result does not change"
+        1, description="micro-batches per batch; raise it if memory runs out; does not change the result"
     )
     batch_tokens: PositiveInt | None = Field(
-        None, description="tokens per optimizer step, padding included, in place of batch_size; blank: count examples"
+        None, description="tokens per optimizer step, including padding, instead of batch_size; blank: use batch_size"
     )
-    eval_batch_tokens: PositiveInt = Field(2048, description="tokens per forward pass where nothing is trained")
-    max_length: PositiveInt = Field(128, description="tokens a text may have; a longer one is cut and counted")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
-    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps that warm up")
-    weight_decay: NonNegativeFloat = Field(0.01, description="AdamW's decay of weight matrices")
-    max_grad_norm: float = Field(1.0, gt=0, description="norm the gradient is clipped to")
+    eval_batch_tokens: PositiveInt = Field(2048, description="tokens per forward pass in evaluation")
+    max_length: PositiveInt = Field(128, description="maximum tokens per text; longer texts are cut and counted")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="learning rate schedule after warm-up"
+    )
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the optimizer steps used for warm-up")
+    weight_decay: NonNegativeFloat = Field(0.01, description="AdamW weight decay of weight matrices")
+    max_grad_norm: float = Field(1.0, gt=0, description="maximum gradient norm (clipping)")
     attention_dropout: float | None = Field(
-        0.0, ge=0, lt=1, description="0 keeps the fast attention kernel on a CPU; blank: the model's own"
+        0.0,
+        ge=0,
+        lt=1,
+        description="attention dropout; 0 allows the fast attention kernel on a CPU; blank: the model's default",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="arithmetic of the forward pass")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="precision of the forward pass")
     patience: PositiveInt | None = Field(
-        None, description="epochs without a better validation score before stopping; blank: never stop early"
+        None, description="epochs without a better validation score before early stopping; blank: no early stopping"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     compile: bool = Field(False, description="torch.compile the model")
     class_weights: Literal["balanced"] | None = Field(
         None,
         json_schema_extra=ADDED,
-        description="balanced: every class counts alike, whatever its share; blank: every text does",
+        description="balanced: every class has the same weight in the loss; blank: every text has",
     )
     label_smoothing: float = Field(
-        0.0, ge=0, lt=1, json_schema_extra=ADDED, description="share of the target that is spread over all classes"
+        0.0, ge=0, lt=1, json_schema_extra=ADDED, description="share of the target spread over all classes"
     )
     select_by: str | None = Field(
         None,
         json_schema_extra=ADDED,
-        description="metric that settings, heads and early stopping are chosen by, on validation; blank: the first that is shown",
+        description="validation metric for choosing settings and heads and for early stopping; blank: the first shown",
     )
     head_learning_rate: float | None = Field(
-        None, gt=0, json_schema_extra=ADDED, description="peak learning rate of the new head; blank: that of the rest"
+        None,
+        gt=0,
+        json_schema_extra=ADDED,
+        description="peak learning rate of the new head; blank: same as learning_rate",
     )
     fast: bool = Field(
         default=True,
         json_schema_extra=ADDED,
-        description="compute the same in less time, where a self-check agrees with the plain way; on a CPU",
+        description="use faster code with the same results on a CPU, if a self-check agrees with the standard code",
     )
 
     @model_validator(mode="before")
@@ -140,7 +148,7 @@ class TrainConfig(Record):
 
 
 class Run(Record):
-    """Model x stages x strategy x seed, every default resolved: what is asked of the engine."""
+    """Model x stages x strategy x seed, with all defaults resolved: the request to the engine."""
 
     model: ComponentRef
     stages: tuple[TaskData, ...] = Field(min_length=1)
@@ -150,18 +158,18 @@ class Run(Record):
     seed: NonNegativeInt
     engine: PositiveInt = ENGINE
     repeat: NonNegativeInt = 0
-    """Which of several runs of the same seed, made to see how much a run differs from itself."""
+    """Number of the repetition with the same seed; repeated runs measure the noise."""
     trial: bool = False
-    """Whether it serves to choose settings: scored on validation alone, never on test."""
+    """Whether it is a trial of a hyperparameter search: scored only on validation, never on test."""
     all_data: bool = False
-    """Whether it is tuned on all splits, to be delivered: its scores are of texts it has seen, and stand in no table."""
+    """Whether it is tuned on all splits for delivery: its scores are on texts it has seen and appear in no table."""
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits that change with anything that can change the numbers."""
-        # Made anew each time: a cached id would survive `model_copy(update={"seed": ...})`. What seeds share is read once.
+        """Twelve hexadecimal digits that depend on everything that can change the numbers."""
+        # Not cached: a cached id would survive `model_copy(update={"seed": ...})`. Shared parts are hashed only once.
         parts = [[_key(part) for part in problems] for problems in (self.stages, self.watch)]
-        # What an ordinary run has not is left out.
+        # Fields that an ordinary run does not use are left out.
         special = [{"repeat": self.repeat}] * (self.repeat > 0) + [{"trial": True}] * self.trial
         special += [{"all_data": True}] * self.all_data
         return digest(
@@ -170,38 +178,38 @@ class Run(Record):
 
     @property
     def task_data(self) -> tuple[TaskData, ...]:
-        """Everything that is scored: the stages, then what is watched. Axis D of the score matrix."""
+        """Everything that is scored: the stages, then the watched datasets. The datasets axis of the score matrix."""
         return self.stages + self.watch
 
 
 class Phase(Record):
-    """What one phase of a run cost, summed over processes except for wall time and peaks."""
+    """Cost of one phase of a run, summed over processes except for wall time and peaks."""
 
     wall_seconds: NonNegativeFloat = 0.0
     """Of the first process, so that a run's phases sum to its wall time."""
     device_seconds: NonNegativeFloat | None = None
-    """Wall time summed over the processes, each of which holds a device; None in what was stored before it was kept."""
+    """Wall time summed over the processes, each of which holds a device; None in runs stored by earlier versions."""
     cpu_seconds: NonNegativeFloat = 0.0
     peak_memory_bytes: NonNegativeInt | None = None
-    """Peak resident memory of the process (the largest process, if several); None where the system does not tell."""
+    """Peak resident memory of the process (the largest process, if several); None if the system does not report it."""
     peak_device_bytes: NonNegativeInt | None = None
     """Peak memory allocated on the accelerator; None without one."""
     peak_reserved_bytes: NonNegativeInt | None = None
-    """Peak memory that the library held of the accelerator, used or not; None without one."""
+    """Peak memory reserved on the accelerator by the library, used or not; None without one."""
     flops: NonNegativeInt = 0
     energy_joules: NonNegativeFloat | None = None
-    """None where it is not told; see `Outcome.energy`."""
+    """None if it was not measured; see `Outcome.energy`."""
 
 
 class Shared(Record):
-    """The cost of something an earlier run computed and this one used."""
+    """Cost of cached results that an earlier run computed and this run used."""
 
     seconds: NonNegativeFloat = 0.0
     flops: NonNegativeInt = 0
     energy_joules: NonNegativeFloat | None = None
-    """None where it was not told, or there is nothing."""
+    """None if it was not measured, or there is nothing."""
     peak_memory_bytes: NonNegativeInt | None = None
-    """As of a phase; None where it was not told, or was stored before it was kept."""
+    """As in `Phase`; None if it was not reported, or was stored by an earlier version."""
     peak_device_bytes: NonNegativeInt | None = None
     peak_reserved_bytes: NonNegativeInt | None = None
 
@@ -220,14 +228,14 @@ class Shared(Record):
 
 
 class Speed(Record):
-    """How fast a model answers, from token ids to predictions in the host's memory."""
+    """Inference speed of a model, from token ids to predictions in the host's memory."""
 
     latency_p50_ms: NonNegativeFloat
-    """Median time of an item by itself."""
+    """Median time of a single item."""
     latency_p95_ms: NonNegativeFloat | None
-    """95th percentile; None where too few items were answered to tell it."""
+    """95th percentile; None if there are too few items to estimate it."""
     latency_items: PositiveInt
-    """How many items these two are of."""
+    """Number of items behind these two values."""
     throughput: NonNegativeFloat
     """Items per second in batches of the size that scoring uses."""
     batch_size: NonNegativeFloat
@@ -235,12 +243,12 @@ class Speed(Record):
 
 
 class Inference(Record):
-    """How fast the model of the last stage answers."""
+    """Inference speed of the model of the last stage."""
 
     whole: Speed | None = None
-    """With the adapters merged that can be; of a model without such, as it is."""
+    """With adapters merged where possible; for a model without adapters, as it is."""
     apart: Speed | None = None
-    """With those adapters beside its weights; None where there are none."""
+    """With those adapters not merged; None if there are none."""
     undefined: str | None = None
     """Why `whole` is missing."""
 
@@ -252,104 +260,104 @@ class Evaluation(Record):
     problem: NonNegativeInt
     items: PositiveInt | None = None
     undefined: str | None = None
-    """Why there are no predictions; None where there are."""
+    """Why there are no predictions; None if there are."""
 
 
 class SplitNote(Record):
-    """What a split held in the end."""
+    """The size of a split as it was used."""
 
     items: NonNegativeInt
     truncated: NonNegativeInt = 0
     windows: NonNegativeInt | None = None
-    """How many pieces the items were read in; None where each was read in one."""
+    """Number of windows the items were split into; None if no item was split."""
 
 
 class Leak(Record):
-    """Texts of a dataset's test split that also stand in what a model is tuned on, or chosen by."""
+    """Texts of a dataset's test split that also occur in data used for tuning or validation."""
 
     split: Split
-    """Where they stand: train, or the dataset's own validation."""
+    """Where they occur: train, or the dataset's own validation."""
     stage: NonNegativeInt | None = None
-    """Position of the stage whose split that is; None for the dataset's own."""
+    """Position of the stage that split belongs to; None for the dataset itself."""
     exact: NonNegativeInt
-    """How many are equal but for case and spacing."""
+    """How many are equal, ignoring case and spacing."""
     near: NonNegativeInt
-    """How many more are equal but for punctuation and Unicode form as well."""
+    """How many more are equal, also ignoring punctuation and Unicode form."""
 
 
 class DataNote(Record):
-    """What was done to a dataset on its way into the run, for the table's note."""
+    """How a dataset was prepared for a run, for the notes of the table."""
 
     dataset: str
     splits: dict[str, SplitNote]
     classes: NonNegativeInt | None = None
     counts: dict[str, dict[str, NonNegativeInt]] | None = None
-    """For each split how many rows, or words, each class has; None where there are no classes, and in what was stored before."""
+    """Rows, or words, of each class in each split; None without classes or if stored by an earlier version."""
     left_out: dict[str, NonNegativeInt] = {}
-    """Rows left out as the data was read, by reason."""
+    """Rows left out when the data was read, by reason."""
     warnings: tuple[str, ...] = ()
-    """What of the data may be a mistake."""
+    """Possible mistakes in the data."""
     moved: NonNegativeInt = 0
-    """Rows left out because their text also stands in a split that must stay unseen."""
+    """Rows left out because their text also occurs in a split that must stay unseen."""
     leaks: tuple[Leak, ...] | None = None
-    """What was found of its test texts elsewhere; None where nobody looked."""
+    """Test texts that also occur elsewhere; None if it was not checked."""
     licence: str | None = None
     notes: tuple[str, ...] = ()
-    """What the dataset says was done as it was read."""
+    """Notes of the dataset on how it was read."""
 
 
 class SplitSummary(Record):
-    """What a split holds."""
+    """The size of a split."""
 
     rows: NonNegativeInt
     classes: dict[str, NonNegativeInt] | None = None
-    """How many rows, or words where each has a tag, are of each class; None where there are no classes."""
+    """Number of rows of each class, or of words if each word has a tag; None without classes."""
 
 
 class ColumnsSummary(Record):
-    """What a dataset's columns are used for."""
+    """The use of a dataset's columns."""
 
     used: dict[str, tuple[str, ...]] = {}
-    """By role, the data's own names."""
+    """By role, the column names in the data."""
     unused: tuple[str, ...] = ()
 
 
 class DataSummary(Record):
-    """What was understood of a dataset, before anything is computed."""
+    """What was inferred about a dataset before any run."""
 
     dataset: str
     task: str
     why: str = ""
-    """What of the data decides the task, as a clause."""
+    """Why this task was inferred from the data, as a clause."""
     rows: NonNegativeInt
-    """That are used, in all splits."""
+    """Rows that are used, in all splits."""
     left_out: dict[str, NonNegativeInt]
-    """Rows that are not, by reason."""
+    """Rows that are not used, by reason."""
     columns: ColumnsSummary
     classes: dict[str, NonNegativeInt] | None
-    """How many rows, or words, are of each class, in all splits."""
+    """Number of rows, or words, of each class, in all splits."""
     splits: dict[str, SplitSummary]
     example: str
-    """The first row of train as the model will see it."""
+    """The first row of train as the model sees it."""
     truncated: NonNegativeFloat
-    """Of train's texts, in per cent: those that are cut; of a sample where there are many."""
+    """Percentage of train texts that are cut; estimated from a sample if there are many."""
     unknown_tokens: NonNegativeFloat
-    """Of the tokens of the same texts, in per cent: those that the tokenizer does not know."""
+    """Percentage of tokens in the same texts that the tokenizer does not know."""
     notes: tuple[str, ...] = ()
-    """How the data was read, where that is not plain."""
+    """How the data was read, where that is not obvious."""
     warnings: tuple[str, ...] = ()
-    """What may be a mistake."""
+    """Possible mistakes in the data."""
 
 
 class Outcome(Record):
-    """What happened in a run that finished, apart from its predictions."""
+    """Result of a finished run, without its predictions."""
 
     run_id: str
     started: datetime
     wall_seconds: NonNegativeFloat
     phases: dict[str, Phase]
     shared: Shared = Shared()
-    """What the features that tuning only read from the cache took to extract: with it, the run's cost is the cold one."""
+    """Cost of extracting the features that tuning read from the cache; adding it gives the cost without a cache."""
     parameters_total: NonNegativeInt
     parameters_trained: NonNegativeInt
     ship_bytes: NonNegativeInt
@@ -363,39 +371,39 @@ class Outcome(Record):
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
     validation: float | None = None
-    """Of a trial: the score on the validation split at its end, higher is better; the mean over stages if several."""
+    """For a trial: the final score on the validation split, higher is better; the mean over stages if several."""
     energy: str | None = None
-    """What the phases' energy was measured of, or why it was not; None in what was stored before it was measured."""
+    """How the energy of the phases was measured, or why it was not; None in runs stored by earlier versions."""
     inference: Inference | None = None
-    """None in what was stored before it was measured."""
+    """None in runs stored by earlier versions."""
     predictions_sha256: str | None = None
-    """Of `predictions.npz`; None in what was stored before it was kept."""
+    """Hash of `predictions.npz`; None in runs stored by earlier versions."""
     log_sha256: str | None = None
-    """Of `log.jsonl`."""
+    """Hash of `log.jsonl`."""
 
 
 class Failure(Record):
-    """Why a run did not finish; it is tried again next time."""
+    """Why a run did not finish; it is retried next time."""
 
     run_id: str
     status: Literal["failed", "out of memory", "lost", "cancelled", "pruned"]
-    """`lost`: its process or machine went away without a word."""
+    """`lost`: its process or machine ended without a report."""
     reason: str
     trace: str = ""
 
 
 class Job(Record):
-    """What an executor is asked to compute: a run, and what is kept of it. Where it is computed is the executor's affair."""
+    """A request to an executor: a run, and what to store of it. The executor decides where to compute it."""
 
     run: Run
     results: Path
     """Absolute path of the results folder."""
     keep_model: bool = False
-    """Whether the run's folder is to hold its model."""
+    """Whether to store the model in the run's folder."""
     deliver: Path | None = None
-    """Where the model is written instead; nothing may be there yet."""
+    """Path to write the model to instead; must not exist yet."""
     without: tuple[str, ...] = ()
-    """Plugins that are left out."""
+    """Plugins that are not loaded."""
 
 
 class Place(Record):
@@ -404,43 +412,43 @@ class Place(Record):
     processes: PositiveInt = 1
     """Processes that share the run."""
     rank: NonNegativeInt = 0
-    """Which of them this is."""
+    """Index of this process among them."""
     port: NonNegativeInt = 0
-    """TCP port on this machine where they meet; 0 if there is one process."""
+    """TCP port on this machine for their communication; 0 if there is one process."""
     side_by_side: PositiveInt = 1
-    """Runs at a time on this machine; each takes its share of the cores, or an accelerator of its own."""
+    """Parallel runs on this machine; each takes its share of the cores, or one accelerator."""
     slot: NonNegativeInt = 0
-    """Which of them this run is."""
+    """Index of this run among them."""
     cpu: bool = False
     """Use the CPU only."""
 
 
 class Trial(Record):
-    """One attempt to find better settings for an arm."""
+    """One trial of an arm's hyperparameter search."""
 
     values: dict[str, JsonValue]
     score: float | None
-    """On validation, higher is better; None where it has none."""
+    """On validation, higher is better; None if there is none."""
     status: Literal["done", "pruned", "failed"]
     seconds: NonNegativeFloat
-    """Of wall time, summed over processes."""
+    """Wall time, summed over processes."""
 
 
 class SearchResult(Record):
-    """How an arm's settings were chosen."""
+    """Result of an arm's hyperparameter search."""
 
     trials: tuple[Trial, ...]
     chosen: dict[str, JsonValue]
     edges: tuple[str, ...] = ()
-    """Settings whose chosen value lies at an end of what was searched."""
+    """Settings whose chosen value is at the edge of the search range."""
     exhausted: bool = False
-    """Whether there was nothing more to try before the budget was spent."""
+    """Whether the search space was exhausted before the budget was spent."""
 
 
 Quantity = Literal[
     "score", "difference", "parameters", "operations", "bytes", "seconds", "energy", "money", "latency", "throughput"
 ]
-"""What kind of number a column has: `energy` in joules, `latency` in milliseconds, `throughput` in items per second."""
+"""Kind of number in a column: `energy` in joules, `latency` in milliseconds, `throughput` in items per second."""
 
 
 class Column(Record):
@@ -450,50 +458,50 @@ class Column(Record):
     group: str
     title: str
     unit: str = ""
-    """Of a score or a difference of scores; the other quantities say theirs."""
+    """Unit of a score or a difference of scores; for other quantities, see `quantity`."""
     quantity: Quantity = "score"
     better: Literal["higher", "lower"] | None = None
-    """Which direction is good; None where neither is."""
+    """Which direction is better; None if neither is."""
 
 
 Role = Annotated[
     Literal["baseline", "reference", "contender"], BeforeValidator(lambda role: "baseline" if role == "floor" else role)
 ]
-"""What an arm is in a comparison; `floor` is how the baseline was spelled at first."""
+"""Role of an arm in a comparison; `floor` is the former name of `baseline`."""
 
 
 class Cell(Record):
-    """One value of a table, as number and as text."""
+    """One value of a table, as a number and as text."""
 
     text: str
-    """The value and its interval in the usual digits; empty where there is none."""
+    """The value and its interval with the default digits; empty if there is no value."""
     detail: str = ""
-    """What belongs beside it, likewise."""
+    """The details shown next to it, as text."""
     value: float | None = None
-    """None where the value is not defined: never a number that stands for one."""
+    """None if the value is undefined; never a placeholder number."""
     beside: dict[str, float] = {}
-    """What belongs beside it by name: `share`, `before` and `after`, `warm`, `reserved`, `watt_hours`, `p95`, `apart`."""
+    """Details shown next to it: `share`, `before` and `after`, `warm`, `reserved`, `watt_hours`, `p95`, `apart`."""
     half_width: float | None = None
-    """Half of the 95 % interval; None where there is no interval."""
+    """Half of the 95 % interval; None if there is no interval."""
     best: bool = False
-    """Of a score or of what is forgotten: that no arm is shown to be better; else the lowest or highest."""
+    """For scores and forgetting: whether no arm is significantly better; otherwise whether it is lowest or highest."""
     verdict: str | None = None
-    """Against the reference: better, worse, no difference shown, equivalent; or why there is none."""
+    """Compared with the reference: better, worse, no difference shown, equivalent; or why there is no verdict."""
     difference: float | None = None
-    """From the reference."""
+    """Difference from the reference."""
     difference_half_width: float | None = None
     p: float | None = None
-    """Of the difference, among all that are compared (Holm)."""
+    """p-value of the difference, adjusted for all comparisons (Holm)."""
     rank: int | None = None
-    """One more than the number of arms that are shown to be better."""
+    """One plus the number of arms that are significantly better."""
     dimmed: bool = False
-    """Whether the difference is no larger than that between two runs which should not differ."""
+    """Whether the difference is below the noise between runs that should be equal."""
     note: int | None = None
-    """Number of the footnote that says why it is blank or special."""
+    """Number of the footnote that explains why it is blank or special."""
 
     @property
     def in_words(self) -> str:
-        """The verdict as it is read, such as `worse by 0.013 ± 0.007`; empty where there is none."""
+        """The verdict as text, such as `worse by 0.013 ± 0.007`; empty if there is none."""
         if self.verdict not in {"better", "worse"} or self.difference is None:
             return self.verdict or ""
         about = "" if self.difference_half_width is None else f" ± {self.difference_half_width:.3f}"
@@ -508,11 +516,11 @@ class Row(Record):
     cells: tuple[Cell, ...]
     """One for each column, in order."""
     runs: tuple[str, ...]
-    """Ids of the finished runs behind it."""
+    """Ids of its finished runs."""
 
 
 class Table(Record):
-    """A comparison, ready to be read."""
+    """The table of a comparison."""
 
     title: str
     question: str
@@ -520,25 +528,25 @@ class Table(Record):
     rows: tuple[Row, ...]
     footnotes: tuple[str, ...]
     about: tuple[str, ...]
-    """Model, data, device, versions: what a reader must know to trust or repeat it, a line each."""
+    """Notes that a reader needs to trust or reproduce it, one line each: model, data, device, versions."""
     others: tuple[Table, ...] = ()
-    """Arms that cannot be compared with these, each group in a table of its own."""
+    """Tables of arms that cannot be compared with these, one per group."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of a split's items, and what would have been right. Row i of all three is one item."""
+    """Predictions and targets of a split's items. Row i of all three arrays is one item."""
 
     outputs: NDArray[Any]
     """`[n, ...]`: class scores `[n, classes]`, features `[n, width]`, ..., as the task defines."""
     targets: NDArray[Any]
     """`[n, ...]`"""
     ids: NDArray[Any]
-    """`[n]`: the items' unique ids."""
+    """`[n]`: the unique ids of the items."""
 
 
 def largest(values: Iterable[int | None]) -> int | None:
-    """Return the largest value that is known; None where none is."""
+    """Return the largest known value; None if none is known."""
     return max((value for value in values if value is not None), default=None)
 
 
@@ -548,7 +556,7 @@ def digest(value: object) -> str:
 
 
 def _key(part: Record) -> str:
-    """Return a hash of all a record says but where things lie."""
+    """Return a hash of a record without its locations."""
     held, key = _keys.get(id(part), (None, ""))
     if held is not part:
         if len(_keys) >= _MOST_KEYS:
@@ -557,7 +565,7 @@ def _key(part: Record) -> str:
         if isinstance(part, TrainConfig):
             said = {FIRST_SPELLING.get(name, name): value for name, value in said.items()}
         key = digest(_without_locations(said))
-        # Held, so that its identity is not given to another; frozen, so that its key stays true.
+        # Keeping a reference prevents reuse of its identity; it is frozen, so its key stays valid.
         _keys[id(part)] = (part, key)
     return key
 

@@ -1,19 +1,19 @@
-"""Runs on disk. Nothing stored is ever deleted or written over.
+"""Runs on disk. Stored runs are never deleted or overwritten.
 
-<root>/.harness                                       marks a folder as ours
+<root>/.harness                                       marks a results folder of harness
 <root>/runs/<strategy>-<stages>-s<seed>-<id>/
-    run.json            asked; the id is its hash
+    run.json            the run's settings; the id is their hash
     log.jsonl           the training curve
     predictions.npz     outputs, targets and ids of every cell of the score matrix
-    model/              only if asked: adapter or weights, safetensors
-    outcome.json        happened; written last, by rename: it means finished
+    model/              only with --keep-models: adapter or weights, safetensors
+    outcome.json        the outcome; written last, by rename: the run has finished
     failure.json        why it did not finish; the run is tried again next time
-    worker.log          what its process printed, if anything
-<root>/studies/<strategy>-<id>/                       how an arm's settings were chosen
-    trials.log          what was tried, as Optuna keeps it
-    <budget>.json       what was chosen
-<root>/reports/         tables and plots, written again by every command that makes them
-<root>/cache/           can be deleted at any time; made again where needed
+    worker.log          output of its process, if any
+<root>/studies/<strategy>-<id>/                       hyperparameter search of an arm
+    trials.log          the trials, in Optuna's journal format
+    <budget>.json       the chosen settings
+<root>/reports/         tables and plots, rewritten by every command that creates them
+<root>/cache/           can be deleted at any time; rebuilt when needed
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Store:
     """The results folder."""
 
     def __init__(self, root: Path) -> None:
-        """Open the results folder at `root`, or make one.
+        """Open or create the results folder at `root`.
 
         Raises:
-            HarnessError: The folder holds something else, was written by another format, or cannot be written.
+            HarnessError: The folder contains something else, has another format, or cannot be written.
         """
         self.root = root
         mark = root / MARK
@@ -63,13 +63,14 @@ class Store:
             if not mark.exists():
                 if root.exists() and (not root.is_dir() or any(root.iterdir())):
                     message = (
-                        f"{str(root)!r} is not empty and not a results folder of harness: name another with --results"
+                        f"{str(root)!r} is not empty and not a results folder of harness: give another folder with "
+                        "--results"
                     )
                     raise HarnessError(message)
                 (root / "runs").mkdir(parents=True, exist_ok=True)
                 write_atomically(mark, FORMAT)
             elif mark.read_text(encoding="utf-8") != FORMAT:
-                message = f"results folder {str(root)!r} was written by another version of harness: name another"
+                message = f"results folder {str(root)!r} was written by another version of harness: give another folder"
                 raise HarnessError(message)
             (root / "runs").mkdir(exist_ok=True)
         except OSError as error:
@@ -78,30 +79,30 @@ class Store:
 
     @property
     def cache(self) -> Path:
-        """Where what can be made again is kept."""
+        """Folder for data that can be rebuilt."""
         return self.root / "cache"
 
     def folder(self, run: Run) -> Path:
-        """Return the run's own folder, which need not exist yet."""
+        """Return the run's folder, which may not exist yet."""
         return Path(self._place(run, run.id))
 
     def study(self, run: Run, study_id: str) -> Path:
-        """Return the folder of the search for the settings of a run's arm, which need not exist yet."""
+        """Return the folder of the hyperparameter search of a run's arm, which may not exist yet."""
         name = _UNSAFE.sub("-", run.strategy.name).strip("-")
         return self.root / "studies" / f"{name}-{study_id}"
 
     def _place(self, run: Run, run_id: str) -> str:
-        # As text: a table of thousands of runs spends more time on path objects than on reading.
+        # As text: with thousands of runs, path objects take more time than reading.
         names = [run.strategy.name, *(problem.dataset.name for problem in run.stages)]
-        # Names come from plugins: nothing in them may lead out of the results folder.
+        # Names come from plugins: they must not lead out of the results folder.
         slug = "-".join(_UNSAFE.sub("-", name).strip("-") for name in names)
         return f"{self.root}/runs/{slug[:80]}-s{run.seed}-{run_id}"
 
     def outcome(self, run: Run) -> Outcome | None:
-        """Return what happened in a finished run; None if it has not finished.
+        """Return the outcome of a finished run; None if it has not finished.
 
         Raises:
-            DamagedError: Its files are not those that were written, or answer another run.
+            DamagedError: Its files were changed, or belong to another run.
         """
         wanted = run.id
         folder = self._place(run, wanted)
@@ -110,53 +111,58 @@ class Store:
             return None
         try:
             outcome = Outcome.model_validate_json(text)
-            # What was asked is written first: if it is not older, it may have been edited since.
+            # run.json is written first: if it is not older than outcome.json, it may have been edited.
             asked = wanted if _is_older(f"{folder}/run.json", f"{folder}/outcome.json") else _read_id(folder)
         except ValidationError as error:
-            message = f"stored run {folder!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it"
+            message = (
+                f"stored run {folder!r} cannot be read ({error.errors()[0]['msg']}): move it away to compute it again"
+            )
             raise DamagedError(message) from None
         if outcome.run_id != wanted or asked != wanted:
-            message = f"stored run {folder!r} was edited: its files belong to another run; move it away to compute it"
+            message = (
+                f"stored run {folder!r} was edited, and its files belong to another run: move it away to compute it "
+                "again"
+            )
             raise DamagedError(message)
         self._check_evidence(folder, outcome)
         return outcome
 
     def sound(self, run: Run) -> Outcome | None:
-        """Return what happened in a finished run; None if it has not finished, or is not as it was written."""
+        """Return the outcome of a finished run; None if it has not finished or is damaged."""
         try:
             return self.outcome(run)
         except DamagedError:
             return None
 
     def _check_evidence(self, folder: str, outcome: Outcome) -> None:
-        """Make sure that a finished run's predictions and log are those that were written.
+        """Check that a finished run's predictions and log are unchanged.
 
         Raises:
-            DamagedError: They are not; says which.
+            DamagedError: A file was changed; the message says which.
         """
         for name, sha256 in ((_PREDICTIONS, outcome.predictions_sha256), (_LOG, outcome.log_sha256)):
             if sha256 is None and name == _LOG:
-                continue  # of a run that was stored before hashes were: its curve is only shown
+                continue  # a run stored before log hashes existed: its curve is only shown
             path = f"{folder}/{name}"
             try:
                 found = _sha256(path, sha256)
             except (OSError, zipfile.BadZipFile, zlib.error) as error:
-                why = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-                message = f"stored run {folder!r}: {name} {why}: move the folder away to compute it"
+                why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+                message = f"stored run {folder!r}: {name} {why}: move the folder away to compute the run again"
                 raise DamagedError(message) from None
             if sha256 is not None and found != sha256:
                 message = (
-                    f"stored run {folder!r}: {name} was changed after the run ended (another sha256): move the folder away to "
-                    "compute it"
+                    f"stored run {folder!r}: {name} was changed after the run ended (sha256 mismatch): move the folder "
+                    "away to compute the run again"
                 )
                 raise DamagedError(message)
 
     def seal(self, run: Run) -> str:
-        """Return the sha256 of a finished run's predictions as they are."""
+        """Return the current sha256 of a finished run's predictions."""
         return _sha256(f"{self._place(run, run.id)}/{_PREDICTIONS}", "")
 
     def failure(self, run: Run) -> Failure | None:
-        """Return why the run did not finish when it was last tried; None if it was not, or has finished since."""
+        """Return why the run failed when it was last tried; None if it was not tried, or has finished since."""
         folder = self.folder(run)
         text = _read(folder / "failure.json")
         if text is None or (folder / "outcome.json").exists():
@@ -170,17 +176,20 @@ class Store:
         return Predictions(outputs, targets, ids)
 
     def item_sums(self, run: Run) -> dict[tuple[int, int], int]:
-        """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading any.
+        """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading the ids.
 
         Raises:
-            HarnessError: The predictions are gone or damaged.
+            HarnessError: The predictions are missing or damaged.
         """
         path = self.folder(run) / _PREDICTIONS
         try:
             with zipfile.ZipFile(path) as archive:
                 cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
         except (OSError, zipfile.BadZipFile) as error:
-            message = f"predictions {str(path)!r} cannot be read ({error}): move the run's folder away to compute it"
+            message = (
+                f"predictions {str(path)!r} cannot be read ({error}): move the run's folder away to compute the run "
+                "again"
+            )
             raise HarnessError(message) from None
         return {(int(cell["moment"]), int(cell["problem"])): checksum for cell, checksum in cells if cell}
 
@@ -190,21 +199,21 @@ class Store:
             return np.asarray(arrays[f"ids-{moment}-{problem}"])
 
     def find(self, name: str) -> Run:
-        """Return the stored run of this id or folder; the beginning of either is enough if no other begins so.
+        """Return the stored run with this id or folder name; a unique prefix of either is enough.
 
         Raises:
-            HarnessError: There is none, or there are several.
+            HarnessError: No run matches, or several do.
         """
         ids = {path.parent.name.rpartition("-")[2]: path for path in sorted(self.root.glob("runs/*/run.json"))}
         found = [run_id for run_id, path in ids.items() if run_id.startswith(name) or path.parent.name.startswith(name)]
         if len(found) > 1:
             some = ", ".join([*found[:3], *(["..."] if len(found) > 3 else [])])
-            message = f"{name!r} may be any of {len(found)} runs: {some}: give more of the id"
+            message = f"{name!r} matches {len(found)} runs ({some}): give a longer prefix of the id"
             raise HarnessError(message)
         if not found:
             near = difflib.get_close_matches(name, ids, n=3)
             message = f"no run {name!r} in {str(self.root)!r}: " + (
-                f"did you mean {' or '.join(near)}?" if near else "harness plan --json tells the ids of an experiment"
+                f"did you mean {' or '.join(near)}?" if near else "harness plan --json lists the ids of an experiment"
             )
             raise HarnessError(message)
         folder = ids[found[0]].parent
@@ -214,18 +223,18 @@ class Store:
             message = f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']})"
             raise HarnessError(message) from None
         if self.folder(run) != folder:
-            message = f"stored run {str(folder)!r} was edited: its record is that of another run"
+            message = f"stored run {str(folder)!r} was edited: its run.json belongs to another run"
             raise HarnessError(message)
         return run
 
     def log(self, run: Run) -> list[dict[str, Any]]:
-        """Return the events of a run's training curve, in order; none where it left none."""
+        """Return the events of a run's training curve, in order; empty if there are none."""
         lines = (_read(self.folder(run) / _LOG) or "").splitlines()
         return [json.loads(line) for line in lines]
 
     @contextmanager
     def attempt(self, run: Run) -> Iterator[Path]:
-        """Hold the run's folder while it is computed; a second process that wants it waits here."""
+        """Lock the run's folder while the run is computed; a second process that needs it waits."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
@@ -234,7 +243,7 @@ class Store:
             yield folder
 
     def finish(self, run: Run, outcome: Outcome, predictions: Mapping[tuple[int, int], Predictions]) -> None:
-        """Store what happened. The outcome is written last: its presence means that everything else is whole."""
+        """Store the outcome, written last: its presence means that all other files are complete."""
         folder = self.folder(run)
         arrays: dict[str, Any] = {}
         for (moment, problem), predicted in predictions.items():
@@ -260,27 +269,27 @@ class Store:
 
 
 def dump(value: object) -> str:
-    """Return JSON as people can read it."""
+    """Return indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which then takes the place of `path` at once, or vanishes if writing fails."""
+    """Yield a temporary path that replaces `path` atomically, or is deleted if writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp keeps the file from others; results are to be shared
+        temporary.chmod(0o644)  # mkstemp makes the file private; results are shared
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -293,11 +302,11 @@ def _is_older(first: str, second: str) -> bool:
 
 
 def _sha256(path: str, expected: str | None) -> str:
-    """Return a file's sha256, read once as long as its size and time of change stay.
+    """Return a file's sha256, cached while its size and modification time do not change.
 
     Args:
         path: The file.
-        expected: What it should be; None where that is not known: then an archive's own checksums are looked at as well.
+        expected: The expected hash; None if unknown: then the archive's own checksums are checked as well.
     """
     found = os.stat(path)  # noqa: PTH116 - see Store._place
     return _hash_file(path, found.st_size, found.st_mtime_ns, expected is None)

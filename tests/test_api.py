@@ -112,7 +112,7 @@ def test_a_strategy_of_ones_own_is_compared_in_this_process(here):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({}, "nothing to compare on: give an experiment file, a data file, or --dataset"),
+        ({}, "no data to compare on: give an experiment file, a data file or --dataset"),
         ({"target": "reviews.csv", "strategies": ["lorra"]}, "unknown strategy 'lorra': did you mean 'lora'?"),
         ({"target": "reviews.csv", "metric": ["mcc"]}, "unknown argument 'metric': did you mean 'metrics'?"),
         ({"target": "reviews.csv", "executor": "slurmm:x=1"}, "unknown executor 'slurmm'"),
@@ -136,7 +136,7 @@ def test_what_is_not_there_is_not_loaded(tmp_path, here):
 def test_a_table_is_saved_by_its_ending_and_shown_by_a_notebook(comparison):
     assert comparison.save("answer.csv").read_text().startswith("strategy,role,seeds")
     with pytest.raises(
-        harness.HarnessError, match=r"no reporter writes files that end so: choose one of \.csv, \.json, \.md"
+        harness.HarnessError, match=r"no reporter writes this file type: use one of \.csv, \.json, \.md"
     ):
         comparison.save("answer.xyz")
     shown = comparison._repr_html_()
@@ -153,5 +153,5 @@ def test_the_notebook_of_the_documents_runs(tmp_path):
     data = [output["data"] for output in shown if output.output_type == "execute_result"]
     assert any("class='harness'" in part.get("text/html", "") for part in data)
     assert any("frozen" in part.get("text/html", "") and "dataframe" in part["text/html"] for part in data)
-    assert any("Take frozen" in part.get("text/plain", "") for part in data)
+    assert any("Use frozen" in part.get("text/plain", "") for part in data)
     assert "runs to compute" in "".join(output.text for output in shown if output.output_type == "stream" and output.name == "stdout")  # fmt: skip

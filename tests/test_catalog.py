@@ -87,7 +87,7 @@ def test_two_plugins_with_one_name_are_an_error_that_names_both(site):
     assert str(error.value).startswith(
         "two plugins offer a strategy named 'lora': acme (of acme 1.0) and lora (of finetune-harness "
     )
-    assert str(error.value).endswith("Leave one out with --without lora")
+    assert str(error.value).endswith("leave one out with --without lora")
     assert load_catalog(without=["acme"]).find(Strategy, "lora").__name__ == "LoRA"
     assert load_catalog(without=["lora"]).find(Strategy, "lora").__name__ == "Mine"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import harness
-from harness.contracts import Dataset, Executor, Model, Reporter, Task
+from harness.contracts import Dataset, Model, Reporter, Task
 from harness.testing import (
     ToyDataset,
     check_dataset,
@@ -74,7 +74,7 @@ def test_a_dataset_that_keeps_the_contract_passes():
     [
         (Unnamed(), "labels [2] have no name"),
         (Old(), "read() returns dict, not harness.Data"),
-        (Unsteady(), "reading it twice gives other rows"),
+        (Unsteady(), "reading twice gives different rows"),
         (Anonymous(), "fingerprint() must be a string"),
     ],
     ids=["a label without a name", "no facts", "unsteady", "no fingerprint"],
@@ -105,7 +105,7 @@ class Forgetful(Broken):
 
 @pytest.mark.parametrize(
     ("reporter", "said"),
-    [(Broken(), "a blank is written as None"), (Forgetful(), "the arm 'apart' is not in what it writes")],
+    [(Broken(), "an empty cell is written as None"), (Forgetful(), "the output lacks the arm 'apart'")],
     ids=["a blank as a word", "an arm left out"],
 )
 def test_what_a_reporter_does_not_keep_is_said(reporter, said):
@@ -144,8 +144,8 @@ def test_an_observer_that_keeps_the_contract_passes():
 @pytest.mark.parametrize(
     ("observer", "said"),
     [
-        (object(), "it has none of harness_run_started"),
-        (Quiet(), "harness_run_started is not marked with @harness.hookimpl"),
+        (object(), "no hook found; define one of harness_run_started"),
+        (Quiet(), "harness_run_started lacks the decorator @harness.hookimpl"),
         (Loud(), "observer 'observer' failed"),
     ],
     ids=["no hook", "not marked", "raises"],
@@ -169,12 +169,6 @@ class Nothing(harness.Executor):
 def test_an_executor_that_computes_nothing_is_found_out():
     with pytest.raises(AssertionError, match="gives Failure, and Outcome in this process"):
         check_executor(Nothing())
-
-
-@pytest.mark.slow
-def test_every_installed_executor_keeps_the_contract(catalog):
-    for cls in catalog.every(Executor):
-        check_executor(cls(cpu=True))
 
 
 @pytest.mark.slow
@@ -214,5 +208,5 @@ def test_a_task_whose_metric_has_no_value_on_its_predictions_is_found_out(catalo
         name = "wrong"
         metrics = ("squad-f1",)
 
-    with pytest.raises(AssertionError, match="its metric 'squad-f1' has no value on its predictions"):
+    with pytest.raises(AssertionError, match="metric 'squad-f1' is undefined for its predictions"):
         check_task(Wrong())

@@ -42,16 +42,16 @@ def test_a_share_says_whether_it_is_relative():
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        (parse_price, "2.50", "--price '2.50' is not a price per time: write --price 2.50/h"),
-        (parse_price, "2.50/week", "--price '2.50/week' is not a price per time: write --price 2.50/h"),
-        (parse_size, "16", "size '16' is not a size with its unit: write 16GB, 800MB or 2GiB"),
-        (parse_size, "-1GB", "size '-1GB' is not a size with its unit: write 16GB, 800MB or 2GiB"),
-        (parse_size, "16XB", "size '16XB' is not a size with its unit: write 16GB, 800MB or 2GiB"),
-        (parse_duration, "20", "duration '20' is not a duration with its unit: write 300s, 20m or 2h"),
-        (parse_duration, "m", "duration 'm' is not a duration with its unit: write 300s, 20m or 2h"),
-        (parse_number, "nan", "number 'nan' is not a number: write it like 0.02"),
-        (parse_share, "98%", "share '98%' is neither a value, like 0.85, nor a multiple of the reference's, like 0.98x"),
-        (parse_share, "x", "share 'x' is neither a value, like 0.85, nor a multiple of the reference's, like 0.98x"),
+        (parse_price, "2.50", "--price '2.50' is not a price per unit of time, such as --price 2.50/h"),
+        (parse_price, "2.50/week", "--price '2.50/week' is not a price per unit of time, such as --price 2.50/h"),
+        (parse_size, "16", "size '16' is not a size with a unit, such as 16GB, 800MB or 2GiB"),
+        (parse_size, "-1GB", "size '-1GB' is not a size with a unit, such as 16GB, 800MB or 2GiB"),
+        (parse_size, "16XB", "size '16XB' is not a size with a unit, such as 16GB, 800MB or 2GiB"),
+        (parse_duration, "20", "duration '20' is not a duration with a unit, such as 300s, 20m or 2h"),
+        (parse_duration, "m", "duration 'm' is not a duration with a unit, such as 300s, 20m or 2h"),
+        (parse_number, "nan", "number 'nan' is not a number, such as 0.02"),
+        (parse_share, "98%", "share '98%' is neither a value, such as 0.85, nor a multiple of the reference's value, such as 0.98x"),
+        (parse_share, "x", "share 'x' is neither a value, such as 0.85, nor a multiple of the reference's value, such as 0.98x"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_one_line_that_says_how_to_write_it(parse, text, message):

@@ -94,5 +94,7 @@ def test_a_run_that_an_earlier_version_stored_keeps_its_id():
 
 
 def test_a_table_that_an_earlier_version_stored_can_be_read():
-    row = Row.model_validate({"label": "untuned", "role": "floor", "cells": [{"text": "0.5", "value": 0.5}], "runs": []})
+    row = Row.model_validate(
+        {"label": "untuned", "role": "floor", "cells": [{"text": "0.5", "value": 0.5}], "runs": []}
+    )
     assert row.role == "baseline"

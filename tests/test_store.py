@@ -59,7 +59,7 @@ def test_predictions_that_are_gone_are_said_in_one_line(tmp_path):
     store, run = Store(tmp_path / "results"), a_run()
     finish(store, run)
     (store.folder(run) / "predictions.npz").unlink()
-    with pytest.raises(HarnessError, match="move the run's folder away to compute it"):
+    with pytest.raises(HarnessError, match="move the run's folder away to compute the run again"):
         store.item_sums(run)
 
 
@@ -76,8 +76,8 @@ def test_a_run_is_found_by_the_beginning_of_its_id_or_folder(tmp_path):
     ("name", "message"),
     [
         ("{id}0", "no run '{id}0' in 'results': did you mean {id}?"),
-        ("?", "no run '?' in 'results': harness plan --json tells the ids of an experiment"),
-        ("full", "'full' may be any of 2 runs: {ids}: give more of the id"),
+        ("?", "no run '?' in 'results': harness plan --json lists the ids of an experiment"),
+        ("full", "'full' matches 2 runs ({ids}): give a longer prefix of the id"),
     ],
     ids=["a slip", "nothing like it", "several"],
 )
@@ -130,7 +130,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(tmp_path):
         Store(tmp_path)
     assert (
         str(error.value)
-        == f"{str(tmp_path)!r} is not empty and not a results folder of harness: name another with --results"
+        == f"{str(tmp_path)!r} is not empty and not a results folder of harness: give another folder with --results"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -118,8 +118,8 @@ def test_a_good_strategy_passes():
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        (HeadOnly, "trains .* parameters and would ship .* bytes"),
-        (Wrapped, "cannot be used elsewhere: its model is of class Around, which no public library loads"),
+        (HeadOnly, "trains .* parameters, but its saved size is .* bytes"),
+        (Wrapped, "cannot be used outside harness: the model class is Around, which no public library can load"),
     ],
 )
 def test_what_is_delivered_for_little_use_is_warned_of(strategy, message):
@@ -130,7 +130,7 @@ def test_what_is_delivered_for_little_use_is_warned_of(strategy, message):
 @pytest.mark.slow
 def test_a_strategy_whose_files_answer_otherwise_is_caught():
     with pytest.raises(
-        AssertionError, match=r"hooked: what it delivers answers .* items otherwise than the tuned model"
+        AssertionError, match=r"hooked: the delivered model and the tuned model disagree on .* items"
     ):
         check_strategy(Hooked())
 
@@ -138,7 +138,7 @@ def test_a_strategy_whose_files_answer_otherwise_is_caught():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "message"),
-    [(Random, "random: the same run twice differs"), (NotANumber, "not-a-number: predicts what is not a number")],
+    [(Random, "random: the same run twice differs"), (NotANumber, "not-a-number: predictions contain nan or infinity")],
 )
 def test_a_faulty_strategy_is_caught(strategy, message):
     with pytest.raises(AssertionError, match=message):
@@ -147,7 +147,7 @@ def test_a_faulty_strategy_is_caught(strategy, message):
 
 @pytest.mark.parametrize(
     ("strategy", "message"),
-    [(WrongDefaults, "defaults are not training settings"), (Silent, "has no docstring")],
+    [(WrongDefaults, "defaults are not valid training settings"), (Silent, "has no docstring")],
 )
 def test_a_strategy_that_cannot_be_shown_or_set_is_caught(strategy, message):
     with pytest.raises(AssertionError, match=message):

@@ -1,1 +1,1 @@
-"""Stored runs become the numbers of a comparison. Needs numpy, never torch; writes no text for a table."""
+"""Compute the numbers of a comparison from stored runs. Needs numpy but not torch; does not format tables."""

@@ -1,8 +1,8 @@
-"""What was computed of stored runs, for the next time: one SQLite file, because opening thousands takes longer than reading them.
+"""Cache of values computed from stored runs: one SQLite file, because opening thousands of files is slow.
 
-    <cache>/analysis.sqlite     table known: run, key → value; what a key says decides what is in it
+    <cache>/analysis.sqlite     table known: run, key → value; the key fully determines the value
 
-It can be deleted at any time. A file that is damaged, or cannot be written, is as good as none.
+It can be deleted at any time. A damaged file is treated as missing.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from contextlib import closing
 from pathlib import Path
 
 _WAIT_SECONDS = 30.0
-"""For another process that writes."""
+"""How long to wait for another process that writes."""
 _SCHEMA = "CREATE TABLE IF NOT EXISTS known (run TEXT, key TEXT, value BLOB, PRIMARY KEY (run, key)) WITHOUT ROWID"
 
 
 class AnalysisCache:
-    """Values of runs, by run id and key."""
+    """Cached values of runs, by run id and key."""
 
     def __init__(self, path: Path) -> None:
-        """Use the file at `path`; it is made when something is first kept."""
+        """Use the file at `path`; it is created when the first value is written."""
         self._path = path
         self._database: sqlite3.Connection | None = None
 
     def read(self, run_id: str, kind: str) -> dict[str, bytes]:
-        """Return what is known of a run whose keys begin with a kind and a space; empty where nothing is."""
+        """Return the cached values of a run whose keys start with `kind` and a space; empty if there are none."""
         query = "SELECT key, value FROM known WHERE run = ? AND key >= ? AND key < ?"
         try:
             if self._database is None:
@@ -38,13 +38,13 @@ class AnalysisCache:
             return {}
 
     def close(self) -> None:
-        """Let go of the file; it is opened again when it is next read."""
+        """Close the file; it is opened again on the next read."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
     def keep(self, values: Mapping[tuple[str, str], bytes]) -> None:
-        """Keep values by run id and key; what others have kept stays."""
+        """Write values by run id and key; other values in the file stay."""
         self.close()
         if not values:
             return

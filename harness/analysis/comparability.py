@@ -1,12 +1,12 @@
-"""What can be compared with what: two runs field by field, and the arms of a table.
+"""Decide what can be compared: two runs field by field, and the arms of a table.
 
-    scores        other data, test items, length, arithmetic or engine: the numbers answer other questions
-    forgetting    something else was watched
-    costs         another device, number of processes or library
-    budget        other epochs or batches: comparable, if the reader knows
+    scores        different data, test items, length, precision or engine: the scores measure different things
+    forgetting    different watched datasets
+    costs         different device, number of processes or library
+    budget        different epochs or batches: comparable, if the reader knows
 
-In whatever else two runs differ is what is compared. A metric's version is not among it: every score of a table is made
-from stored predictions by the one metric that is installed.
+Any other difference is what the comparison is about. A metric's version does not matter: every score of a table is
+computed from stored predictions with the installed metric.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _SETTINGS: Mapping[str, tuple[Effect, ...]] = {
     "train.batch_tokens": ("budget",),
 }
 _SHOWN = 3
-"""Names that are told before the rest is only counted."""
+"""Number of names that are listed; the rest is only counted."""
 
 
 class Difference(Record):
     """One field in which two runs differ."""
 
     field: str
-    """Dotted path, in a run's record or in what happened."""
+    """Dotted path in a run's record or its outcome."""
     first: JsonValue
     second: JsonValue
-    """None where a run has no such field, or nothing in it."""
+    """None if a run does not have the field, or it is empty."""
     hinders: tuple[Effect, ...] = ()
-    """What cannot be compared because of it; empty where it is what is compared."""
+    """What cannot be compared because of it; empty if the comparison is about this field."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Finished:
 
 
 def compare_settings(first: Run, second: Run) -> list[Difference]:
-    """Return the settings in which two runs differ, every default resolved."""
+    """Return the settings in which two runs differ, with all defaults resolved."""
     left, right = first.model_dump(mode="json"), second.model_dump(mode="json")
     stages: Iterable[tuple[int | None, int | None]] = zip_longest(range(len(first.stages)), range(len(second.stages)))
     found = []
@@ -83,7 +83,7 @@ def compare_settings(first: Run, second: Run) -> list[Difference]:
 
 
 def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
-    """Return in what differs where and on what two runs happened: device, libraries, data, test items."""
+    """Return the differences in how two runs were computed: device, libraries, data, test items."""
     mine, theirs = first.outcome, second.outcome
     rows: list[tuple[str, JsonValue, JsonValue]] = [
         ("device", mine.device, theirs.device),
@@ -91,12 +91,12 @@ def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
     ]
     libraries = sorted(mine.versions.keys() | theirs.versions.keys())
     rows += [(f"versions.{name}", mine.versions.get(name), theirs.versions.get(name)) for name in libraries]
-    # By component: those that only one of them used are what is compared.
+    # Only plugins that both used: the others are what the comparison is about.
     used = sorted(mine.plugins.keys() & theirs.plugins.keys())
     rows += [(f"plugins.{name}", mine.plugins[name], theirs.plugins[name]) for name in used]
     tests = []
     for path, at, their_at in _same_data(first.run, second.run):
-        # Some runs look at fewer splits than others.
+        # Some runs read fewer splits than others.
         known, beside = mine.data[at].splits, theirs.data[their_at].splits
         rows += [
             (f"{path}.{split}.{key}", getattr(note, key), getattr(beside[split], key))
@@ -112,7 +112,7 @@ def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
 
 
 def compare_items(path: str, first: NDArray[Any], second: NDArray[Any]) -> list[Difference]:
-    """Return how two lists of test items differ by their ids, `[n]` and `[m]`, in whatever order."""
+    """Return how two lists of test item ids, `[n]` and `[m]`, differ, ignoring order."""
     only = [np.setdiff1d(first, second), np.setdiff1d(second, first)]
     if not any(map(len, only)):
         return []
@@ -121,12 +121,12 @@ def compare_items(path: str, first: NDArray[Any], second: NDArray[Any]) -> list[
 
 
 def conclude(differences: Sequence[Difference]) -> str:
-    """Return in plain words what can be compared of two runs, and what cannot."""
+    """Return a sentence on what can and cannot be compared between two runs."""
     why = {
         effect: listed(difference.field for difference in differences if effect in difference.hinders)
         for effect in ("scores", "forgetting", "costs", "budget")
     }
-    things = {"scores": "their scores", "forgetting": "what is forgotten of what they watch", "costs": "their costs"}
+    things = {"scores": "their scores", "forgetting": "their forgetting of watched datasets", "costs": "their costs"}
     if not why["forgetting"]:
         del things["forgetting"]
     allowed = " and ".join(thing for effect, thing in things.items() if not why[effect])
@@ -141,7 +141,7 @@ def conclude(differences: Sequence[Difference]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     known = list(dict.fromkeys(names))
     more = [f"and {len(known) - _SHOWN:,} more"] if len(known) > _SHOWN else []
     return ", ".join([*known[:_SHOWN], *more])
@@ -150,7 +150,7 @@ def listed(names: Iterable[str]) -> str:
 def _compare_problems(
     path: str, first: Sequence[TaskData], second: Sequence[TaskData], pairs: Iterable[tuple[int | None, int | None]]
 ) -> list[Difference]:
-    """Return in what problems differ, pair by pair of their positions; one that has no other to it is one difference."""
+    """Return the differences between paired problems, given as positions; an unpaired problem is one difference."""
     found = []
     for mine, theirs in pairs:
         at = f"{path}.{theirs if mine is None else mine}"
@@ -186,10 +186,10 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, JsonValue]]:
 
 
 def _hindered(path: str) -> tuple[Effect, ...]:
-    """Return what cannot be compared between runs that differ in this."""
+    """Return what cannot be compared between runs that differ in this field."""
     parts = path.split(".")
     if "location" in parts or parts[-1] == "truncated":
-        return ()  # where data lies is no matter, and what was cut follows from the length limit
+        return ()  # the location of data does not matter, and truncation follows from the length limit
     match parts[0]:
         case "stages":
             return ("scores",) if "test" in parts else ("scores", "costs")
@@ -201,7 +201,7 @@ def _hindered(path: str) -> tuple[Effect, ...]:
 
 
 def _matched(first: Sequence[TaskData], second: Sequence[TaskData]) -> list[tuple[int | None, int | None]]:
-    """Return which watched problem stands for which, whatever their order: the same one, else one of the same names."""
+    """Return pairs of matching watched problems in any order: identical ones first, then those with the same names."""
     mine, theirs = list(range(len(first))), list(range(len(second)))
     pairs: list[tuple[int | None, int | None]] = []
     for alike in (lambda problem: problem, lambda problem: (problem.dataset.name, problem.task.name)):
@@ -215,7 +215,7 @@ def _matched(first: Sequence[TaskData], second: Sequence[TaskData]) -> list[tupl
 
 
 def _same_data(first: Run, second: Run) -> list[tuple[str, int, int]]:
-    """Return the paths of problems of the same data, each with its position among either run's problems."""
+    """Return the paths of problems with the same data, each with its position in the first and in the second run."""
     stages = [(f"stages.{at}", at, at) for at in range(min(len(first.stages), len(second.stages)))]
     watched = [
         (f"watch.{mine}", len(first.stages) + mine, len(second.stages) + theirs)
@@ -233,11 +233,11 @@ def _same_data(first: Run, second: Run) -> list[tuple[str, int, int]]:
 
 
 def _compare_tests(first: Finished, second: Finished, path: str, at: int, their_at: int) -> list[Difference]:
-    """Return how the items differ that a problem was scored on in the end."""
+    """Return how the test items of a problem's final evaluation differ."""
     cell, their_cell = (len(first.run.stages), at), (len(second.run.stages), their_at)
     checksum, other = first.item_sums.get(cell), second.item_sums.get(their_cell)
     if checksum is None or other is None or checksum == other:
-        return []  # no predictions, for a reason the table tells; or the same ids in the same order
+        return []  # no predictions, for a reason given in the table; or the same ids in the same order
     return compare_items(
         f"{path}.test.ids", first.store.item_ids(first.run, *cell), second.store.item_ids(second.run, *their_cell)
     )

@@ -1,8 +1,8 @@
-"""From stored runs to the numbers of a comparison: what each arm scores, forgets and costs, and what is known of it.
+"""Compute the numbers of a comparison from stored runs: score, forgetting and costs of each arm, with uncertainty.
 
     Plan + stored runs ──► Analysis: parts whose scores can be compared ──► measures ──► a Figure for each arm
 
-Everything that tables, recommendations and the Python API show is made of this; it writes nothing as text.
+Tables, recommendations and the Python API are built on this. Nothing is formatted as text here.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ from harness.records import Failure, Run
 from harness.store import Store
 
 Scope = Literal["comparison", "matrix"]
-"""What is measured: of each strategy what it scores, forgets and costs; or every score at every moment."""
+"""What is measured: score, forgetting and costs of each strategy; or every score at every moment."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One arm by one measure."""
+    """The values of one arm for one measure."""
 
     values: tuple[Value, ...]
-    """Of each finished run."""
+    """One for each finished run."""
     mean: float | None
-    """Over the runs that have a value; None where none has."""
+    """Over the runs that have a value; None if no run has one."""
     half_width: float | None
-    """Half of its 95 % interval; None where there is none."""
+    """Half of its 95 % interval; None if there is no interval."""
     beside: Mapping[str, float]
-    """Means of what belongs beside it, by name."""
+    """Means of the details shown next to it, by name."""
     judgement: Judgement | None
-    """Against the other arms; None where it is not judged."""
+    """Comparison with the other arms; None if not tested for significance."""
     draws: NDArray[np.float64] | None
-    """What the mean might have been, a value per resample, `[B]`; the same index is the same resample of seeds and items in
-    every arm and measure. None where it is not resampled."""
+    """The mean in each resample, `[B]`; the same index is the same resample of seeds and items in every arm and
+    measure. None if it is not resampled."""
     reasons: tuple[str, ...]
-    """Why it is blank, or less than it could be."""
+    """Why it is blank or incomplete."""
     within_noise: bool = False
-    """Whether its difference from the reference is no larger than that between two runs which should not differ."""
+    """Whether its difference from the reference is below the noise between runs that should be equal."""
     best: bool = False
-    """Of what is judged: that no arm is shown to be better; else the lowest or highest."""
+    """If tested for significance: whether no arm is significantly better; otherwise whether it is lowest or highest."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measure of all arms of a part."""
+    """One measure for all arms of a part."""
 
     measure: Measure
     figures: Mapping[str, Figure]
@@ -79,17 +79,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """Arms whose scores can be compared, with all that is measured of them."""
+    """Arms whose scores can be compared, with all their measures."""
 
     plan: Plan
-    """What of the plan is about these arms."""
+    """The plan reduced to these arms."""
     part: Part
     runs: Mapping[str, Sequence[ScoredRun]]
     """The finished runs, by the arm's label."""
     measured: tuple[Measured, ...]
 
     def find(self, key: str) -> Measured | None:
-        """Return the measure of this column key; None if there is none."""
+        """Return the measure with this column key; None if there is none."""
         return next((found for found in self.measured if found.measure.column.key == key), None)
 
     @property
@@ -105,9 +105,9 @@ class Analysis:
     plan: Plan
     scope: Scope
     price: float | None
-    """Money for each second that a device is held; None to leave money out."""
+    """Price of one device for one second; None to leave out money."""
     parts: tuple[Compared, ...]
-    """The reference's is the first; most comparisons have but one."""
+    """The part of the reference comes first; most comparisons have only one."""
 
 
 def analyse(
@@ -119,15 +119,15 @@ def analyse(
     *,
     cached: bool = True,
 ) -> Analysis:
-    """Return what stored runs say of a plan; what is missing has its reason.
+    """Return the numbers of a plan's stored runs; missing values come with a reason.
 
     Args:
-        plan: What was asked.
+        plan: The plan of the comparison.
         store: Where the runs are.
         catalog: Where the metrics come from.
         scope: What is measured.
-        price: Money for each second that a device is held; None to leave money out.
-        cached: Whether to use scores that were computed before, and to keep new ones.
+        price: Price of one device for one second; None to leave out money.
+        cached: Whether to read scores from the cache and to write new ones to it.
     """
     book, items = ScoreBook(store, cached=cached), ItemBook(store, catalog, cached=cached)
     runs = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
@@ -166,7 +166,7 @@ def _compared(
     alone, measured = plan.model_copy(update={"reference": None}), []
     for measure in _measures(plan, catalog, [run for some in runs.values() for run in some], scope, price):
         noise = measure_noise(measure.read, runs, again) if measure.parts and scope == "comparison" else None
-        # Every score at every moment is much already: the verdicts are the other scope's.
+        # The matrix already has many columns: verdicts are only given in the scope "comparison".
         judged = _judged(measure, plan if scope == "comparison" else alone, runs, items)
         figures = {
             label: _figure(measure, runs[label], absences[label], judged.get(label), noise, part, label)
@@ -191,7 +191,7 @@ def _measures(
 
 def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
     for run in runs:
-        outcome = store.sound(run)  # of one that is damaged, the reasons tell
+        outcome = store.sound(run)  # a damaged run is reported in the reasons
         if outcome is not None:
             yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
 
@@ -202,7 +202,7 @@ _Judged = tuple[Sample | None, Judgement | str | None]
 def _judged(
     measure: Measure, plan: Plan, runs: Mapping[str, Sequence[ScoredRun]], book: ItemBook
 ) -> dict[str, _Judged]:
-    """Return each arm resampled, with what is known of it or why nothing is; empty for what is no score."""
+    """Return each arm's resamples, with its judgement or why there is none; empty for measures that are not scores."""
     if not measure.parts or measure.column.better is None:
         return {}
     happened = {arm.label: [(one.run, one.outcome) for one in runs[arm.label]] for arm in plan.arms}
@@ -248,7 +248,7 @@ def _figure(
 
 
 def _with_best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> dict[str, Figure]:
-    """Mark the best: all of rank 1 where arms are ranked, else the lowest or highest; equals share the mark."""
+    """Mark the best: all of rank 1 if arms are ranked, else the lowest or highest; ties are all marked."""
     return {
         label: replace(figure, best=label in _best(measure, figures, plan, part)) for label, figure in figures.items()
     }
@@ -256,7 +256,7 @@ def _with_best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part
 
 def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> set[str]:
     if part.is_measured(measure.column):
-        return set()  # not on one kind of machine
+        return set()  # not all measured on the same kind of machine
     candidates = {
         arm.label: figures[arm.label]
         for arm in plan.arms
@@ -266,7 +266,7 @@ def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Par
     if candidates and None not in ranks.values():
         return {label for label, rank in ranks.items() if rank == 1}
     if measure.interval and not measure.parts:
-        return set()  # of what may be chance and is not judged, none is the best
+        return set()  # varies by chance and is not tested for significance
     means = {label: one.mean for label, one in candidates.items() if one.mean is not None}
     pick = max if measure.column.better == "higher" else min
     best = pick(means.values(), default=None)
@@ -274,7 +274,7 @@ def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Par
 
 
 def _absences(arm: Arm, finished: Sequence[ScoredRun], store: Store) -> Iterable[str]:
-    """Yield why an arm has fewer runs than seeds, if it has."""
+    """Yield why an arm has fewer finished runs than seeds."""
     there = {one.run.seed for one in finished}
     absent = [run for run in arm.runs if run.seed not in there]
     failures: list[tuple[Run, Failure | None]] = [(run, store.failure(run)) for run in absent]
@@ -290,7 +290,7 @@ def _absences(arm: Arm, finished: Sequence[ScoredRun], store: Store) -> Iterable
 
 
 def _damage(run: Run, store: Store) -> str | None:
-    """Return why what is stored of a run is not used; None if it is sound, or there is nothing."""
+    """Return why a stored run is not used; None if it is sound or not stored."""
     try:
         store.outcome(run)
     except DamagedError as error:

@@ -1,20 +1,20 @@
-"""What tuning took of a run's resources: neither validation nor tests nor watching nor serving."""
+"""Cost of tuning alone, without validation, tests, watching and inference."""
 
 from __future__ import annotations
 
 from harness.records import TUNING, Outcome, Phase
 
 _NEVER_MEASURED = "stored before energy was measured"
-_NOT_KNOWN = "it read features that an earlier run extracted, and what energy that took was not measured"
+_NOT_KNOWN = "it used cached features of an earlier run, whose energy was not measured"
 
 
 def tuning_phases(outcome: Outcome) -> list[Phase]:
-    """Return the phases that tuning itself is made of."""
+    """Return the phases that count as tuning."""
     return [outcome.phases[name] for name in TUNING if name in outcome.phases]
 
 
 def device_seconds(outcome: Outcome) -> float:
-    """Return how long devices were held for tuning, summed over the processes; features as if extracted anew."""
+    """Return the device time of tuning, summed over the processes, as if features were not cached."""
     return outcome.processes * outcome.shared.seconds + sum(
         phase.wall_seconds * outcome.processes if phase.device_seconds is None else phase.device_seconds
         for phase in tuning_phases(outcome)
@@ -22,7 +22,7 @@ def device_seconds(outcome: Outcome) -> float:
 
 
 def energy_joules(outcome: Outcome) -> float | None:
-    """Return the energy that tuning took, features as if extracted anew; None where it is not known."""
+    """Return the energy of tuning, as if features were not cached; None if it is not known."""
     parts = [phase.energy_joules for phase in tuning_phases(outcome)]
     if outcome.shared.seconds:
         parts.append(outcome.shared.energy_joules)

@@ -1,4 +1,4 @@
-"""What it takes to get good: the score on validation over what tuning has cost, from the curves of stored runs."""
+"""Learning curves of stored runs: the validation score as a function of the cost of tuning."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from harness.store import Store
 
 
 class Point(NamedTuple):
-    """A moment of tuning at which validation was scored."""
+    """A point in tuning at which validation was scored."""
 
     seconds: float
-    """Of tuning, over all stages so far; features as if extracted anew."""
+    """Of tuning, over all stages so far, as if features were not cached."""
     flops: float
     score: float
     """On validation, higher is better."""
@@ -26,23 +26,23 @@ Curve = Sequence[Point]
 
 
 class Reached(NamedTuple):
-    """What tuning took until a score was reached."""
+    """The cost of tuning until a score was reached."""
 
     seconds: float
-    """Mean over the seeds; a seed that has not reached it counts with all it took, so that the true mean lies above."""
+    """Mean over the seeds; a seed that has not reached it counts with its total, so the true mean is higher."""
     flops: float
     seeds: int
-    """How many of them have reached it."""
+    """How many seeds have reached it."""
     of: int
 
     @property
     def censored(self) -> bool:
-        """Return whether a seed has not reached it."""
+        """Return whether any seed has not reached it."""
         return self.seeds < self.of
 
 
 def read_curve(store: Store, run: Run) -> Curve:
-    """Return a finished run's curve of its last stage; empty where it has none, or was stored before curves told costs."""
+    """Return a finished run's curve of its last stage; empty if it has none or was stored before curves had costs."""
     last = len(run.stages) - 1
     return [
         Point(event["seconds"], event["flops"], event["validation"])
@@ -52,7 +52,7 @@ def read_curve(store: Store, run: Run) -> Curve:
 
 
 def read_curves(plan: Plan, store: Store) -> dict[str, list[Curve]]:
-    """Return the curves of every arm's finished runs, a seed each; arms without one are left out."""
+    """Return the curves of every arm's finished runs, one per seed; arms without a curve are left out."""
     found = {
         arm.label: [curve for run in arm.runs if store.sound(run) and (curve := read_curve(store, run))]
         for arm in plan.arms
@@ -61,16 +61,16 @@ def read_curves(plan: Plan, store: Store) -> dict[str, list[Curve]]:
 
 
 def target(curves: Sequence[Curve], share: float) -> float:
-    """Return the score that counts as reached: a share of the mean over seeds of an arm's best.
+    """Return the target score: a share of the mean over seeds of an arm's best score.
 
-    Of a score whose lower values are better, which is stored with its sign turned, the value divided by the share.
+    A score where lower is better is stored negated: its target is the value divided by the share.
     """
     best = float(np.mean([max(point.score for point in curve) for curve in curves]))
     return best * share if best >= 0 else best / share
 
 
 def reach(curves: Sequence[Curve], score: float) -> Reached:
-    """Return what an arm took to its first validated point at or above a score; nothing is interpolated between points."""
+    """Return the cost of an arm's first point at or above a score; points are not interpolated."""
     firsts = [next((point for point in curve if point.score >= score), None) for curve in curves]
     counted = [first or curve[-1] for curve, first in zip(curves, firsts, strict=True)]
     return Reached(
@@ -82,7 +82,7 @@ def reach(curves: Sequence[Curve], score: float) -> Reached:
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the mean of the seeds' curves, point by point, as far as all go."""
+    """Return the mean of the seeds' curves, point by point, up to the shortest."""
     return [Point(*(float(value) for value in np.mean(points, axis=0))) for points in zip(*curves, strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""What each item adds to a score: of a ratio of sums the items' own parts, of any other score what leaving items out does."""
+"""Split a score into contributions of items: the terms of a ratio of sums, or the jackknife for any other score."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from harness.errors import MetricError, UndefinedError
 from harness.records import Predictions, digest
 
 _BLOCKS = 50
-"""Into how many blocks of items, at most, a score that is no ratio of sums is taken apart."""
+"""Maximum number of blocks for a score that is not a ratio of sums."""
 
 _FEWEST = 2
 
 
 def score(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-    """Return a metric's score of `outputs` `[n, ...]` against `targets` `[n, ...]`, which is a number.
+    """Return a metric's score of `outputs` `[n, ...]` against `targets` `[n, ...]`, checked to be a finite number.
 
     Raises:
-        UndefinedError: It has no value on these.
-        MetricError: It raises something else, or returns what is no finite number.
+        UndefinedError: The score is undefined on these predictions.
+        MetricError: The metric raises any other exception, or does not return a finite number.
     """
     try:
         found: Any = metric.score(outputs, targets)
@@ -35,7 +35,7 @@ def score(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any]) -> float
         or isinstance(found, bool)
         or not np.isfinite(found)
     ):
-        raise MetricError(f"metric {metric.name!r} returned {found!r:.40}, which is no number")
+        raise MetricError(f"metric {metric.name!r} returned {found!r:.40}, which is not a finite number")
     return float(found)
 
 
@@ -43,8 +43,8 @@ def _ratio(metric: Ratio, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArr
     """Return what each item adds to the numerator and the denominator, `[n, 2]`.
 
     Raises:
-        UndefinedError: The metric has no value on these.
-        MetricError: It raises something else, or returns something else.
+        UndefinedError: The metric is undefined on these predictions.
+        MetricError: It raises any other exception, or returns something else.
     """
     try:
         statistics = np.asarray(metric.items(outputs, targets), dtype=np.float64)
@@ -53,7 +53,7 @@ def _ratio(metric: Ratio, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArr
     except (Exception, SystemExit) as error:
         raise MetricError(_failed(metric, error)) from error
     if statistics.shape != (len(targets), 2) or not np.isfinite(statistics).all():
-        raise MetricError(f"metric {metric.name!r}: items() returned no finite numbers of shape [n, 2]")
+        raise MetricError(f"metric {metric.name!r}: items() did not return finite numbers of shape [n, 2]")
     return statistics
 
 
@@ -62,26 +62,26 @@ def _failed(metric: Metric, error: BaseException) -> str:
 
 
 class Items(NamedTuple):
-    """A score, taken apart."""
+    """A score, split into contributions of items."""
 
     statistics: NDArray[np.float64]
     """`[units, 2]`: numerator and denominator; the ratio of their sums is the score."""
     key: str
-    """What the units are: arms with the same key can be paired unit by unit."""
+    """Identifies the units: arms with the same key can be paired unit by unit."""
 
 
 def take_apart(metric: Metric, predictions: Predictions) -> Items:
     """Return what each item, or each block of items, adds to a metric's score; in order of the items' ids.
 
-    A score that is no ratio of sums is taken apart by the jackknife: blocks of items are left out in turn, and their
-    pseudo-values, shifted so that their mean is the score, stand for the blocks (Efron and Tibshirani, 1993, An Introduction
-    to the Bootstrap, chapter 11).
+    A score that is not a ratio of sums is split by the jackknife: blocks of items are left out in turn, and their
+    pseudo-values, shifted so that their mean is the score, represent the blocks (Efron and Tibshirani, 1993, An
+    Introduction to the Bootstrap, chapter 11).
 
     Raises:
-        UndefinedError: There is no score, or there is none without some of the items, or but one item.
+        UndefinedError: The score is undefined, or undefined without some of the items, or there is only one item.
     """
     if len(predictions.ids) < _FEWEST:
-        message = "one test item says nothing of others: no interval and no verdict"
+        message = "only one test item: no interval and no verdict"
         raise UndefinedError(message)
     order = np.argsort(predictions.ids, kind="stable")
     outputs, targets = predictions.outputs[order], predictions.targets[order]
@@ -92,7 +92,8 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
             raise UndefinedError(metric.nothing)
         return Items(statistics, key)
     whole = score(metric, outputs, targets)
-    # Shuffled, alike for all runs: data often stands class by class, and blocks of one class differ by more than chance.
+    # Shuffled in the same way for all runs: data is often sorted by class, and blocks of one class differ more than by
+    # chance.
     shuffled = np.random.default_rng(0).permutation(len(outputs))
     blocks = np.array_split(shuffled, min(_BLOCKS, len(outputs)))
     without = []

@@ -1,4 +1,4 @@
-"""What a comparison measures of each run: scores, what is forgotten, costs, speed. Numbers alone."""
+"""The measures of a comparison, read from each run: scores, forgetting, costs, speed. Numbers only, no text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.records import Column, Inference, Outcome, Quantity, Run, Speed, Ta
 
 
 class ScoredRun(NamedTuple):
-    """A finished run with what is needed to describe it."""
+    """A finished run with its outcome and scores."""
 
     run: Run
     outcome: Outcome
@@ -30,30 +30,30 @@ class ScoredRun(NamedTuple):
 
 
 class Value(NamedTuple):
-    """What one run has to say in one column."""
+    """The value of one run in one column."""
 
     value: float | None
     beside: Mapping[str, float] = MappingProxyType({})
-    """What belongs beside it, by name; nan where it is not known, so that the mean is not known either."""
+    """Details shown next to it, by name; nan if unknown, which makes their mean unknown too."""
     undefined: str | None = None
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A column, and how a run's value in it is found."""
+    """A column, and how to read a run's value in it."""
 
     column: Column
     read: Callable[[ScoredRun], Value]
     interval: bool = True
-    """Whether an arm's mean has an interval: where seeds hardly matter it only takes room."""
+    """Whether an arm's mean has an interval: not where seeds hardly matter, to save space."""
     counts_baseline: bool = True
-    """Whether the baseline may be the best here: that it costs nothing is no merit."""
+    """Whether the baseline can be marked as best: not in costs, because an untuned model costs nothing."""
     parts: tuple[Term, ...] = ()
-    """The stored scores it is the sum of, from which it is resampled; none for what is no score."""
+    """The stored scores whose sum it is, from which it is resampled; empty if it is not a score."""
 
 
 def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
-    """Yield a column for each metric of a stage; of several stages, one for each."""
+    """Yield a column for each metric of a single stage, or one column per stage if there are several."""
     stages = plan.arms[0].runs[0].stages
     keys, titles = _keys(stages), _titles(plan)
     for position, metrics in enumerate(plan.stage_metrics):
@@ -77,11 +77,11 @@ def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
 
 
 def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
-    """Yield a column for each dataset that may be forgotten: its score when known minus its score at the end."""
+    """Yield a column for each dataset that can be forgotten: its earlier score minus its final score."""
     first = plan.arms[0].runs[0]
     stages, problems = len(first.stages), first.task_data
     names, signs, learned_at = _matrix_shape(plan, catalog)
-    # What was learned last has had no time to be forgotten.
+    # The dataset of the last stage cannot be forgotten yet.
     positions = [position for position in range(len(problems)) if position != stages - 1]
     keys, titles = _keys([problems[position] for position in positions]), _titles(plan)
     for key, position in zip(keys, positions, strict=True):
@@ -110,12 +110,12 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
 
 
 def _keys(problems: Sequence[TaskData]) -> list[str]:
-    """Return what the dataset of each problem is called in a column's key."""
+    """Return the name of each problem's dataset in column keys."""
     return distinct([problem.dataset for problem in problems], lambda dataset: dataset.name)
 
 
 def _titles(plan: Plan) -> list[str]:
-    """Return what the dataset of each problem is called in a column's title, the same everywhere."""
+    """Return the name of each problem's dataset in column titles."""
     return distinct([problem.dataset for problem in plan.arms[0].runs[0].task_data], called)
 
 
@@ -128,7 +128,7 @@ def _matrix_shape(plan: Plan, catalog: Catalog) -> tuple[list[str], NDArray[np.f
 
 
 def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
-    """Yield a group of columns for each dataset: its score at every moment at which it has one."""
+    """Yield a group of columns for each dataset: its score at every moment where it has one."""
     first = plan.arms[0].runs[0]
     names, _, learned_at = _matrix_shape(plan, catalog)
     keys, titles = _keys(first.task_data), _titles(plan)
@@ -154,14 +154,14 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
 
 
 def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
-    """Yield what the matrix comes to over the stages; datasets that are only watched do not count."""
+    """Yield the summary measures of the score matrix; datasets that are only watched do not count."""
     names, signs, learned_at = _matrix_shape(plan, catalog)
     stages = len(plan.stage_metrics)
 
     def measure(key: str, title: str, better: Literal["higher", "lower"], of: Callable[[Matrix], float]) -> Measure:
         def read(item: ScoredRun) -> Value:
             if len(set(names[:stages])) > 1:
-                return Value(None, undefined="the stages are scored by different metrics, which have no mean")
+                return Value(None, undefined="the stages use different metrics, which cannot be averaged")
             value = of((item.scores.matrix(names) * signs)[:, :stages])
             return Value(None, undefined=_NO_TRANSFER[key]) if np.isnan(value) else Value(float(value))
 
@@ -181,20 +181,20 @@ def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     )
 
 
-_ONE_STAGE = "one stage only: nothing was learned before or after it"
+_ONE_STAGE = "only one stage"
 
 
 _NO_TRANSFER = {
     "average": "a stage has no score",
     "backward_transfer": _ONE_STAGE,
-    "forward_transfer": "a dataset has no score before its own stage, which makes its head",
+    "forward_transfer": "a dataset has no score before its own stage, which creates its head",
     "final_forgetting": _ONE_STAGE,
     "maximal_forgetting": _ONE_STAGE,
 }
 
 
 def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterable[Measure]:
-    """Yield what tuning cost; energy and money only where they are known."""
+    """Yield the costs of tuning; energy and money only if they are known."""
 
     def measure(key: str, title: str, quantity: Quantity, read: Callable[[ScoredRun], Value]) -> Measure:
         column = Column(key=key, group="cost", title=title, quantity=quantity, better="lower")
@@ -204,7 +204,7 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
         share = item.outcome.parameters_trained / max(item.outcome.parameters_total, 1)
         return Value(item.outcome.parameters_trained, {"share": share})
 
-    # Reading features that an earlier run extracted is cheap for this run and not for the strategy: both are told.
+    # Cached features are cheap for this run but not for the strategy, so both costs are shown.
     def flops(item: ScoredRun) -> Value:
         return Value(sum(phase.flops for phase in tuning_phases(item.outcome)) + item.outcome.shared.flops)
 
@@ -230,7 +230,7 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
 
 
 def _memory(item: ScoredRun) -> Value:
-    # That of features is the extracting run's, for those that only read them, too.
+    # For runs that read cached features, the memory of the run that extracted them counts too.
     parts = [*tuning_phases(item.outcome), item.outcome.shared]
     resident, on_device, held = (
         largest(getattr(part, name) for part in parts)
@@ -240,7 +240,7 @@ def _memory(item: ScoredRun) -> Value:
     return Value(
         peak,
         {} if held is None else {"reserved": float(held)},
-        undefined=None if peak is not None else "this system does not tell peak memory",
+        undefined=None if peak is not None else "this system does not report peak memory",
     )
 
 
@@ -250,7 +250,7 @@ def _energy(item: ScoredRun) -> Value:
 
 
 def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
-    """Yield how fast what was tuned answers; nothing where no run has measured it."""
+    """Yield the inference speed of tuned models; nothing if no run has measured it."""
     if all(item.outcome.inference is None for item in finished):
         return
 
@@ -273,7 +273,7 @@ def inference_measures(finished: Sequence[ScoredRun]) -> Iterable[Measure]:
 
 
 def beside(values: Sequence[Value]) -> dict[str, float]:
-    """Return the mean of what belongs beside some values, over those that have it; without what is not known of one."""
+    """Return the mean of each detail over the values that have it; a detail that is unknown for one is left out."""
     names = dict.fromkeys(name for value in values for name in value.beside)
     means = {name: float(np.mean([value.beside[name] for value in values if name in value.beside])) for name in names}
     return {name: mean for name, mean in means.items() if not np.isnan(mean)}

@@ -1,4 +1,4 @@
-"""What components are called where people read of them."""
+"""Names of components in tables and messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def called(reference: ComponentRef) -> str:
 
 
 def distinct(references: Sequence[ComponentRef], name: Callable[[ComponentRef], str]) -> list[str]:
-    """Return each component by name; of different ones with the same name each by the file it was read from, else by number."""
+    """Return a distinct name for each component: its name, with the file it was read from or a number if ambiguous."""
     different = [one for at, one in enumerate(references) if one not in references[:at]]
     plain = [name(one) for one in different]
     names = [called(one) if plain.count(given) > 1 else given for one, given in zip(different, plain, strict=True)]

@@ -1,4 +1,4 @@
-"""How much runs differ that should not: the same seed run again, and other seeds alone."""
+"""Noise: how much values differ between runs with the same seed, and between seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F")
 
 
 class Noise(NamedTuple):
-    """How much a column's values differ for no reason."""
+    """The noise of a column's values."""
 
     identical: float
     """The largest difference between two runs of an arm with the same settings and seed."""
@@ -26,19 +26,19 @@ class Noise(NamedTuple):
 
     @property
     def threshold(self) -> float:
-        """Return below what a difference says nothing."""
+        """Return the difference below which values differ only by noise."""
         return max(self.identical, self.seeds or 0.0)
 
 
 def measure_noise(
     read: Callable[[F], _HasValue], finished: Mapping[str, Sequence[F]], again: Mapping[str, Sequence[F]]
 ) -> Noise | None:
-    """Return a column's noise; None where no arm has two runs of one seed.
+    """Return a column's noise; None if no arm has two runs of the same seed.
 
     Args:
-        read: How a run's value in the column is found.
+        read: Reads a run's value in the column.
         finished: By label, the runs of every seed.
-        again: By label, the runs of one seed; none where it was run but once.
+        again: By label, the repeated runs of one seed; empty if it was run only once.
     """
     ranges, variances = [], []
     for label, repeats in again.items():

@@ -1,7 +1,7 @@
-"""The comparability guard: arms whose scores answer other questions are parts of their own.
+"""The comparability guard: arms whose scores cannot be compared are put in separate parts.
 
-Costs that were measured on different machines stay side by side, because what is counted can be compared still; they are
-marked, and none of them is the best.
+Costs that were measured on different machines stay in one table, because counted costs can still be compared. The
+measured ones get a footnote, and none is marked as best.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from harness.experiment.plan import Arm, Plan
 from harness.records import Column
 
 COUNTED = frozenset({"parameters_trained", "flops", "ship_bytes"})
-"""Keys of the cost columns that are the same wherever a run happens; the others are measured there."""
+"""Keys of the cost columns that do not depend on the machine; the others are measured on it."""
 _MEASURED = ("cost", "inference")
-"""Groups of the columns that tell what a machine did."""
+"""Groups of the columns that are measured on a machine."""
 
 
 @dataclass
@@ -24,34 +24,34 @@ class Part:
     """Arms whose scores can be compared."""
 
     leader: Arm
-    """The reference, or whichever comes first."""
+    """The reference, or the first arm."""
     arms: list[Arm] = field(default_factory=list)
     base: tuple[str, Finished] | None = None
-    """The run that what happened in the others is held against, with its arm's label; None where none has finished."""
+    """The run with which the other runs' outcomes are compared, with its arm's label; None if no run has finished."""
     apart: list[Difference] = field(default_factory=list)
-    """Why they stand apart from the first part; empty for the first."""
+    """Why these arms cannot be compared with the first part; empty for the first."""
     costs: dict[str, list[Difference]] = field(default_factory=dict)
-    """By label, why what was measured of an arm cannot be held against the base."""
+    """By label, why an arm's measured costs cannot be compared with the base."""
     mixed: dict[str, list[Difference]] = field(default_factory=dict)
-    """By label, in what an arm's own runs answer different questions."""
+    """By label, the differences that make an arm's own runs not comparable."""
 
     def measured_elsewhere(self, label: str, column: Column) -> str | None:
-        """Return why an arm's value in a column cannot be held against the base's; None if it can."""
+        """Return why an arm's value in a column cannot be compared with the base's; None if it can."""
         if self.base is None or label not in self.costs or not self.is_measured(column):
             return None
         base = self.base[0]
         there = "other runs of it" if base == label else base
         told = listed(f"{found.field} {found.second}, {there} with {found.first}" for found in self.costs[label])
-        return f"{label} was measured with {told}: not to be compared"
+        return f"{label} was measured with {told}: not comparable"
 
     def is_measured(self, column: Column) -> bool:
-        """Return whether a column tells what a machine did, where the arms were not all computed on the same kind."""
+        """Return whether a column is measured on a machine and the arms ran on different kinds of machines."""
         return bool(self.costs) and column.group in _MEASURED and column.key not in COUNTED
 
     def unequal_budgets(self) -> list[tuple[str, str, Difference]]:
-        """Return which arms that learn were not given the passes over the data, or the batches, that the first was.
+        """Return the arms that learn with other epochs or batches than the first one.
 
-        Each as the first one's label, the other's, and in what they differ.
+        Each as the first one's label, the other's label, and the difference.
         """
         learning = sorted((arm for arm in self.arms if arm.role != "baseline"), key=lambda arm: arm is not self.leader)
         return [
@@ -61,17 +61,17 @@ class Part:
         ]
 
     def plan(self, plan: Plan) -> Plan:
-        """Return what of a plan is about these arms."""
+        """Return a plan reduced to these arms."""
         labels = [arm.label for arm in self.arms]
         reference = plan.reference if plan.reference in labels else None
         return plan.model_copy(update={"arms": tuple(self.arms), "reference": reference})
 
 
 def divide(plan: Plan, finished: Mapping[str, Sequence[Finished]]) -> list[Part]:
-    """Return the parts of a plan within which scores can be compared; the reference's is the first.
+    """Return the parts of a plan within which scores can be compared; the part of the reference comes first.
 
     Args:
-        plan: What was asked.
+        plan: The plan of the comparison.
         finished: By an arm's label, its finished runs.
     """
     leader = next((arm for arm in plan.arms if arm.label == plan.reference), plan.arms[0])
@@ -92,7 +92,7 @@ def divide(plan: Plan, finished: Mapping[str, Sequence[Finished]]) -> list[Part]
             happened = _happened(part, finished[arm.label])
             if found := _hindering(happened, "costs"):
                 part.costs[arm.label] = found
-            # Arms that differ so from the base stand apart, so this is the one the base is of.
+            # Other arms that differ like this are in separate parts, so this is the arm of the base.
             if found := _hindering(happened, "scores", "forgetting"):
                 part.mixed[arm.label] = found
     return parts
@@ -103,7 +103,7 @@ def _differences(part: Part, arm: Arm, runs: Sequence[Finished]) -> list[Differe
 
 
 def _happened(part: Part, runs: Sequence[Finished]) -> list[Difference]:
-    """Return in what any of the runs differs from the base by where and on what it happened."""
+    """Return the differences between the outcomes of the runs and that of the base."""
     found: list[Difference] = []
     if part.base is not None:
         for finished in runs:

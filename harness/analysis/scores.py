@@ -1,7 +1,7 @@
-"""From stored predictions to score matrices.
+"""Compute score matrices from stored predictions.
 
-A score depends only on the stored predictions and on the metric's name and version, so it is kept once computed: metrics, whose libraries
-are slow to import, are run again only for new ones.
+A score depends only on the stored predictions and on the metric's name and version, so scores are cached. Metrics,
+whose libraries are slow to import, run only for new predictions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harness.store import Store
 
 _KIND = "score"
 _SEAL = 16
-"""Digits of a hash that tell predictions apart."""
+"""Number of hash digits that identify predictions."""
 
 
 class Score(NamedTuple):
@@ -35,10 +35,10 @@ class Score(NamedTuple):
 
 
 class ScoreBook:
-    """Every score ever computed of a store's runs."""
+    """The scores of a store's runs, with a cache."""
 
     def __init__(self, store: Store, *, cached: bool = True) -> None:
-        """Read nothing yet; without a cache, nothing is read or kept."""
+        """Read nothing yet; with `cached=False`, the cache is neither read nor written."""
         self._cache = AnalysisCache(store.cache / "analysis.sqlite") if cached else None
         self._known: dict[str, dict[str, Score]] = {}
         self._fresh: dict[tuple[str, str], bytes] = {}
@@ -52,18 +52,18 @@ class ScoreBook:
         return self._known[run_id].get(f"{_KIND} {key}")
 
     def version(self, metric: str, catalog: Catalog) -> int:
-        """Return the version of a metric; looked up once, because it is asked for with every score."""
+        """Return the version of a metric; looked up only once, because every score needs it."""
         if metric not in self._versions:
             self._versions[metric] = catalog.find(Metric, metric).version
         return self._versions[metric]
 
     def put(self, run_id: str, key: str, score: Score) -> None:
-        """Take a score that was computed."""
+        """Add a computed score."""
         self._known.setdefault(run_id, {})[f"{_KIND} {key}"] = score
         self._fresh[run_id, f"{_KIND} {key}"] = json.dumps(score).encode()
 
     def save(self) -> None:
-        """Keep what was computed for the next time, beside what others have kept meanwhile."""
+        """Write new scores to the cache; those written by other processes stay."""
         if self._cache:
             self._cache.keep(self._fresh)
         self._fresh = {}
@@ -75,7 +75,7 @@ class Scores:
     def __init__(self, store: Store, catalog: Catalog, book: ScoreBook, run: Run, outcome: Outcome) -> None:
         """Prepare to score a finished run; nothing is read yet."""
         self._store, self._catalog, self._book, self._run, self._outcome = store, catalog, book, run, outcome
-        # Bound to the predictions themselves: what was computed of others is not used.
+        # Part of the cache key, so that scores of other predictions are not used.
         self._seal = store.seal(run)[:_SEAL]
 
     def get(self, metric: str, moment: int, problem: int) -> Score:
@@ -96,7 +96,7 @@ class Scores:
         return score
 
     def matrix(self, metrics: Sequence[str]) -> NDArray[np.float64]:
-        """Return the scores `[stages + 1, problems]` by each problem's own metric; nan where undefined."""
+        """Return the scores `[stages + 1, problems]` by each problem's own metric; nan if undefined."""
         rows = [
             [_or_nan(self.get(metric, moment, problem)) for problem, metric in enumerate(metrics)]
             for moment in range(len(self._run.stages) + 1)

@@ -1,8 +1,8 @@
-"""What is known of a score, and of a difference: both the seeds and the items of the test split are a sample.
+"""Uncertainty of scores and of differences: both the seeds and the test items are a sample.
 
-A score is a ratio of sums over items, for each seed: statistics `[seeds, items, 2]`, numerator and denominator. Resampling
-draws items and seeds anew, again and again: the same items for every arm and seed, because they are the same texts, and
-seeds for each arm by itself.
+A score is a ratio of sums over items, for each seed: statistics `[seeds, items, 2]`, numerator and denominator. Each
+resample draws items and seeds: the same items for every arm and seed, because they are the same texts, and seeds
+separately for each arm.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Verdict = Literal["better", "worse", "no difference shown", "equivalent"]
 RESAMPLES = 10_000
 LEVEL = 0.95
 _CHUNK = 4_000_000
-"""Counts of items that are held at a time."""
+"""Maximum number of item counts held in memory at a time."""
 
 
 class Mean(NamedTuple):
-    """A mean and what is known of it."""
+    """A mean and its uncertainty."""
 
     mean: float
     half_width: float | None
@@ -34,27 +34,27 @@ class Mean(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """How far an arm lies above another, and how sure that is."""
+    """The difference between two arms, and its uncertainty."""
 
     value: float
     half_width: float
     """Half of the 95 % interval."""
     p: float
-    """Of a difference at least as large where there is none."""
+    """Probability of a difference at least as large if there is none."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One arm in one column, as it is and as it might have been."""
+    """One arm in one column, measured and resampled."""
 
     seeds: NDArray[np.float64]
     """The value of each seed, `[S]`."""
     by_items: NDArray[np.float64]
-    """The mean over the seeds on items drawn anew, `[B]`."""
+    """The mean over the seeds on resampled items, `[B]`."""
     draws: NDArray[np.float64]
-    """The same with the seeds drawn anew as well, `[B]`."""
+    """The mean over resampled seeds on resampled items, `[B]`."""
     items: int
-    """How many there are to draw from."""
+    """Number of items."""
 
     @property
     def value(self) -> float:
@@ -63,15 +63,15 @@ class Sample:
 
     @property
     def seed_variance(self) -> float:
-        """Return the variance of the mean that comes from the seeds."""
+        """Return the part of the variance of the mean that is due to the seeds."""
         return float(self.seeds.var(ddof=1)) / len(self.seeds) if len(self.seeds) > 1 else 0.0
 
 
 def mean_of_seeds(values: Sequence[float]) -> Mean:
     """Return the mean of one value per seed, with its 95 % interval by Student's t.
 
-    The interval speaks of the seeds only: right for a cost, which no item is drawn for. Source: Student, 1908 (The Probable
-    Error of a Mean).
+    The interval covers the variation of seeds only, which is right for costs: they do not depend on test items. Source:
+    Student, 1908 (The Probable Error of a Mean).
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
@@ -85,18 +85,19 @@ def resample(
     key: str,
     resamples: int = RESAMPLES,
 ) -> dict[str, Sample]:
-    """Draw items and seeds anew, after the pigeonhole bootstrap (Owen, 2007, The pigeonhole bootstrap).
+    """Resample items and seeds, based on the pigeonhole bootstrap (Owen, 2007, The pigeonhole bootstrap).
 
-    It counts what is neither the seeds' nor the items' own twice, so that it is rather too careful than not: the pigeonhole's
-    own counts it three times, because it takes the spread of the seeds on the items drawn, and finds about half as
-    many of the differences there are; here that spread is taken on all items. It is stretched by sqrt(S / (S - 1)), without which few seeds
-    would look surer than they are (Rao and Wu, 1988, Resampling Inference with Complex Survey Data).
+    The variance of the interaction of seeds and items is counted twice, so the result is slightly conservative. The
+    original pigeonhole bootstrap counts it three times, because it takes the spread of the seeds on the resampled
+    items, and detects about half as many true differences; here that spread is taken on all items. The spread is scaled
+    by sqrt(S / (S - 1)), because otherwise the uncertainty of few seeds is underestimated (Rao and Wu, 1988, Resampling
+    Inference with Complex Survey Data).
 
     Args:
-        arms: For each arm and each of its seeds the parts that its value is the sum of: each a factor and the items'
-            statistics `[items, 2]`, whose ratio of sums it is put before. All have the same items in the same order.
-        key: What the items are: the same key draws the same items, whatever the column.
-        resamples: How often (B).
+        arms: For each arm and each of its seeds, the terms whose sum is its value: each a factor and the items'
+            statistics `[items, 2]`, whose ratio of sums is multiplied by it. All have the same items in the same order.
+        key: Identifies the items: the same key draws the same items in every column.
+        resamples: Number of resamples (B).
     """
     if not arms:
         return {}
@@ -118,10 +119,10 @@ def resample(
 
 
 def _sample(label: str, scores: NDArray[np.float64], points: NDArray[np.float64], items: int) -> Sample:
-    """Draw an arm's seeds: `scores` `[B, S]` on items drawn anew, `points` `[S]` on the items as they are."""
+    """Resample an arm's seeds: `scores` `[B, S]` on resampled items, `points` `[S]` on the original items."""
     count = len(points)
     by_items = scores.mean(1)
-    # An arm's seeds are drawn alike in every column, so that what holds together is counted together.
+    # An arm's seeds are drawn identically in every column, so that joint probabilities are correct.
     drawn = _random("seeds", label, count).integers(count, size=scores.shape)
     moved = points[drawn].mean(1) - points.mean()
     stretch = math.sqrt(count / (count - 1)) if count > 1 else 0.0
@@ -137,18 +138,18 @@ def interval(sample: Sample) -> float | None:
 
 
 def difference(arm: Sample, other: Sample) -> Contrast | None:
-    """Return how far `arm` lies above `other`, paired by item; None where either has one seed.
+    """Return the difference `arm - other`, paired by item; None if either has only one seed.
 
-    The standard error is that of the resampled differences; interval and p are those of Student's t with Welch's and
-    Satterthwaite's degrees of freedom, so that they agree (Satterthwaite, 1946, An Approximate Distribution of Estimates of
-    Variance Components).
+    The standard error is that of the resampled differences. Interval and p both use Student's t with the degrees of
+    freedom of Welch and Satterthwaite, so that they agree (Satterthwaite, 1946, An Approximate Distribution of
+    Estimates of Variance Components).
     """
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
     value = arm.value - other.value
     items = float(np.nanvar(arm.by_items - other.by_items))
     error, freedom = _error(arm.draws - other.draws, items, [arm, other], arm.items)
-    # What resampling leaves where nothing differs is rounding.
+    # If nothing differs, only rounding errors remain.
     if error <= 1e-12 * max(1.0, abs(value)):
         return Contrast(value, 0.0, 1.0 if abs(value) <= 1e-12 else 0.0)
     from scipy.special import stdtr
@@ -157,7 +158,7 @@ def difference(arm: Sample, other: Sample) -> Contrast | None:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values that hold for all comparisons together (Holm, 1979, A Simple Sequentially Rejective Procedure)."""
+    """Return p-values adjusted for multiple comparisons (Holm, 1979, A Simple Sequentially Rejective Procedure)."""
     adjusted = [0.0] * len(ps)
     highest = 0.0
     for rank, at in enumerate(np.argsort(ps, kind="stable")):
@@ -167,14 +168,14 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margin: float | None) -> Verdict:
-    """Return what a difference comes to.
+    """Return the verdict on a difference.
 
     Args:
         found: The difference.
-        p: Its p-value among all that are compared.
-        better: Which direction is good.
-        margin: Within which two arms are as good as each other, if any: the whole interval must lie there, which asks more
-            than two one-sided tests do (Schuirmann, 1987).
+        p: Its p-value, adjusted for all comparisons.
+        better: Which direction is better.
+        margin: Equivalence margin, if any: the whole interval must lie within it, which is stricter than two one-sided
+            tests (Schuirmann, 1987).
     """
     if margin is not None and abs(found.value) + found.half_width <= margin:
         return "equivalent"
@@ -184,7 +185,7 @@ def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margi
 
 
 def ranks(samples: Mapping[str, Sample], better: Literal["higher", "lower"]) -> dict[str, int]:
-    """Return each arm's rank: one more than the number of arms that are shown to be better; ties share it.
+    """Return each arm's rank: one plus the number of arms that are significantly better; ties share a rank.
 
     All pairs are compared, with Holm's correction. Arms with one seed have no rank.
     """
@@ -203,7 +204,7 @@ def ranks(samples: Mapping[str, Sample], better: Literal["higher", "lower"]) -> 
 def _error(
     draws: NDArray[np.float64], items_variance: float, arms: Sequence[Sample], items: int
 ) -> tuple[float, float]:
-    """Return the standard error of what was drawn, and its degrees of freedom."""
+    """Return the standard error of the draws, and its degrees of freedom."""
     parts = [(items_variance, items - 1), *((arm.seed_variance, len(arm.seeds) - 1) for arm in arms)]
     scale = sum(variance for variance, _ in parts)
     if scale == 0:
@@ -219,8 +220,8 @@ def _quantile(freedom: float) -> float:
 
 
 def _ratios(statistics: Sequence[NDArray[np.float64]], n: int, key: str, resamples: int) -> NDArray[np.float64]:
-    """Return each ratio of sums on items drawn anew, `[B, ratios]`; nan where a denominator is 0."""
-    # Arms share what was measured before tuning: each is summed once.
+    """Return each ratio of sums on resampled items, `[B, ratios]`; nan if a denominator is 0."""
+    # Arms share the scores before tuning: each distinct array is summed only once.
     distinct: dict[bytes, int] = {}
     which = [distinct.setdefault(one.tobytes(), len(distinct)) for one in statistics]
     columns = [np.frombuffer(one, dtype=np.float64).reshape(n, 2) for one in distinct]
@@ -240,5 +241,5 @@ def _ratios(statistics: Sequence[NDArray[np.float64]], n: int, key: str, resampl
 
 
 def _random(*key: object) -> np.random.Generator:
-    """Return what draws the same for the same key, so that a table is the same each time."""
+    """Return a generator seeded by the key, so that a table is the same each time."""
     return np.random.default_rng(int(digest(list(key))[:16], 16))

@@ -1,4 +1,4 @@
-"""What a column of a table shows of the arms: resampled from stored predictions, and judged against the reference."""
+"""Resample the arms of a table column from stored predictions, and compare them with the reference."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from harness.store import Store
 
 ONE_SEED = "1 seed"
 _KIND = "items-3"
-"""With the version of how scores are taken apart; raised when the same predictions give other items."""
+"""Includes the version of `take_apart`; raise it when the same predictions give other items."""
 
 
 class Term(NamedTuple):
-    """A stored score that a column's value is made of, and what it is multiplied by."""
+    """A stored score that is part of a column's value, and its factor."""
 
     factor: float
     metric: str
@@ -32,11 +32,11 @@ class Term(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What is known of an arm in a column."""
+    """Uncertainty and verdict of an arm in a column."""
 
     half_width: float | None
     verdict: str | None = None
-    """Against the reference; None for the reference itself, and where there is none."""
+    """Compared with the reference; None for the reference itself, or if there is no reference."""
     difference: float | None = None
     difference_half_width: float | None = None
     p: float | None = None
@@ -44,20 +44,20 @@ class Judgement(NamedTuple):
 
 
 class ItemBook:
-    """Scores of stored runs, taken apart; kept, because metrics, which are slow, need then be asked but once."""
+    """Scores of stored runs, split into items; cached, because metrics are slow."""
 
     def __init__(self, store: Store, catalog: Catalog, *, cached: bool = True) -> None:
-        """Read nothing yet; without a cache, nothing is read or kept."""
+        """Read nothing yet; with `cached=False`, the cache is neither read nor written."""
         self._store, self._catalog = store, catalog
         self._cache = AnalysisCache(store.cache / "analysis.sqlite") if cached else None
         self._known: dict[str, dict[str, Items | str]] = {}
         self._fresh: dict[tuple[str, str], bytes] = {}
 
     def get(self, run: Run, outcome: Outcome, part: Term) -> Items:
-        """Return a score of a finished run, taken apart.
+        """Return a score of a finished run, split into items.
 
         Raises:
-            UndefinedError: It cannot be; the message says why.
+            UndefinedError: It cannot be split; the message says why.
         """
         cells = {(cell.moment, cell.problem): cell for cell in outcome.evaluations}
         cell = cells.get((part.moment, part.problem))
@@ -83,7 +83,7 @@ class ItemBook:
         return found
 
     def save(self) -> None:
-        """Keep what was computed for the next time."""
+        """Write new items to the cache."""
         if self._cache:
             self._cache.keep(self._fresh)
         self._fresh = {}
@@ -94,14 +94,14 @@ class ItemBook:
 
 
 def _packed(found: Items | str) -> bytes:
-    """Return a score, taken apart, as it is kept; a reason why it is not is a text alone."""
+    """Return the cached form of a score's items, or of the reason why there are none."""
     if isinstance(found, str):
         return json.dumps([found, None]).encode()
     return json.dumps([found.key, len(found.statistics)]).encode() + b"\n" + found.statistics.astype("<f8").tobytes()
 
 
 def _unpacked(value: bytes) -> Items | str | None:
-    """Return what was packed; None if it is damaged, and is made again."""
+    """Return what was packed; None if it is damaged and must be recomputed."""
     try:
         head, _, rest = value.partition(b"\n")
         key, units = json.loads(head)
@@ -115,13 +115,13 @@ def _unpacked(value: bytes) -> Items | str | None:
 def sample(
     arms: Mapping[str, Sequence[tuple[Run, Outcome]]], parts: Sequence[Term], first: str | None, book: ItemBook
 ) -> tuple[dict[str, Sample], dict[str, str]]:
-    """Return what resampling makes of the arms in a column, and why it can make nothing of others.
+    """Return the resampled arms of a column, and the reasons why others cannot be resampled.
 
     Args:
         arms: By label, the finished runs.
-        parts: What the column's value is the sum of.
-        first: The label of the arm whose items the others must share; None for the first there is.
-        book: Where scores are taken apart.
+        parts: The terms whose sum is the column's value.
+        first: The label of the arm whose items the others must share; None for the first arm.
+        book: Splits scores into items.
     """
     taken: dict[str, list[list[tuple[float, Items]]]] = {}
     reasons: dict[str, str] = {}
@@ -137,13 +137,15 @@ def sample(
     key = taken[leader][0][0][1].key
     for label, seeds in list(taken.items()):
         if any(items.key != key for seed in seeds for _, items in seed):
-            reasons[label] = f"{label}: its test items are not those of {leader}, so that it is compared with no other"
+            reasons[label] = (
+                f"{label}: its test items differ from those of {leader}, so it is not tested for significance"
+            )
             del taken[label]
     arrays = {
         label: [[(factor, items.statistics) for factor, items in seed] for seed in seeds]
         for label, seeds in taken.items()
     }
-    # Items of different datasets may have the same ids, such as their numbers, and are drawn apart all the same.
+    # Items of different datasets may have the same ids, such as row numbers, but must be drawn independently.
     run, _ = arms[leader][0]
     dataset = run.task_data[parts[0].problem].dataset.model_dump_json(exclude={"location"})
     return resample(arrays, f"{dataset} {key}"), reasons
@@ -156,14 +158,14 @@ def judge(
     margin: float | None,
     ranked: Sequence[str],
 ) -> dict[str, Judgement]:
-    """Return what is known of each arm in a column.
+    """Return the judgement on each arm in a column.
 
     Args:
         samples: By label.
-        reference: What the others are compared with; None for nothing.
-        better: Which direction is good.
-        margin: Within which two arms are as good as each other; None to leave that open.
-        ranked: The arms that are ranked among each other.
+        reference: The arm with which the others are compared; None for no comparison.
+        better: Which direction is better.
+        margin: Equivalence margin; None for no test of equivalence.
+        ranked: The arms that get a rank.
     """
     standing = samples.get(reference) if reference else None
     others = [label for label in samples if label != reference] if standing else []
@@ -186,7 +188,7 @@ def judge(
         elif label in others:
             base = base._replace(verdict=ONE_SEED)
         judged[label] = base
-    # Fewer comparisons are made with the reference than among all, so that more may be shown: a rank must not deny it.
+    # There are fewer comparisons with the reference than among all pairs, so more can be significant: ranks must agree.
     beaten = {label for label, one in judged.items() if one.verdict == "worse"}
     beaten |= {reference} if reference and any(judged[label].verdict == "better" for label in places) else set()
     return {

@@ -28,7 +28,7 @@ from harness.errors import HarnessError
 app = typer.Typer(
     name="harness",
     help="Compare ways of tuning a pretrained language model by accuracy, cost and forgetting.",
-    epilog="Exit status: 0 success, 1 a run failed, 2 a mistake in the command or the data.",
+    epilog="Exit status: 0 success, 1 a run failed, 2 an error in the command or the data.",
     no_args_is_help=True,
     invoke_without_command=True,
     pretty_exceptions_enable=False,
@@ -39,7 +39,7 @@ app = typer.Typer(
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and those of the main libraries.", is_eager=True)
+        bool, typer.Option("--version", help="Print the versions of harness and its main libraries.", is_eager=True)
     ] = False,
 ) -> None:
     """Compare ways of tuning a pretrained language model by accuracy, cost and forgetting."""
@@ -66,7 +66,7 @@ app.command()(doctor)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake becomes one line and exit status 2."""
+    """Run the command line; a user error prints one line and exits with status 2."""
     try:
         app()
     except HarnessError as error:
@@ -75,5 +75,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.stderr.write(f"error: no room left on the disk ({error.filename}): free some and run the same again\n")
+        sys.stderr.write(
+            f"error: no space left on disk ({error.filename}): free some space and run the same command again\n"
+        )
         raise SystemExit(2) from None

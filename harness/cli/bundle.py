@@ -1,4 +1,4 @@
-"""`harness bundle`: a comparison's runs and table in one file, for others to verify."""
+"""`harness bundle`: pack a comparison's runs and table into one file that others can verify."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ def bundle(
     results: options.Results = Path("results"),
     without: options.Without = None,
 ) -> None:
-    """Pack the runs and the table of a comparison into a file that `harness verify FILE.zip` checks on any machine.
+    """Pack the runs and table of a comparison into a file that `harness verify FILE.zip` can check on any machine.
 
-    Holds predictions, settings, costs and versions; no data and no model. Takes what `compare` takes.
+    The file contains predictions, settings, costs and versions, but no data and no model. Takes the same arguments as
+    `compare`.
     """
     if file is None:
-        # Without a file to compare on, the only one that is named is the bundle.
+        # Without an experiment or data file, the only path given is the bundle.
         asked, file = replace(asked, target=None), None if asked.target is None else Path(asked.target)
     if file is None:
-        message = "bundle needs the file to write: harness bundle EXPERIMENT FILE.zip"
+        message = "bundle needs an output file: harness bundle EXPERIMENT FILE.zip"
         raise HarnessError(message)
     if file.suffix.lower() != ".zip":
-        message = f"{str(file)!r}: name a file that ends in .zip"
+        message = f"{str(file)!r}: the output file must end in .zip"
         raise HarnessError(message)
     if file.exists():
-        message = f"{str(file)!r} exists, and bundle never overwrites: name another file"
+        message = f"{str(file)!r} already exists, and bundle does not overwrite files: choose another name"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     comparison = load(asked, results, catalog)

@@ -1,4 +1,4 @@
-"""`harness compare`: plan, compute what is missing, print the table."""
+"""`harness compare`: plan, compute the missing runs, print the table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.runner.understood import say
 from harness.store import Store
 
 _INTERRUPTED = 130
-"""Exit status of what an interrupt has ended, as shells have it."""
+"""Exit status after an interrupt, as in shells."""
 
 
 @options.asking
@@ -31,13 +31,13 @@ def compare(
     format_: options.Format = None,
     executor: options.ExecutorName = None,
     processes_per_run: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share one run.", rich_help_panel=options.HOW)
+        int | None, typer.Option(min=1, help="Number of processes per run.", rich_help_panel=options.HOW)
     ] = None,
     side_by_side: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Runs at a time, each on its share of the cores or on an accelerator of its own.",
+            help="Number of parallel runs; each gets a share of the cores or its own accelerator.",
             rich_help_panel=options.HOW,
         ),
     ] = None,
@@ -46,18 +46,18 @@ def compare(
         bool, typer.Option("--keep-models", help="Save each run's model or adapter.", rich_help_panel=options.HOW)
     ] = False,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="Compute in this process; for a debugger.", rich_help_panel=options.HOW)
+        bool, typer.Option("--in-process", help="Compute in this process, for debugging.", rich_help_panel=options.HOW)
     ] = False,
     without: options.Without = None,
 ) -> None:
-    """Compare tuning strategies: run what is missing, then print the table.
+    """Compare tuning strategies: compute the missing runs, then print the table.
 
-    The same command again computes nothing; more seeds or strategies compute only what is new.
+    Repeating the command computes nothing. With more seeds or strategies, only the new runs are computed.
     """
     catalog = load_catalog(without or ())
     reporter = find_reporter(catalog, format_)
     if price is not None:
-        parse_price(price)  # a mistake in it must not wait until all is computed
+        parse_price(price)  # report an invalid price before computing anything
     flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "cpu": cpu}
     where = find_executor(catalog, executor, flags, here=in_process)
     planned = asked.plan(catalog)
@@ -65,7 +65,7 @@ def compare(
     try:
         comparison, failures = carry_out(planned, runner, price)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command resumes where it stopped\n")
+        sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(_INTERRUPTED) from None
     show_table(comparison, reporter)
     if failures:

@@ -1,4 +1,4 @@
-"""What a shell offers when a name is half typed: the installed components, and the runs that are stored."""
+"""Shell completion of names: installed components and stored runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 
 
 def names(kind: str) -> Callable[[str], list[tuple[str, str]]]:
-    """Return what completes the name of a component of a kind; after a comma, the next of several."""
+    """Return a completer for component names of a kind; after a comma it completes the next name."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         try:
@@ -29,12 +29,12 @@ def names(kind: str) -> Callable[[str], list[tuple[str, str]]]:
 
 
 def kinds(incomplete: str) -> list[str]:
-    """Return the kinds of components that begin so."""
+    """Return the component kinds that start with the given text."""
     return [name for name in (*KINDS, *PLURALS.values()) if name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[tuple[str, str]]:
-    """Return the ids of stored runs that begin so, each with its folder's name."""
+    """Return the ids of stored runs that start with the given text, each with its folder name."""
     root = Path(os.environ.get("HARNESS_RESULTS", "results"))
     folders = sorted(path.parent.name for path in root.glob("runs/*/run.json"))
     return [(name.rpartition("-")[2], name) for name in folders if name.rpartition("-")[2].startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`harness report --curve`: validation over the cost of tuning, as a plot, and what each arm took to get good."""
+"""`harness report --curve`: plot validation score against tuning cost, and the cost to reach a target score."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from harness.experiment.plan import Plan
 from harness.store import Store, replacing
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Told apart by the colour-blind, too (Okabe and Ito, 2008, Color Universal Design)."""
+"""A palette that is safe for colour-blind readers (Okabe and Ito, 2008, Color Universal Design)."""
 _LETTERS = "ox+*#@%&" + string.ascii_letters
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: float | None) -> None:
-    """Print what each arm took to reach a share of the reference's best score, and its curve; keep the curve as an image.
+    """Print each arm's cost to reach a share of the reference's best score, and its curve; save the curve as an image.
 
     Raises:
-        HarnessError: There is no curve to show, or what draws it is not installed.
+        HarnessError: There is no curve to show, or a plotting library is not installed.
     """
     if missing := [name for name in ("matplotlib", "plotext") if importlib.util.find_spec(name) is None]:
-        message = f"{missing[0]}, which draws curves, is not installed: pip install 'finetune-harness[plot]'"
+        message = f"{missing[0]}, needed for --curve, is not installed: pip install 'finetune-harness[plot]'"
         raise HarnessError(message)
     curves = read_curves(plan, store)
     if not curves:
         message = (
-            "no finished run has a curve that tells costs: harness compare computes what is missing; runs stored by an earlier "
-            "version have none"
+            "no finished run has a curve with costs: run harness compare to compute missing runs (runs stored by "
+            "an earlier version have no such curve)"
         )
         raise HarnessError(message)
     stages = plan.arms[0].runs[0].stages
@@ -45,7 +45,7 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
     by = chosen_by.get(plan.reference or "", next(iter(chosen_by.values()), default))
     for label in [label for label in curves if chosen_by.get(label, by) != by]:
         del curves[label]
-        sys.stdout.write(f"{label} is left out: its validation is scored by {chosen_by[label]}, not {by}\n")
+        sys.stdout.write(f"{label} is left out: its validation metric is {chosen_by[label]}, not {by}\n")
     metric = catalog.find(Metric, by)
     title = f"validation {metric.title}" + (f" on {stages[-1].dataset.name}" if len(stages) > 1 else "")
     if hasattr(sys.stdout, "reconfigure"):
@@ -61,7 +61,7 @@ def show_curve(plan: Plan, store: Store, catalog: Catalog, share: float, price: 
     _print_plot(curves, title, sign)
     path = store.root / "reports" / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', plan.name).strip('.-') or 'table'}-curve.svg"
     _draw(path, plan, curves, title, sign)
-    sys.stdout.write(f"\nkept as {path}\n")
+    sys.stdout.write(f"\nsaved as {path}\n")
 
 
 def _print_table(
@@ -95,16 +95,17 @@ def _print_table(
             grid.add_row(arm.label, "0", "", "", "", *("" for _ in money))
     console.print(grid)
     console.print(
-        f"time, compute: of tuning until {title} is {sign * goal:.3f}, which is {reference}'s best "
-        f"{'times' if goal >= 0 else 'divided by'} {share:g}; the first "
-        "point that was validated counts; means over the seeds; blank: no curve, because nothing is trained or the run was "
-        "stored before curves told costs",
+        f"time, compute: tuning cost until {title} reaches {sign * goal:.3f}, which is {reference}'s best "
+        f"{'times' if goal >= 0 else 'divided by'} {share:g}, at the first "
+        "validated point; means over seeds; blank: no curve, because nothing is trained or the run was "
+        "stored before curves recorded costs",
         style="dim",
     )
     for label, one in found.items():
         if one.censored:
             console.print(
-                f"> {label}: reached by {one.seeds} of {one.of} seeds; the others count with all they took, so the mean lies above",
+                f"> {label}: reached by {one.seeds} of {one.of} seeds; the others count with their total cost, so the "
+                "true mean is higher",
                 style="dim",
             )
 
@@ -124,16 +125,16 @@ def _print_plot(curves: Mapping[str, Sequence[Curve]], title: str, sign: float) 
         else:
             plotext.scatter(xs, ys, marker=mark)
     plotext.xlim(0, 1.02 * max(point.seconds for some in curves.values() for point in mean_curve(some)))
-    plotext.xlabel("seconds of tuning")
+    plotext.xlabel("tuning time [s]")
     plotext.ylabel(title)
-    # Its own legend would lie over the points, and its colours are asked for even where there is no terminal.
+    # The built-in legend would cover the points, and plotext writes colours even without a terminal.
     drawn = plotext.uncolorize(plotext.build())
     legend = ", ".join(f"{mark} {label}" for label, mark in zip(curves, _LETTERS, strict=False))
     sys.stdout.write(f"\n{drawn}\n{legend}\n")
 
 
 def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: str, sign: float) -> None:
-    """Write the curves as an SVG: a thin line for each seed, a thick one for their mean."""
+    """Write the curves as an SVG: a thin line for each seed, a thick line for their mean."""
     import textwrap
 
     import matplotlib as mpl
@@ -143,7 +144,7 @@ def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: 
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.add_subplot()
         for number, (label, some) in enumerate(curves.items()):
-            turn = number // len(_COLOURS)  # another mark for a colour that comes again
+            turn = number // len(_COLOURS)  # another marker when a colour repeats
             colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[(number + turn) % len(_MARKS)]
             for curve in some:
                 axes.plot(
@@ -155,7 +156,7 @@ def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: 
                 [point.seconds for point in mean], [sign * point.score for point in mean],
                 color=colour, linewidth=2, marker=mark, markersize=6, label=f"{label} (n = {len(some)})",
             )  # fmt: skip
-        axes.set_xlabel("time of tuning [s], validation not counted")
+        axes.set_xlabel("tuning time [s], without validation")
         axes.set_ylabel(title)
         axes.set_xlim(left=0)
         axes.set_title("\n".join(textwrap.wrap(plan.question or plan.name, 80)), fontsize=10, loc="left")

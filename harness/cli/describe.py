@@ -1,4 +1,4 @@
-"""`harness describe`: a component's parameters and source."""
+"""`harness describe`: show a component's parameters and source."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TRAIN = "train"
 
 def describe(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}, or train.", autocompletion=kinds_of)],
-    name: Annotated[str | None, typer.Argument(help="Which one.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the component.", show_default=False)] = None,
     without: options.Without = None,
 ) -> None:
-    """Show what a component is, its parameters with types, defaults and help, and where it comes from.
+    """Show a component: its description, its parameters with types, defaults and help, and its source.
 
     `harness describe train` shows the training settings.
     """
@@ -43,7 +43,7 @@ def describe(
     if kind not in kinds:
         raise unknown("kind", kind, [*KINDS, _TRAIN])
     if name is None:
-        message = f"describe which {kinds[kind]}? harness list {PLURALS[kinds[kind]]} names them"
+        message = f"the name of a {kinds[kind]} is missing: see harness list {PLURALS[kinds[kind]]}"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     base: Any = KINDS[kinds[kind]]
@@ -65,10 +65,10 @@ def describe(
 
 
 def _made(component: type[Component], argument: str | None, where: str) -> Component | None:
-    """Return the component by its defaults; None if it has parameters that must be given.
+    """Return the component with its defaults; None if it has required parameters.
 
     Raises:
-        HarnessError: It cannot stand for what is after the colon.
+        HarnessError: The argument after the colon is invalid.
     """
     try:
         given = {} if argument is None else component.parse_argument(argument)
@@ -84,7 +84,7 @@ def _made(component: type[Component], argument: str | None, where: str) -> Compo
 
 
 def _class_facts(component: type[Any], made: Component | None) -> list[tuple[str, str]]:
-    """Return what else there is to say: a strategy's training defaults, a metric's direction, ..."""
+    """Return further facts: a strategy's training defaults, a metric's direction, ..."""
     facts = []
     training = getattr(made, "training", None)
     if defaults := training([]) if training else getattr(component, "defaults", None):
@@ -116,5 +116,5 @@ def _type(info: FieldInfo) -> str:
 
 def _default(info: FieldInfo) -> str:
     if info.default is PydanticUndefined:
-        return "(needed)"
+        return "(required)"
     return "-" if info.default is None else str(info.default)

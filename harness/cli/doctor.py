@@ -1,4 +1,4 @@
-"""`harness doctor`: whether all is well with this installation."""
+"""`harness doctor`: check this installation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PACKAGES = ("finetune-harness", "torch", "transformers", "peft", "accelerate", 
 
 
 def doctor(results: options.Results = Path("results"), without: options.Without = None) -> None:
-    """Show versions, devices, plugins with their state, and which embedded packages are installed.
+    """Show versions, devices, plugins with their state, and which optional packages are missing.
 
-    Exit status 1 if a plugin did not load.
+    The exit status is 1 if a plugin did not load.
     """
     console = Console(highlight=False, soft_wrap=True)
     catalog = load_catalog(without or ())
@@ -38,14 +38,14 @@ def doctor(results: options.Results = Path("results"), without: options.Without 
         console.print(f"  {state.name} ({escape(state.distribution)}): {word}")
     for name in sorted(catalog.without):
         console.print(f"  {name}: left out by --without")
-    console.print("[bold]components that need something installed first[/bold]")
+    console.print("[bold]components with missing dependencies[/bold]")
     needs = [
         f"{kind} {name}: {reason}"
         for kind in KINDS
         for name, offer in sorted(catalog.offers[kind].items())
         if (reason := missing(offer.component))
     ]
-    for line in needs or ["none: all embedded models and datasets are there"]:
+    for line in needs or ["none: all embedded models and datasets are installed"]:
         console.print(f"  {escape(line)}")
     place = results if results.exists() else Path()
     console.print(f"[bold]results[/bold]\n  {results.absolute()}, {shutil.disk_usage(place).free / 1e9:.1f} GB free")

@@ -1,4 +1,4 @@
-"""`harness plan --estimate`: what the missing runs will take, strategy by strategy, and how what was predicted turned out."""
+"""`harness plan --estimate`: predict the cost of the missing runs, and compare earlier predictions with stored runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.store import Store
 
 
 def estimates(asked: Plan, store: Store, reasons: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return what is known of every arm's missing runs, by label, as JSON has it; `reason`: why nothing is."""
+    """Return the estimate for each arm's missing runs, by label, for JSON; `reason`: why there is none."""
     found = {arm.label: estimate(arm, store) for arm in asked.arms}
     search = {
         arm.label: search_seconds(arm, asked.budget, found[arm.label]) for arm in unsettled(asked) if asked.budget
@@ -34,13 +34,13 @@ def estimates(asked: Plan, store: Store, reasons: Mapping[str, str]) -> dict[str
 
 
 def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price: float | None) -> None:
-    """Print what the missing runs will take, and where runs are stored that were predicted, both.
+    """Print the predicted cost of the missing runs, and predicted against actual cost where runs are stored.
 
     Args:
-        asked: What the runs are for.
-        store: Where they are.
-        reasons: Why nothing is known, by label.
-        price: Money for each second that a device is held; None to leave money out.
+        asked: The plan.
+        store: The results folder.
+        reasons: Why there is no estimate, by label.
+        price: Device price per second; None to leave out the price.
     """
     console = Console(highlight=False)
     found = {arm.label: estimate(arm, store) for arm in asked.arms}
@@ -51,14 +51,14 @@ def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price:
         whole = write_duration(sum(one.missing * (one.seconds or 0) for one in known)) if known else ""
         spent = sum(one.missing * (one.device_seconds or 0) for one in known)
         peaks = [one.memory_bytes for one in known if one.memory_bytes is not None]
-        columns = [("arm", "all that are known"), ("missing", ""), ("each", ""), ("together", whole)]
+        columns = [("arm", "total (known)"), ("missing", ""), ("per run", ""), ("total", whole)]
         columns += [("memory", write_size(max(peaks)) if peaks else "")]
         columns += [] if price is None else [("money", f"{spent * price:.3g}" if known else "")]
-        for title, footer in (*columns, ("known from", "")):
-            grid.add_column(title, footer, justify="left" if title in {"arm", "known from"} else "right")
+        for title, footer in (*columns, ("based on", "")):
+            grid.add_column(title, footer, justify="left" if title in {"arm", "based on"} else "right")
         for label, one in missing.items():
             if one.seconds is None or one.device_seconds is None:
-                grid.add_row(label, f"{one.missing}", *[""] * (len(columns) - 2), reasons.get(label, "nothing"))
+                grid.add_row(label, f"{one.missing}", *[""] * (len(columns) - 2), reasons.get(label, "no data"))
                 continue
             memory = "" if one.memory_bytes is None else write_size(one.memory_bytes)
             costs = [] if price is None else [f"{one.missing * one.device_seconds * price:.3g}"]
@@ -75,29 +75,29 @@ def show_estimates(asked: Plan, store: Store, reasons: Mapping[str, str], price:
         console.print(grid)
         devices = "; ".join(dict.fromkeys(device for one in known for device in one.devices)) or "no device yet"
         console.print(
-            f"on {devices}; one run after another; known from stored runs of other seeds, else from a rehearsal on a share of "
-            "the data, good to about a quarter",
+            f"on {devices}; runs one after another; based on stored runs of other seeds, or else on a trial run on a "
+            "share of the data (error about 25 %)",
             style="dim",
         )
     _show_search(console, asked, found, price)
     for label, one in found.items():
         if one.stored and one.prediction and one.seconds is not None:
             said, took = write_duration(one.prediction.seconds), write_duration(one.seconds)
-            console.print(f"{label}: {said} were predicted for a run, {took} were taken (n = {one.stored})")
+            console.print(f"{label}: predicted {said} per run, measured {took} (n = {one.stored})")
 
 
 def _show_search(console: Console, asked: Plan, found: Mapping[str, Estimate], price: float | None) -> None:
-    """Print what choosing settings takes before those runs."""
+    """Print the predicted cost of the hyperparameter search that precedes those runs."""
     arms = unsettled(asked)
     if not arms or asked.budget is None:
         return
     seconds = {arm.label: search_seconds(arm, asked.budget, found[arm.label]) for arm in arms}
     known = {label: value for label, value in seconds.items() if value is not None}
     parts = [f"{label} {write_duration(value)}" for label, value in known.items()]
-    parts += [f"{label} not known" for label in seconds if label not in known]
+    parts += [f"{label} unknown" for label in seconds if label not in known]
     whole = sum(known.values())
-    # A budget in time ends no trial that was begun.
+    # A time budget does not stop a trial that has started.
     about = "up to about" if asked.budget.seconds is None else "about"
-    time = f"{about} {write_duration(whole)} of device time" if known else "a time that is not known"
+    time = f"{about} {write_duration(whole)} of device time" if known else "an unknown time"
     money = "" if price is None or not known else f", {whole * price:.3g} in money"
-    console.print(f"besides, choosing settings takes {time}{money}, by {asked.budget} each: {'; '.join(parts)}")
+    console.print(f"hyperparameter search adds {time}{money}, {asked.budget} per strategy: {'; '.join(parts)}")

@@ -1,4 +1,4 @@
-"""`harness export`: the model of an arm, complete, and seen to answer elsewhere as it was measured."""
+"""`harness export`: write an arm's model to a folder, and check that it reproduces the stored predictions."""
 
 from __future__ import annotations
 
@@ -40,22 +40,20 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _SPARE_BYTES = 50_000_000
-"""Besides what the model takes."""
+"""Free space required in addition to the model's size."""
 
 
 @options.asking
 def export(
     asked: Asked,
     arm: Annotated[
-        str | None, typer.Argument(help="Label of the arm: a row of the comparison's table.", show_default=False)
+        str | None, typer.Argument(help="Label of the arm (a row of the comparison's table).", show_default=False)
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Argument(help="Folder to write; it must not exist.", show_default=False)
-    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="Output folder; it must not exist.", show_default=False)] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Seed of the run; default: the one nearest to the arm's mean on validation.",
+            help="Seed of the run; default: the one closest to the arm's mean validation score.",
             rich_help_panel=options.HOW,
         ),
     ] = None,
@@ -63,21 +61,21 @@ def export(
         int | None,
         typer.Option(
             min=1,
-            help="Of several datasets tuned on in turn, which head; default: the last.",
+            help="Stage whose head to export, if tuned on several datasets in sequence; default: the last.",
             rich_help_panel=options.HOW,
         ),
     ] = None,
     merged: Annotated[
         bool,
-        typer.Option("--merged", help="Merge an adapter into its base: a whole model.", rich_help_panel=options.HOW),
+        typer.Option("--merged", help="Merge an adapter into its base model.", rich_help_panel=options.HOW),
     ] = False,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Write an ONNX graph as well.", rich_help_panel=options.HOW)
+        bool, typer.Option("--onnx", help="Also write an ONNX graph.", rich_help_panel=options.HOW)
     ] = False,
     all_data: Annotated[
         bool,
         typer.Option(
-            "--all-data", help="Tune once more on train, validation and test together.", rich_help_panel=options.HOW
+            "--all-data", help="Tune again on train, validation and test together.", rich_help_panel=options.HOW
         ),
     ] = False,
     dtype: Annotated[
@@ -88,19 +86,19 @@ def export(
     cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU only.", rich_help_panel=options.HOW)] = False,
     without: options.Without = None,
 ) -> None:
-    """Write the model of an arm as a folder that transformers, PEFT or sentence-transformers load, with a model card.
+    """Write an arm's model to a folder that transformers, PEFT or sentence-transformers can load, with a model card.
 
-    It is loaded again in a fresh process and must answer the test items as stored; else nothing is written. Trains again
-    only what was not kept (compare --keep-models). Takes what `compare` takes.
+    A fresh process loads the model and predicts the test items; if a prediction differs from the stored one, nothing is
+    written. A model that was not saved (compare --keep-models) is tuned again. Takes the same arguments as `compare`.
     """
     if folder is None:
-        # Without a file to compare on, the first that is named is the arm.
+        # Without an experiment or data file, the first argument is the arm.
         asked, arm, folder = replace(asked, target=None), asked.target, None if arm is None else Path(arm)
     if arm is None or folder is None:
-        message = "export needs the arm and the folder to write: harness export EXPERIMENT ARM FOLDER"
+        message = "export needs an arm and an output folder: harness export EXPERIMENT ARM FOLDER"
         raise HarnessError(message)
     if folder.exists() or folder.is_symlink():
-        message = f"{str(folder)!r} exists, and export never overwrites: name another folder"
+        message = f"{str(folder)!r} already exists, and export does not overwrite folders: choose another name"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     store = open_results(results)
@@ -108,7 +106,7 @@ def export(
     chosen, run, outcome = _choose(plan, store, arm, seed)
     stage = len(run.stages) if stage is None else stage
     if stage > len(run.stages):
-        message = f"--stage {stage}: {plan.name} tunes on {len(run.stages)} dataset{'s' * (len(run.stages) > 1)}"
+        message = f"--stage {stage}: {plan.name} has only {len(run.stages)} stage{'s' * (len(run.stages) > 1)}"
         raise HarnessError(message)
     wanted = _Wanted(merged=merged, onnx=onnx, all_data=all_data, dtype=dtype)
     with _beside(folder) as work:
@@ -123,7 +121,7 @@ def export(
 
 
 class _Wanted(NamedTuple):
-    """What is to be made of a model."""
+    """The requested form of the exported model."""
 
     merged: bool
     onnx: bool
@@ -141,10 +139,10 @@ def _make(
     place: Path,
     runner: Runner,
 ) -> Path:
-    """Return the folder of a run's model, described, made what is wanted, and seen to answer as stored.
+    """Write a run's model with its manifest in the requested form, check its predictions, and return its folder.
 
     Raises:
-        HarnessError: It cannot be made, or answers otherwise.
+        HarnessError: The model cannot be written, or its predictions differ from the stored ones.
     """
     store, catalog = runner.store, runner.catalog
     run = run.model_copy(update={"all_data": True}) if wanted.all_data else run
@@ -159,25 +157,25 @@ def _make(
 
 
 def _choose(plan: Plan, store: Store, label: str, seed: int | None) -> tuple[Arm, Run, Outcome]:
-    """Return the arm, and which of its finished runs is delivered.
+    """Return the arm and the finished run to export.
 
     Raises:
-        HarnessError: There is no such arm, it learns nothing, or has no such run that is finished.
+        HarnessError: The arm does not exist, learns nothing, or has no such finished run.
     """
     arms = {arm.label: arm for arm in plan.arms}
     if label not in arms:
         raise unknown("arm", label, arms)
     arm = arms[label]
     if arm.role == "baseline":
-        message = f"arm {label!r} learns nothing, so there is no model to export: choose another"
+        message = f"arm {label!r} is a baseline and has no model to export: choose another arm"
         raise HarnessError(message)
     seeds = [run.seed for run in arm.runs]
     if seed is not None and seed not in seeds:
-        message = f"--seed {seed}: arm {label!r} has the seeds {', '.join(map(str, seeds))}"
+        message = f"--seed {seed}: arm {label!r} has only the seeds {', '.join(map(str, seeds))}"
         raise HarnessError(message)
     asked = [run for run in arm.runs if seed in (None, run.seed)]
     if seed is not None or len(asked) == 1:
-        outcome = store.outcome(asked[0])  # a damaged one is told
+        outcome = store.outcome(asked[0])  # raises if the run is damaged
         finished = [] if outcome is None else [(asked[0], outcome)]
     else:
         finished = [(run, outcome) for run in asked if (outcome := store.sound(run)) is not None]
@@ -195,7 +193,7 @@ def _choose(plan: Plan, store: Store, label: str, seed: int | None) -> tuple[Arm
 
 
 def _validation(store: Store, run: Run) -> float | None:
-    """Return the validation score of a run's model; None where it was not scored."""
+    """Return the validation score of a run's model; None if it was not scored."""
     scores = [point.score for point in read_curve(store, run)]
     if not scores:
         return None
@@ -204,17 +202,17 @@ def _validation(store: Store, run: Run) -> float | None:
 
 @contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
-    """Yield a new folder on the disk where another is to be, which vanishes at the end.
+    """Yield a temporary folder next to `folder`, on the same disk.
 
     Raises:
-        HarnessError: Nothing can be written there.
+        HarnessError: The parent folder is not writable.
     """
     parent = folder.resolve().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.name}-"))
     except FileExistsError:
-        message = f"{str(folder)!r} cannot be written: {str(folder.parent)!r} is no folder"
+        message = f"{str(folder)!r} cannot be written: {str(folder.parent)!r} is not a folder"
         raise HarnessError(message) from None
     except OSError as error:
         message = f"{str(folder)!r} cannot be written: {error.strerror or error}"
@@ -229,12 +227,14 @@ def _check_room(work: Path, outcome: Outcome) -> None:
     needed = 2 * 4 * outcome.parameters_total + outcome.ship_bytes + _SPARE_BYTES
     free = shutil.disk_usage(work).free
     if free < needed:
-        message = f"no room on the disk: {free / 1e6:.0f} MB are free at {str(work.parent)!r}, {needed / 1e6:.0f} MB are needed"
+        message = (
+            f"not enough disk space at {str(work.parent)!r}: {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB needed"
+        )
         raise HarnessError(message)
 
 
 def _obtain(run: Run, label: str, place: Path, plan: Plan, runner: Runner) -> None:
-    """Have the run's model at `place`: a copy of what was kept, else tuned again."""
+    """Put the run's model at `place`: copy the saved model, or tune it again."""
     kept = runner.store.folder(run) / "model"
     if kept.is_dir() and _is_whole(kept):
         from harness.delivery.transform import rebase
@@ -243,27 +243,27 @@ def _obtain(run: Run, label: str, place: Path, plan: Plan, runner: Runner) -> No
         for part in [place] if (place / NAME).is_file() else sorted(place.glob("stage-*")):
             rebase(part, kept / part.relative_to(place))
         return
-    say("tuning on all data" if run.all_data else "the model was not kept: tuning it again")
+    say("tuning on all data" if run.all_data else "the model was not saved: tuning it again")
     runner.prepare(plan)
     _, result = next(iter(list(runner.compute([(label, run)], "1 run to compute", 1, deliver=place))))
     if isinstance(result, Failure) or not place.is_dir():
-        why = f"{result.status}: {result.reason}" if isinstance(result, Failure) else "nothing was written"
+        why = f"{result.status}: {result.reason}" if isinstance(result, Failure) else "no model was written"
         message = f"the model could not be tuned again: {why}"
         raise HarnessError(message)
 
 
 def _is_whole(kept: Path) -> bool:
-    """Return whether a kept model is as it was written, every stage of it."""
+    """Return whether all stages of a saved model are unchanged."""
     parts = [kept] if (kept / NAME).is_file() else sorted(kept.glob("stage-*"))
     try:
         return bool(parts) and all(read_manifest(part) for part in parts)
     except HarnessError:
-        say(f"the kept model {str(kept)!r} was changed since it was kept, and is not used")
+        say(f"the saved model {str(kept)!r} was changed after it was saved and is not used")
         return False
 
 
 def _described(plan: Plan, arm: Arm, store: Store, catalog: Catalog, manifest: Manifest) -> Manifest:
-    """Return what a folder is, with what the comparison says of its arm."""
+    """Return the manifest with the comparison's results for the arm."""
     table = tabulate(plan, store, catalog)
     data = called(arm.runs[0].stages[manifest.stage].dataset)
     for part in (table, *table.others):
@@ -297,10 +297,10 @@ def _finish(
     outcome: Outcome,
     wanted: _Wanted,
 ) -> None:
-    """Make of a folder what is asked, see that it answers as stored, and describe it.
+    """Convert the folder to the requested form, check its predictions, and update its manifest.
 
     Raises:
-        HarnessError: It cannot be made, or answers otherwise.
+        HarnessError: The conversion failed, or predictions differ from the stored ones.
     """
     from harness.delivery import transform
     from harness.delivery.rescore import rescore
@@ -310,7 +310,7 @@ def _finish(
         message = f"{manifest.arm!r} cannot be exported: {manifest.reason}"
         raise HarnessError(message)
     if wanted.merged:
-        say("merging the adapter into its base")
+        say("merging the adapter into its base model")
         transform.merge(folder)
     transform.convert(folder, wanted.dtype or _published_dtype(base))
     transform.bring_base(folder)
@@ -318,23 +318,23 @@ def _finish(
         say("writing the ONNX graph")
         rows = splits["train"].select(range(min(2, len(splits["train"]))))
         transform.add_onnx(folder, [dict(row) for row in rows])
-    say("loading it in a fresh process and answering the test items")
+    say("checking the predictions on the test items in a fresh process")
     try:
         checked = [rescore(folder, splits["test"], expected)]
         checked += [rescore(folder, splits["test"], expected, onnx=True)] if wanted.onnx else []
     except HarnessError as error:
-        message = f"{error} (it was measured on {outcome.device})"
+        message = f"{error} (the run was measured on {outcome.device})"
         raise HarnessError(message) from None
     manifest = read_manifest(folder)
     if manifest.kind != "adapter":
-        # Nothing of the base is needed any more: where it was on this machine is nobody's affair.
+        # The base model is no longer needed, so its local path is left out.
         manifest = manifest.model_copy(update={"base": manifest.base.model_copy(update={"path": manifest.base.name})})
     manifest = manifest.model_copy(update={"rescored": tuple(checked)})
     write_manifest(folder, manifest)
 
 
 def _published_dtype(base: Model) -> str:
-    """Return the precision that a base's weights were published in."""
+    """Return the precision in which the base model's weights were published."""
     published = base.published()
     said = str(published.get("dtype") or published.get("torch_dtype") or "float32").removeprefix("torch.")
     return said if said in ("float32", "bfloat16", "float16") else "float32"
@@ -348,7 +348,8 @@ def _show(folder: Path, manifest: Manifest) -> None:
     for found in manifest.rescored:
         by = "" if found.largest_difference is None else f", scores within {found.largest_difference:.1e}"
         sys.stdout.write(
-            f"checked by {found.loader}: {found.equal:,} of {found.items:,} test items answered as stored{by}\n"
+            f"checked with {found.loader}: {found.equal:,} of {found.items:,} test predictions equal the stored "
+            f"ones{by}\n"
         )
     here = f" (in the folder {folder})" if manifest.kind == "adapter" and manifest.base.local else ""
     sys.stdout.write(f"\nload it{here}:\n\n" + "".join(f"    {line}\n" for line in snippet(manifest, str(folder))))

@@ -1,4 +1,4 @@
-"""`harness list`: what the installed plugins offer."""
+"""`harness list`: list the components of the installed plugins."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from harness.contracts import Component
 from harness.errors import unknown
 
 _OWN = "finetune-harness"
-"""The distribution whose name is not worth a column."""
+"""The distribution whose name is not shown."""
 
 
 def list_components(
     kind: Annotated[
         str | None, typer.Argument(help=f"One kind: {', '.join(PLURALS.values())}.", autocompletion=kinds_of)
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Output as JSON.")] = False,
     without: options.Without = None,
 ) -> None:
     """List the installed components: models, datasets, tasks, strategies, metrics, reporters and executors."""
@@ -57,13 +57,13 @@ def summary(component: type[Component]) -> str:
 
 
 def called_by(name: str, component: type[Component]) -> dict[str, str]:
-    """Return what users may type for a component, each with its summary."""
+    """Return the names users can type for a component, each with its summary."""
     with_argument = {f"{name}:{argument}": text for argument, text in component.arguments.items()}
     return with_argument or {name: summary(component)}
 
 
 def missing(component: type[Component]) -> str | None:
-    """Return what must be installed before a component can be used; None if nothing, or if that needs parameters."""
+    """Return what must be installed to use a component; None if nothing, or if it has required parameters."""
     try:
         return component().missing()
     except ValidationError:
@@ -79,7 +79,7 @@ def _print(rows: list[dict[str, str | None]]) -> None:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("kind", no_wrap=True)
     grid.add_column("name", no_wrap=True)
-    grid.add_column("what it is")
+    grid.add_column("description")
     previous = None
     for row in rows:
         if previous not in (None, row["kind"]):

@@ -1,4 +1,4 @@
-"""`harness new`: a plugin to begin with, that is installed and passes its test at once."""
+"""`harness new`: write a template plugin that can be installed and passes its test."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _README = Template("""# harness-$name
 A $kind for `harness`, in [$module.py]($module.py).
 
     pip install --editable '.[test]'
-    pytest                      # does it keep the contract?
+    pytest                      # checks the plugin's contract
     harness describe $kind $name
 """)
 
 _CODE = {
-    "strategy": '''"""$title: say in a line what is trained, and cite the paper."""
+    "strategy": '''"""$title: describe in one line what is trained, and cite the paper."""
 
 import harness
 
 
 class $cls(harness.Strategy):
-    """Train the norms and the head; everything else stays as it was.
+    """Train the norms and the head; freeze everything else.
 
     Source: authors, year (title, link).
     """
@@ -70,7 +70,7 @@ class $cls(harness.Strategy):
 def harness_strategies():
     return [$cls]
 ''',
-    "dataset": '''"""$title: say in a line what the texts and the labels are, and where they come from."""
+    "dataset": '''"""$title: describe in one line the texts and labels, and where they come from."""
 
 import harness
 
@@ -78,14 +78,14 @@ ROWS = [("the invoice is wrong", 0), ("it does not start", 1)]
 
 
 class $cls(harness.Dataset):
-    """Say in a line what the texts and the labels are."""
+    """Describe in one line the texts and labels."""
 
     name = "$name"
     task = "text-classification"
     watch_task = "probe"
 
     def fingerprint(self) -> str:
-        return "1"  # must change with the data: a date, a revision, or harness.hash_files([...])
+        return "1"  # must change when the data changes: a date, a revision, or harness.hash_files([...])
 
     def read(self) -> harness.Data:
         import datasets
@@ -99,13 +99,13 @@ class $cls(harness.Dataset):
 def harness_datasets():
     return [$cls]
 ''',
-    "metric": '''"""$title: say in a line what is measured, and cite the paper."""
+    "metric": '''"""$title: describe in one line what is measured, and cite the paper."""
 
 import harness
 
 
 class $cls(harness.Metric):
-    """Say in a line what is measured.
+    """Describe in one line what is measured.
 
     Source: authors, year (title, section, link).
     """
@@ -115,7 +115,7 @@ class $cls(harness.Metric):
     better = "lower"
 
     def score(self, outputs, targets) -> float:
-        """Return the share of wrong answers of `outputs` `[n, classes]` against `targets` `[n]`."""
+        """Return the error rate of `outputs` `[n, classes]` against `targets` `[n]`."""
         if not len(targets):
             raise harness.UndefinedError("there are no items")
         return float((outputs.argmax(1) != targets).mean())
@@ -125,13 +125,13 @@ class $cls(harness.Metric):
 def harness_metrics():
     return [$cls]
 ''',
-    "task": '''"""$title: say in a line what is predicted of a text."""
+    "task": '''"""$title: describe in one line what is predicted for a text."""
 
 import harness
 
 
 class $cls(harness.Task):
-    """Say in a line what is predicted of a text."""
+    """Describe in one line what is predicted for a text."""
 
     name = "$name"
     metrics = ("accuracy",)
@@ -141,7 +141,7 @@ class $cls(harness.Task):
         return load("AutoModelForSequenceClassification", num_labels=len(facts.classes))
 
     def check(self, facts: harness.Facts, columns) -> str | None:
-        return None if facts.classes and "label" in columns else "needs texts with a class each"
+        return None if facts.classes and "label" in columns else "needs texts, each with one class"
 
     def loss(self, model, batch):
         """Return the sum of the items' losses, a scalar."""
@@ -150,7 +150,7 @@ class $cls(harness.Task):
         return cross_entropy(self.predict(model, batch), batch["labels"], reduction="sum")
 
     def predict(self, model, batch):
-        """Return a score of each class for each item, `[b, classes]`."""
+        """Return the score of each class for each item, `[b, classes]`."""
         return model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits.float()
 
 
@@ -158,7 +158,7 @@ class $cls(harness.Task):
 def harness_tasks():
     return [$cls]
 ''',
-    "executor": '''"""$title: say in a line where runs are computed."""
+    "executor": '''"""$title: describe in one line where runs are computed."""
 
 import subprocess
 import sys
@@ -173,7 +173,7 @@ with open(sys.argv[2], "w", encoding="utf-8") as file:
 
 
 class $cls(harness.Executor):
-    """Say in a line where runs are computed."""
+    """Describe in one line where runs are computed."""
 
     name = "$name"
 
@@ -219,19 +219,21 @@ def test_it_keeps_the_contract():
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help=f"What to write: {', '.join(_CODE)}.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Its name, such as my-lora.", show_default=False)],
-    folder: Annotated[Path, typer.Option(help="Where to write the folder harness-NAME.")] = Path(),
+    kind: Annotated[str, typer.Argument(help=f"Kind of component: {', '.join(_CODE)}.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-lora.", show_default=False)],
+    folder: Annotated[Path, typer.Option(help="Folder in which to create harness-NAME.")] = Path(),
 ) -> None:
-    """Write a plugin to begin with: a package with its test, which passes at once."""
+    """Write a template plugin: a package with a test that passes."""
     if kind not in _CODE:
         raise unknown("kind", kind, _CODE)
     if not _NAME.fullmatch(name):
-        message = f"{name!r} is no name for a plugin: use small letters, digits and single hyphens, such as my-lora"
+        message = (
+            f"{name!r} is not a valid plugin name: use lower-case letters, digits and single hyphens, such as my-lora"
+        )
         raise HarnessError(message)
     place = folder / f"harness-{name}"
     if place.exists():
-        message = f"{str(place)!r} exists, and nothing is written over: take another name"
+        message = f"{str(place)!r} already exists, and new does not overwrite folders: choose another name"
         raise HarnessError(message)
     for path, text in files(kind, name).items():
         target = place / path

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the experiment they describe together."""
+"""Options shared by several commands, and the experiment they describe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 from harness.cli.completion import names
 from harness.experiment.asked import Asked
 
-ASK = "What is asked"
-HOW = "How it is run"
+ASK = "Experiment"
+HOW = "Execution"
 
 Target = Annotated[
     str | None,
-    typer.Argument(help="An experiment file (.toml), or a data file of texts and labels.", show_default=False),
+    typer.Argument(help="Experiment file (.toml), or data file with texts and labels.", show_default=False),
 ]
 Datasets = Annotated[
     list[str] | None,
@@ -26,7 +26,7 @@ Datasets = Annotated[
         "--dataset",
         "-d",
         autocompletion=names("dataset"),
-        help="Dataset to tune on; repeat for a sequence.",
+        help="Dataset to tune on (repeatable, for a sequence).",
         rich_help_panel=ASK,
     ),
 ]
@@ -36,14 +36,18 @@ ModelName = Annotated[
         "--model",
         "-m",
         autocompletion=names("model"),
-        help="Base model: a name, a folder or hub:id@revision.",
+        help="Base model: name, folder or hub:id@revision.",
         rich_help_panel=ASK,
     ),
 ]
 Strategies = Annotated[
     list[str] | None,
     typer.Option(
-        "--strategy", "-s", autocompletion=names("strategy"), help="Strategy to compare; repeat.", rich_help_panel=ASK
+        "--strategy",
+        "-s",
+        autocompletion=names("strategy"),
+        help="Strategy to compare (repeatable).",
+        rich_help_panel=ASK,
     ),
 ]
 Watch = Annotated[
@@ -52,75 +56,78 @@ Watch = Annotated[
         "--watch",
         "-w",
         autocompletion=names("dataset"),
-        help="Dataset to watch for forgetting; repeat; 'none' for none.",
+        help="Dataset to watch for forgetting (repeatable); 'none' disables watching.",
         rich_help_panel=ASK,
     ),
 ]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2.", rich_help_panel=ASK)]
 Limit = Annotated[
-    list[str] | None, typer.Option(help="Rows kept of a split, such as train=500,test=1000.", rich_help_panel=ASK)
+    list[str] | None, typer.Option(help="Maximum rows per split, such as train=500,test=1000.", rich_help_panel=ASK)
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option("--metric", autocompletion=names("metric"), help="Score to show; repeat.", rich_help_panel=ASK),
+    typer.Option("--metric", autocompletion=names("metric"), help="Metric to show (repeatable).", rich_help_panel=ASK),
 ]
 Reference = Annotated[
-    str | None, typer.Option(help="Label of the arm the others are compared with.", rich_help_panel=ASK)
+    str | None,
+    typer.Option(help="Label of the reference arm, which the others are compared with.", rich_help_panel=ASK),
 ]
-TextColumn = Annotated[
-    str | None, typer.Option("--text", help="Column of the text in a data file.", rich_help_panel=ASK)
-]
-LabelColumn = Annotated[
-    str | None, typer.Option("--label", help="Column of the label in a data file.", rich_help_panel=ASK)
-]
+TextColumn = Annotated[str | None, typer.Option("--text", help="Text column of the data file.", rich_help_panel=ASK)]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="Label column of the data file.", rich_help_panel=ASK)]
 Options = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
         "-o",
-        help="Any setting: train.epochs=2, or NAME.KEY=VALUE of what is named; repeat.",
+        help="Any setting: train.epochs=2, or NAME.KEY=VALUE for a named dataset, model or strategy (repeatable).",
         rich_help_panel=ASK,
     ),
 ]
 Margin = Annotated[
     float | None,
     typer.Option(
-        help="Difference within which two strategies are as good as each other: shown as equivalent.",
+        help="Equivalence margin: two strategies that differ by less are shown as equivalent.",
         rich_help_panel=ASK,
     ),
 ]
 Tune = Annotated[
     str | None,
     typer.Option(
-        help="Choose each strategy's settings on validation: trials, such as 8, or device time, such as 20m.",
+        help="Hyperparameter search on validation, for each strategy: trials, such as 8, or device time, such as 20m.",
         rich_help_panel=ASK,
     ),
 ]
 Repeat = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Runs of each strategy's first seed: how much a run differs from itself.", rich_help_panel=ASK
+        min=1,
+        help="Number of runs of each strategy's first seed, to measure run-to-run variation.",
+        rich_help_panel=ASK,
     ),
 ]
 Price = Annotated[
     str | None,
-    typer.Option(help="Money for an hour of a device, such as 2.50/h; shows what tuning took.", rich_help_panel=HOW),
+    typer.Option(help="Device price per hour, such as 2.50/h; adds the cost of tuning.", rich_help_panel=HOW),
 ]
-Results = Annotated[Path, typer.Option(help="The results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
-Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out; repeat.", rich_help_panel=HOW)]
+Results = Annotated[Path, typer.Option(help="Results folder.", envvar="HARNESS_RESULTS", rich_help_panel=HOW)]
+Without = Annotated[list[str] | None, typer.Option(help="Plugin to leave out (repeatable).", rich_help_panel=HOW)]
 ExecutorName = Annotated[
     str | None,
     typer.Option(
         "--executor",
         autocompletion=names("executor"),
-        help="Where runs are computed: NAME, or NAME:KEY=VALUE,KEY=VALUE; harness list executors.",
+        help="Where runs are computed: NAME or NAME:KEY=VALUE,KEY=VALUE; see harness list executors.",
         rich_help_panel=HOW,
     ),
 ]
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", "-f", autocompletion=names("reporter"), help="Reporter that prints the table.", rich_help_panel=HOW
+        "--format",
+        "-f",
+        autocompletion=names("reporter"),
+        help="Reporter that prints the table; see harness list reporters.",
+        rich_help_panel=HOW,
     ),
 ]
 
@@ -142,11 +149,11 @@ ASKED: Mapping[str, Any] = {
     "repeat": Repeat,
     "margin": Margin,
 }
-"""The option of each thing that can be asked."""
+"""The option for each field of `Asked`."""
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command whose parameter `asked` is spread out into the options that say what is asked, the same for all."""
+    """Return a command whose parameter `asked` is replaced by the shared options of an experiment."""
     spread = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
         for name, option in ASKED.items()

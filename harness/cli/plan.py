@@ -1,4 +1,4 @@
-"""`harness plan`: what would run, what is done, what is missing."""
+"""`harness plan`: show which runs are planned, done and missing."""
 
 from __future__ import annotations
 
@@ -40,20 +40,21 @@ def plan(
     estimate_: Annotated[
         bool,
         typer.Option(
-            "--estimate", help="What the missing runs will take: from stored ones of the same strategy, else rehearsed."
+            "--estimate",
+            help="Estimate the cost of the missing runs, from stored runs of the same strategy or from trial runs.",
         ),
     ] = False,
     price: options.Price = None,
-    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Full output as JSON.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Show what `compare` would run with the same arguments: what it understands of the data, and which runs are done.
+    """Show what `compare` would run with the same arguments: how it reads the data, and which runs are done.
 
-    Reads the data and trains nothing, except short trial runs with --estimate.
+    Reads the data but trains nothing, except for short trial runs with --estimate.
     """
     per_second = None if price is None else parse_price(price)
     if price is not None and not estimate_:
-        message = "--price goes with --estimate"
+        message = "--price requires --estimate"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     planned = asked.plan(catalog)
@@ -88,12 +89,12 @@ def plan(
     if estimate_ and store:
         show_estimates(planned, store, reasons, per_second)
     done, damaged = (sum(state == word for state in states.values()) for word in ("done", "damaged"))
-    hurt = f", {damaged} damaged (harness report says why)" if damaged else ""
+    hurt = f", {damaged} damaged (see harness report)" if damaged else ""
     console.print(f"{len(states)} runs: {done} done{hurt}, {len(states) - done - damaged} to compute")
 
 
 def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[str, str]) -> None:
-    """Print what was understood, and a grid of arms and seeds."""
+    """Print the data summaries, and a grid of arms and seeds."""
     first = planned.arms[0].runs[0]
     console.print(f"[bold]{escape(planned.name)}[/bold]  {escape(planned.question)}")
     console.print(
@@ -122,13 +123,13 @@ def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[s
     for arm in unsettled(planned):
         searched = ", ".join(arm.space)
         console.print(
-            f"{arm.label}: {planned.budget} to choose {searched} on validation; its runs above are untuned ones"
+            f"{arm.label}: {planned.budget} to search {searched} on validation; the runs above use default settings"
         )
 
 
 @contextmanager
 def _store(store: Store | None) -> Iterator[Store]:
-    """Yield the results folder, or one for the time being where there is none, so that prepared data has a place."""
+    """Yield the results folder, or a temporary one if there is none, to hold prepared data."""
     if store is not None:
         yield store
         return

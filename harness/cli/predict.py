@@ -1,4 +1,4 @@
-"""`harness predict`: what a delivered model says of the rows of a file."""
+"""`harness predict`: add an exported model's predictions to the rows of a file."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from harness.runner.understood import say
 from harness.store import replacing
 
 _CHUNK = 256
-"""Rows that are answered at a time."""
+"""Rows predicted at a time."""
 _FORMS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _STDIN = "-"
 
 
 def predict(
     folder: Annotated[
-        Path, typer.Argument(help="A folder that harness export or --keep-models wrote.", show_default=False)
+        Path, typer.Argument(help="Model folder, written by harness export or --keep-models.", show_default=False)
     ],
     file: Annotated[
         str,
         typer.Argument(
-            help="CSV, JSONL or another data file; - for lines or JSONL on standard input.", show_default=False
+            help="CSV, JSONL or another data file; - reads lines or JSONL from standard input.", show_default=False
         ),
     ],
     output: Annotated[
@@ -48,20 +48,21 @@ def predict(
         typer.Option(
             "--output",
             "-o",
-            help="File to write (.csv, .tsv, .jsonl), default standard output; or how FILE is read, such as file.encoding=cp1252.",
+            help="Output file (.csv, .tsv, .jsonl); default: standard output. Or a setting for reading FILE, such as "
+            "file.encoding=cp1252.",
             show_default=False,
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option("--text", help="Column of the text; default: its name in the data that was tuned on.")
+        str | None, typer.Option("--text", help="Text column; default: its name in the tuning data.")
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Use the folder's ONNX graph.")] = False,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU only.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Write the rows of a file with what the model says of each: a label and its probability, tags, an answer, a text.
+    """Add predictions to the rows of a file: a label and its probability, tags, an answer or a text.
 
-    Needs the folder alone, no results. A row without a text is left blank and counted.
+    Needs only the model folder, not the results folder. Rows without a text are left blank and counted.
     """
     catalog = load_catalog(without or ())
     settings, target = _settings(output or ())
@@ -73,13 +74,13 @@ def predict(
             blank = _answer(delivered, given, _writer(stream, wanted))
     if blank:
         first = next(at for at, problem in enumerate(given.problems) if problem)
-        say(f"{blank:,} of {len(given.rows):,} rows left blank (the first: row {first + 1}: {given.problems[first]})")
+        say(f"{blank:,} of {len(given.rows):,} rows left blank (first: row {first + 1}: {given.problems[first]})")
     if target:
         say(f"{target}: {len(given.rows):,} rows")
 
 
 def _settings(given: Sequence[str]) -> tuple[dict[str, JsonValue], Path | None]:
-    """Return the settings that are among the values of -o, and the path that is."""
+    """Split the values of -o into settings and the output path."""
     settings: dict[str, JsonValue] = {}
     target: Path | None = None
     for value in given:
@@ -87,31 +88,31 @@ def _settings(given: Sequence[str]) -> tuple[dict[str, JsonValue], Path | None]:
         if equals and "." in name and "/" not in name:
             settings[name.partition(".")[2]] = toml_value(text)
         elif target is not None:
-            message = f"two files to write: {str(target)!r} and {value!r}: name one with -o"
+            message = f"two output files given: {str(target)!r} and {value!r}: name only one with -o"
             raise HarnessError(message)
         else:
             target = Path(value)
     if target is not None and target.suffix.lower() not in _FORMS:
-        message = f"-o {str(target)!r}: cannot tell the format from its ending: use {', '.join(_FORMS)}"
+        message = f"-o {str(target)!r}: unknown file extension: use one of {', '.join(_FORMS)}"
         raise HarnessError(message)
     if target is not None and target.exists():
-        message = f"{str(target)!r} exists, and predict never overwrites: name another file with -o"
+        message = f"{str(target)!r} already exists, and predict does not overwrite files: choose another name with -o"
         raise HarnessError(message)
     return settings, target
 
 
 def _named(manifest: Manifest) -> str:
-    """Return the name of the column of texts in the data that was tuned on."""
+    """Return the name of the text column in the tuning data."""
     return next(iter(manifest.columns.get("text", ())), "text")
 
 
 @contextmanager
 def _file(file: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yield the path of what is to be read, and the form in which it is written again where no file is named.
+    """Yield the path of the input file, and the default output format.
 
     Args:
-        file: What was named.
-        name: What the texts are called where lines come on standard input.
+        file: The argument FILE.
+        name: Column name for plain lines from standard input.
     """
     if file != _STDIN:
         if not Path(file).exists():
@@ -132,10 +133,10 @@ def _file(file: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _read(path: str, manifest: Manifest, catalog: Catalog, settings: Mapping[str, JsonValue]) -> Unlabelled:
-    """Return the rows of a file, read as the data that was tuned on was where that came in files."""
+    """Return the rows of a file, read with the same settings as the tuning data if that came from files."""
     cls = opener(catalog, Dataset, path)
     if cls is None:
-        message = f"{path!r} is not a data file that an installed plugin reads"
+        message = f"{path!r}: no installed plugin reads this file type"
         raise HarnessError(message)
     known = {
         name: value
@@ -154,7 +155,7 @@ def _read(path: str, manifest: Manifest, catalog: Catalog, settings: Mapping[str
 
 
 def _answer(delivered: Delivered, given: Unlabelled, write: Callable[[Sequence[Mapping[str, Any]]], None]) -> int:
-    """Answer the rows, some at a time, and write them; return how many are left blank."""
+    """Predict the rows in chunks and write them; return how many are left blank."""
     rows, blank = len(given.rows), 0
     names: tuple[str, ...] = ()
     console = Console(stderr=True)
@@ -172,8 +173,8 @@ def _answer(delivered: Delivered, given: Unlabelled, write: Callable[[Sequence[M
                     {name: [values[at] for at in sound] for name, values in given.columns.items()}
                 )
             except (UndefinedError, KeyError) as error:
-                lacks = f"it needs {error}, and the file has none" if isinstance(error, KeyError) else str(error)
-                message = f"task {delivered.task.name!r} cannot answer these rows: {lacks}"
+                lacks = f"the file has no column {error}" if isinstance(error, KeyError) else str(error)
+                message = f"task {delivered.task.name!r} cannot predict these rows: {lacks}"
                 raise HarnessError(message) from None
             said = dict(zip(sound, answers, strict=True))
             names = tuple(answers[0])
@@ -183,13 +184,13 @@ def _answer(delivered: Delivered, given: Unlabelled, write: Callable[[Sequence[M
 
 
 def _beside(row: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said of a row under names that the row does not have."""
+    """Return the predictions for a row, renamed where the row already has such a column."""
     return {f"predicted_{name}" if name in row else name: value for name, value in said.items()}
 
 
 @contextmanager
 def _open(target: Path | None) -> Iterator[IO[str]]:
-    """Yield where to write: a file that is whole or absent, or standard output."""
+    """Yield the output stream: a file, written atomically, or standard output."""
     if target is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
@@ -205,7 +206,7 @@ def _open(target: Path | None) -> Iterator[IO[str]]:
 
 
 def _writer(stream: IO[str], form: str) -> Callable[[Sequence[Mapping[str, Any]]], None]:
-    """Return what writes answered rows; the columns of a table are those of the first rows that are answered."""
+    """Return a writer of predicted rows; a table gets the columns of the first chunk."""
     if form == "jsonl":
 
         def lines(part: Sequence[Mapping[str, Any]]) -> None:
@@ -229,5 +230,5 @@ def _writer(stream: IO[str], form: str) -> Callable[[Sequence[Mapping[str, Any]]
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a table's cell: lists and objects as JSON."""
+    """Return a value as a table cell: lists and objects as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

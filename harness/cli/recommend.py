@@ -1,4 +1,4 @@
-"""`harness recommend`: which arm to take, given what it must score and what it may forget and cost."""
+"""`harness recommend`: choose an arm, given constraints on score, forgetting and cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.runner.understood import say
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-WANTED = "What is wanted"
+WANTED = "Constraints"
 
 
 @options.asking
@@ -33,47 +33,51 @@ def recommend(
     asked: Asked,
     results: options.Results = Path("results"),
     min_score: Annotated[
-        str | None, typer.Option(help="Least score: 0.85, or 0.98x the reference's.", rich_help_panel=WANTED)
+        str | None,
+        typer.Option(help="Minimum score: 0.85, or 0.98x for a share of the reference's.", rich_help_panel=WANTED),
     ] = None,
     max_forgetting: Annotated[
         list[str] | None,
         typer.Option(
-            help="Most that may be lost, in the unit of what is watched: 0.02 of anything, or DATASET=0.02; repeat.",
+            help="Maximum forgetting, in the metric's unit: 0.02 for all datasets, or DATASET=0.02 (repeatable).",
             rich_help_panel=WANTED,
         ),
     ] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="Most memory in tuning: 16GB, 800MB, 2GiB.", rich_help_panel=WANTED)
+        str | None, typer.Option(help="Maximum memory for tuning: 16GB, 800MB, 2GiB.", rich_help_panel=WANTED)
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Longest tuning of one seed: 300s, 20m, 2h.", rich_help_panel=WANTED)
+        str | None, typer.Option(help="Maximum tuning time per seed: 300s, 20m, 2h.", rich_help_panel=WANTED)
     ] = None,
-    max_size: Annotated[str | None, typer.Option(help="Most bytes to ship: 10MB.", rich_help_panel=WANTED)] = None,
+    max_size: Annotated[str | None, typer.Option(help="Maximum saved size: 10MB.", rich_help_panel=WANTED)] = None,
     max_cost: Annotated[
-        str | None, typer.Option(help="Most money for tuning one seed; needs --price.", rich_help_panel=WANTED)
+        str | None, typer.Option(help="Maximum cost of tuning per seed; needs --price.", rich_help_panel=WANTED)
     ] = None,
     price: options.Price = None,
     prefer: Annotated[
         str,
         typer.Option(
-            help=f"What decides among those that can be taken: {', '.join(PREFERENCES)}. Cost is time without --price.",
+            help=f"Criterion among eligible strategies: {', '.join(PREFERENCES)}. Cost is time without --price.",
             rich_help_panel=WANTED,
         ),
     ] = "cost",
     confidence: Annotated[
-        float, typer.Option(min=0.01, max=1, help="How probable it must be that all is met.", rich_help_panel=WANTED)
+        float,
+        typer.Option(
+            min=0.01, max=1, help="Required probability that all constraints are met.", rich_help_panel=WANTED
+        ),
     ] = CONFIDENCE,
     baseline: Annotated[
         str | None,
-        typer.Option(help="Score of an answer that takes no learning, if no baseline was run.", rich_help_panel=WANTED),
+        typer.Option(help="Score of a baseline that learns nothing, if no baseline was run.", rich_help_panel=WANTED),
     ] = None,
     floor: Annotated[str | None, typer.Option(hidden=True)] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Full output as JSON.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Say which strategy to take, how sure that is, and what would change it.
+    """Recommend a strategy, with its probability of meeting the constraints and what would change the choice.
 
-    Reads stored runs and computes nothing. Takes what `compare` takes, and what is wanted of a strategy.
+    Reads stored runs and computes nothing. Takes the same arguments as `compare`, and constraints.
     """
     if floor is not None:
         say("--floor is now called --baseline")
@@ -83,7 +87,7 @@ def recommend(
     )  # fmt: skip
     catalog = load_catalog(without or ())
     decision = decide(load(asked, results, catalog, price).analysis(), wanted, catalog)
-    # Written as UTF-8 wherever it goes, as tables are.
+    # Always written as UTF-8, like tables.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     if json_:
@@ -93,7 +97,7 @@ def recommend(
 
 
 def _print(decision: Decision) -> None:
-    """Print the advice in words, then its numbers, then what they mean."""
+    """Print the advice in words, then its numbers, then a legend."""
     from rich.console import Console
     from rich.text import Text
 
@@ -122,7 +126,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
 
-    # One column for all that is forgotten, the worst, or a comparison that watches much would not fit.
+    # Forgetting has one column, the worst; otherwise a comparison with many watched datasets would not fit.
     shown = [criterion for criterion in criteria if not criterion.key.startswith(f"{FORGETTING}.")]
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("arm", overflow="fold")
@@ -155,7 +159,7 @@ _ORDER = {"choice": 0, "runner-up": 1, "possible": 2, "excluded": 3}
 
 def _verdict(arm: Judged, confidence: float) -> str:
     if arm.verdict != "excluded":
-        return {"choice": "take this one", "possible": "outdone"}.get(arm.verdict, arm.verdict)
+        return {"choice": "take this one", "possible": "not chosen"}.get(arm.verdict, arm.verdict)
     if arm.role == "baseline":
         return "baseline"
     if SCORE not in arm.values:
@@ -166,12 +170,12 @@ def _verdict(arm: Judged, confidence: float) -> str:
     return (
         f"misses {', '.join(re.sub('--m(in|ax)-| .*', '', text) for text in missed)}"
         if missed
-        else "misses all at once"
+        else "misses all combined"
     )
 
 
 def _legend(decision: Decision) -> Iterable[str]:
-    """Yield what the columns mean."""
+    """Yield the explanations of the columns."""
     advice, found = decision.recommendation, decision.sources
     titles = {one.measure.column.key: one.measure.column.title for one in decision.compared.measured}
     for source in found:
@@ -180,10 +184,13 @@ def _legend(decision: Decision) -> Iterable[str]:
             yield f"{source.criterion.title}: {how} of {', '.join(titles[key] for key in source.columns)}"
     counted = [source.criterion.title for source in found if source.criterion.key in advice.front]
     if counted:
-        yield f"P(front): that no other arm is as good in all of {', '.join(counted)} and better in one"
+        yield f"P(front): probability that no other arm is as good in all of {', '.join(counted)} and better in one"
     limits = next((list(arm.meets) for arm in advice.arms), [])
     if limits:
-        yield f"P(meets all): {', '.join(limits)}, all at once; {percent(advice.confidence)} is asked for (--confidence)"
+        yield (
+            f"P(meets all): probability of meeting {', '.join(limits)} together; {percent(advice.confidence)} is "
+            "required (--confidence)"
+        )
     yield from advice.notes
 
 

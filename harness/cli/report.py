@@ -1,4 +1,4 @@
-"""`harness report`: the table from what is stored."""
+"""`harness report`: print the table from stored runs."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from harness.experiment.asked import Asked
 def report(
     asked: Asked,
     results: options.Results = Path("results"),
-    matrix: Annotated[bool, typer.Option("--matrix", help="Every score at every moment, and transfer.")] = False,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Show the score of every dataset after every stage, and transfer.")
+    ] = False,
     curve: Annotated[
         bool,
-        typer.Option("--curve", help="Validation over the cost of tuning, as a plot, and the cost to reach a score."),
+        typer.Option("--curve", help="Plot validation score against tuning cost, and show the cost to reach a score."),
     ] = False,
     reach: Annotated[
-        float, typer.Option(min=0.01, max=1, help="With --curve: which share of the reference's best is to be reached.")
+        float, typer.Option(min=0.01, max=1, help="With --curve: score to reach, as a share of the reference's best.")
     ] = 0.95,
     price: options.Price = None,
     format_: options.Format = None,
     without: options.Without = None,
 ) -> None:
-    """Print the table from stored runs alone; what has not been computed is blank. Takes what `compare` takes."""
+    """Print the table from stored runs only; missing runs are blank. Takes the same arguments as `compare`."""
     if matrix and price is not None:
-        message = "--price and --matrix exclude each other: the matrix has scores only"
+        message = "--price cannot be used with --matrix: the matrix has scores only"
         raise HarnessError(message)
     if curve and (matrix or format_ is not None):
-        message = "--curve is a picture of its own: leave out --matrix and --format"
+        message = "--curve cannot be used with --matrix or --format"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
     reporter = find_reporter(catalog, format_)

@@ -1,4 +1,4 @@
-"""`harness schema`: the JSON schema of experiment files, for editors that complete and check them."""
+"""`harness schema`: print the JSON schema of experiment files, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from harness.records import TrainConfig
 def schema(without: options.Without = None) -> None:
     """Print the JSON schema of experiment files, with the installed datasets, models, strategies and their settings.
 
-    An editor with a TOML language server takes it from a first line `#:schema experiment.schema.json`.
+    An editor with a TOML language server uses it if the file starts with `#:schema experiment.schema.json`.
     """
     sys.stdout.write(json.dumps(describe(without or ()), indent=2) + "\n")
 
 
 def describe(without: Any = ()) -> dict[str, Any]:
-    """Return the schema of experiment files as JSON has it."""
+    """Return the JSON schema of experiment files."""
     catalog = load_catalog(without)
     train = TrainConfig.model_json_schema()
     kinds: tuple[type[Component], ...] = (Model, Dataset, Strategy, Task)

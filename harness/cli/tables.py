@@ -1,4 +1,4 @@
-"""Printing and keeping a table; shared by the commands that end in one."""
+"""Printing and saving a table; shared by the commands that produce one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from harness.store import write_atomically
 
 
 def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
-    """Return the reporter of a name, or the default one.
+    """Return the reporter with this name, or the default one.
 
     Raises:
-        HarnessError: There is none.
+        HarnessError: It does not exist.
     """
     if name is None:
         default = next((cls for cls in catalog.every(Reporter) if cls.default), None)
@@ -29,10 +29,10 @@ def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
 
 
 def show_table(comparison: Comparison, reporter: Reporter, scope: Scope = "comparison") -> None:
-    """Print the table of a comparison, and keep it for people to read once every run is finished."""
+    """Print the table of a comparison, and save it if every run has finished."""
     plan, store, catalog = comparison.plan, comparison.store, comparison.catalog
     table = comparison.table(scope)
-    # Written as UTF-8 wherever it goes: an arrow must not end a command whose locale cannot show it.
+    # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(reporter.render(table))
@@ -48,5 +48,5 @@ def show_table(comparison: Comparison, reporter: Reporter, scope: Scope = "compa
 
 
 def kept_name(title: str) -> str:
-    """Return the name of the files that keep a table of this title."""
+    """Return the file name, without extension, for saved tables with this title."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"

@@ -1,4 +1,4 @@
-"""`harness verify`: is a table what its stored runs say?"""
+"""`harness verify`: check a table against its stored runs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from harness.tables.evidence import verify as recompute
 
 @options.asking
 def verify(asked: Asked, results: options.Results = Path("results"), without: options.Without = None) -> None:
-    """Recompute every cell of a comparison's table from stored predictions, and list what differs or was changed.
+    """Recompute every cell of a comparison's table from stored predictions, and list differences and changed files.
 
-    Takes what `compare` takes, or a file that `harness bundle` wrote. Exit status 1 where something differs.
+    Takes the same arguments as `compare`, or a file written by `harness bundle`. Exits with status 1 on any difference.
     """
     catalog = load_catalog(without or ())
     if asked.target is not None and asked.target.lower().endswith(".zip"):
@@ -55,14 +55,14 @@ def _kept(store: Store, title: str) -> Table | None:
     try:
         return Table.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError):
-        message = f"{str(path)!r} is no table that harness wrote: harness report writes it again"
+        message = f"{str(path)!r} is not a table written by harness: run harness report to write it again"
         raise HarnessError(message) from None
 
 
 def _show(found: Verified) -> bool:
-    """Print what was found; return whether anything is wrong."""
+    """Print the findings; return whether anything is wrong."""
     parts = [f"{found.sound} intact"]
-    parts += [f"{found.unsealed} readable (stored before hashes were kept)"] * bool(found.unsealed)
+    parts += [f"{found.unsealed} readable (stored without hashes by an earlier version)"] * bool(found.unsealed)
     parts += [f"{found.missing} not finished"] * bool(found.missing)
     parts += [f"{len(found.damaged)} damaged"] * bool(found.damaged)
     total = found.sound + found.unsealed + found.missing + len(found.damaged)

@@ -1,4 +1,4 @@
-"""`harness why`: in what two runs differ, and what of them can be compared."""
+"""`harness why`: show how two runs differ, and which of their numbers can be compared."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from harness.records import Run
 from harness.store import Store
 
 _COMPARED = ("model", "strategy", "train")
-"""What settings are of that runs are made to differ in."""
+"""Groups of settings that runs are meant to differ in."""
 _FINGERPRINT = 12
-"""Digits of a hash that are shown."""
+"""Number of hash digits shown."""
 
 
 class _Side(NamedTuple):
-    """One of the two that are held against each other: a run, or an arm's runs seed by seed."""
+    """One of the two sides compared: a run, or an arm's runs seed by seed."""
 
     name: str
     runs: Sequence[Run]
@@ -41,21 +41,21 @@ def why(
         typer.Argument(
             metavar="A B",
             autocompletion=runs,
-            help="Two runs, each by its id, the beginning of it, or its folder; or an experiment file and two of its arms.",
+            help="Two runs, each by id, prefix of the id, or folder; or an experiment file and two of its arms.",
             show_default=False,
         ),
     ],
     results: options.Results = Path("results"),
-    json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Full output as JSON.")] = False,
     without: options.Without = None,
 ) -> None:
-    """Show field by field in what two runs differ, and which of their numbers can be compared.
+    """Show the fields in which two runs differ, and which of their numbers can be compared.
 
-    `harness why EXPERIMENT.toml ARM ARM` holds two arms of an experiment against each other, seed by seed.
+    `harness why EXPERIMENT.toml ARM ARM` compares two arms of an experiment, seed by seed.
     """
     experiment = names[0].endswith(".toml")
     if len(names) != (3 if experiment else 2):
-        message = f"name two runs, or an experiment file and two of its arms; given: {' '.join(names)}"
+        message = f"expected two runs, or an experiment file and two of its arms, but got: {' '.join(names)}"
         raise HarnessError(message)
     if experiment:
         sides = _arms(names[0], names[1:], results, without or ())
@@ -88,7 +88,7 @@ def _arms(path: str, labels: Sequence[str], results: Path, without: Sequence[str
 
 
 def _run(name: str, results: Path) -> _Side:
-    """Return a stored run: of the results folder, or of another if its own folder is named."""
+    """Return a stored run, from the results folder or from the run folder given."""
     folder = Path(name)
     if (folder / "run.json").is_file():
         folder = folder.resolve()
@@ -102,13 +102,13 @@ def _run(name: str, results: Path) -> _Side:
 
 def _store(results: Path) -> Store:
     if not results.exists():
-        message = f"no results folder {str(results)!r}: name another with --results"
+        message = f"no results folder {str(results)!r}: give another folder with --results"
         raise HarnessError(message)
     return Store(results)
 
 
 def _differences(first: _Side, second: _Side) -> tuple[list[Difference], list[str]]:
-    """Return in what they differ, and why nothing is known of what happened in some of the runs."""
+    """Return the differences, and which runs have no outcome, each with the reason."""
     found = compare_settings(first.runs[0], second.runs[0])
     missing: list[str] = []
     for mine, theirs in zip(first.runs, second.runs, strict=True):
@@ -135,10 +135,10 @@ def _conclusion(first: _Side, second: _Side, differences: Sequence[Difference], 
     elif not differences:
         text = "They do not differ"
     elif {difference.field for difference in differences} == {"seed"}:
-        text = "They do not differ but in seed"
+        text = "They differ only in seed"
     else:
         text = conclude(differences)
-    return f"{text}. Nothing is known of what happened in {listed(missing)}." if missing else f"{text}."
+    return f"{text}. No outcome is stored for {listed(missing)}." if missing else f"{text}."
 
 
 def _show(first: str, second: str, differences: Sequence[Difference]) -> None:
@@ -150,12 +150,12 @@ def _show(first: str, second: str, differences: Sequence[Difference]) -> None:
     if not differences:
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("field", first, second, "makes incomparable"):
+    for title in ("field", first, second, "prevents comparing"):
         grid.add_column(Text(title), overflow="fold")
     for difference in differences:
         values = [_written(difference.field, value) for value in (difference.first, difference.second)]
         compared = difference.field.partition(".")[0] in _COMPARED
-        effect = ", ".join(difference.hinders) or ("no: that is what is compared" if compared else "no")
+        effect = ", ".join(difference.hinders) or ("nothing: the compared setting" if compared else "nothing")
         grid.add_row(*(Text(text) for text in (difference.field, *values, effect)))
     Console(highlight=False).print(grid)
 

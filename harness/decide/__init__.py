@@ -1,1 +1,1 @@
-"""The numbers of a comparison become a choice, with its reasons."""
+"""Recommend an arm from the numbers of a comparison, with reasons."""

@@ -1,7 +1,7 @@
-"""Which arm to take, how sure that is, and why.
+"""Recommend an arm, with its probability and the reasons.
 
-What learned nothing costs little and forgets nothing, so it lies on every Pareto front and meets every limit on cost. Such an
-arm is never recommended and takes no part in the front.
+An arm that learned nothing costs little and forgets nothing, so it would lie on every Pareto front and meet every limit
+on cost. Such an arm is never recommended and is left out of the front.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ Verdict = Literal["choice", "runner-up", "possible", "excluded"]
 
 
 class Judged(Record):
-    """What is said of one arm."""
+    """The assessment of one arm."""
 
     label: str
     role: Literal["baseline", "reference", "contender"]
     values: dict[str, float]
-    """By criterion; one that is not known is absent."""
+    """By criterion; unknown values are absent."""
     learned: bool
     front: float | None
-    """Probability of lying on the Pareto front; None where the arm takes no part in it."""
+    """Probability of lying on the Pareto front; None if the arm is left out of it."""
     meets: dict[str, float | None]
-    """Probability of meeting each limit; None where the arm's value is not known."""
+    """Probability of meeting each limit; None if the arm's value is not known."""
     meets_all: float | None
-    """Probability of meeting all limits at once; None where that is not known."""
+    """Probability of meeting all limits at once; None if that is not known."""
     verdict: Verdict
     why: str
 
 
 class Recommendation(Record):
-    """Which arm to take, and why."""
+    """The recommended arm, with reasons."""
 
     choice: str | None
     runner_up: str | None
     confidence: float
     reasons: tuple[str, ...]
-    """Why this one, in sentences."""
+    """Why this arm is chosen, in sentences."""
     changes: tuple[str, ...]
-    """What it would take to change the choice, in sentences."""
+    """What would change the choice, in sentences."""
     arms: tuple[Judged, ...]
     front: tuple[str, ...]
-    """Keys of the criteria that the Pareto front counts."""
+    """Keys of the criteria of the Pareto front."""
     notes: tuple[str, ...]
 
 
@@ -63,31 +63,32 @@ def advise(
     confidence: float = CONFIDENCE,
     baseline: float | None = None,
 ) -> Recommendation:
-    """Return which arm to take.
+    """Return the recommended arm.
 
-    Those that can be taken have learned something and meet all limits at once with probability `confidence`. Of these, the
-    best by `prefer` whose score is good enough: it keeps to the limit on the score, or, where none is set, is not worse than that
-    of the best of them in 95 % of the resamples. Preferring the score itself takes the highest.
+    An arm is eligible if it learned something and meets all limits at once with probability `confidence`. The choice is
+    the eligible arm that is best by `prefer` and whose score is good enough: the score meets its limit or, if there is
+    no limit on the score, is not worse than the best eligible score in 95 % of the resamples. If `prefer` is the score,
+    the highest wins.
 
-    An arm has learned something if its score is better than that of every arm whose role is `baseline`, and than `baseline`, in
-    95 % of the resamples. Where there is neither, chance is unknown: an arm whose score is less than half as good as the best
-    arm's is said to have learned nothing.
+    An arm learned something if its score is better than that of every arm with the role `baseline`, and than
+    `baseline`, in 95 % of the resamples. If neither is given, the chance level is unknown: an arm whose score is less
+    than half as good as that of the best arm counts as having learned nothing.
 
     Args:
-        arms: What is known of each.
-        criteria: What they are judged by; one has the key `score`.
-        limits: What must be kept to.
-        reference: Label of the arm that relative limits are relative to.
-        prefer: Key of the criterion that decides among those that can be taken.
+        arms: What is known about each arm.
+        criteria: The criteria they are judged by; one has the key `score`.
+        limits: The limits they must meet.
+        reference: Label of the arm that relative limits refer to.
+        prefer: Key of the criterion that decides among the eligible arms.
         confidence: Probability with which all limits must be met.
-        baseline: Score of an answer that takes no learning, such as the share of the commonest class.
+        baseline: Score without learning, such as the share of the most frequent class.
 
     Raises:
-        HarnessError: No arm has a score, or a limit is relative to a reference that has none.
+        HarnessError: No arm has a score, or a limit is relative to a reference without a value.
     """
     scored = [arm for arm in arms if SCORE in arm.draws]
     if not scored:
-        message = "no arm has a score yet: run harness compare first"
+        message = "no strategy has a score yet: run harness compare first"
         raise HarnessError(message)
     named = {criterion.key: criterion for criterion in criteria}
     score = named[SCORE]
@@ -133,8 +134,8 @@ def advise(
 def pareto_probability(arms: Sequence[Candidate], criteria: Sequence[Criterion]) -> dict[str, float]:
     """Return the share of the resamples in which each arm lies on the Pareto front.
 
-    An arm lies on it unless another is at least as good in every criterion and better in one. An arm of which a criterion is
-    not known takes no part, and has no probability.
+    An arm lies on the front unless another is at least as good in every criterion and better in one. An arm with an
+    unknown criterion is left out and has no probability.
     """
     known = [arm for arm in arms if all(criterion.key in arm.draws for criterion in criteria)]
     if not known or not criteria:
@@ -150,9 +151,9 @@ def pareto_probability(arms: Sequence[Candidate], criteria: Sequence[Criterion])
 def _verdict(
     question: Question, arm: Candidate, choice: Candidate | None, runner_up: Candidate | None, learning: _Learning
 ) -> tuple[Verdict, str]:
-    """Return what comes of an arm, and why."""
+    """Return the verdict on an arm, and the reason."""
     if arm is choice:
-        return "choice", "take this one"
+        return "choice", "recommended"
     if arm.label in learning.failed:
         return "excluded", learning.failed[arm.label]
     if arm.label not in learning.learned:
@@ -166,18 +167,18 @@ def _verdict(
 class _Learning(NamedTuple):
     learned: frozenset[str]
     failed: dict[str, str]
-    """Why the others have not, by label."""
+    """Why the other arms learned nothing, by label."""
     rule: str
 
 
 def _learning(arms: Sequence[Candidate], score: Criterion, baseline: float | None) -> _Learning:
-    """Return which arms have learned something, and by which rule."""
+    """Return which arms learned something, and the rule that decides it."""
     baselines = [arm for arm in arms if arm.role == "baseline"]
     bars: list[tuple[str, Draws | float]] = [
         (f"{arm.label}'s", arm.draws[SCORE]) for arm in baselines if SCORE in arm.draws
     ]
     bars += [] if baseline is None else [(score.write(baseline), baseline)]
-    failed = {arm.label: "the baseline: what comes of no tuning" for arm in baselines}
+    failed = {arm.label: "the baseline: not tuned" for arm in baselines}
     contenders = [arm for arm in arms if arm.role != "baseline" and SCORE in arm.draws]
     if bars:
         for arm in contenders:
@@ -194,14 +195,14 @@ def _learning(arms: Sequence[Candidate], score: Criterion, baseline: float | Non
         elif best > 0:
             nothing, what = [arm for arm in contenders if arm.points[SCORE] < best / 2], "less than half of the best"
         else:
-            nothing, what = [arm for arm in contenders if arm.points[SCORE] <= 0], "not above 0, and no other is"
+            nothing, what = [arm for arm in contenders if arm.points[SCORE] <= 0], "not above 0, like the best"
         for arm in nothing:
             value = f"{score.write(arm.points[SCORE])} is {what}"
             failed[arm.label] = f"learned nothing: its score of {value} ({score.write(best)})"
         known = "the baseline has no such score" if baselines else "no baseline was measured"
         rule = (
-            f"learned: {known}, so chance is unknown, and a score that is {what} counts as nothing learned; give the score of "
-            "chance with --baseline"
+            f"learned: {known}, so the chance level is unknown; a score that is {what} counts as nothing learned; set "
+            "the chance level with --baseline"
         )
     return _Learning(frozenset(arm.label for arm in contenders) - failed.keys(), failed, rule)
 
@@ -211,7 +212,7 @@ def _check_reference(limit: Limit, reference: Candidate | None) -> None:
         return
     key, what = limit.criterion.key, f"{limit} is relative to the reference's {limit.criterion.title}"
     if reference is None or key not in reference.draws:
-        message = f"{what}, which is not known: give an absolute value, or name another arm with --reference"
+        message = f"{what}, which is not known: give an absolute value, or name another strategy with --reference"
         raise HarnessError(message)
     if reference.points[key] <= 0:
         message = f"{what}, which is {limit.criterion.write(reference.points[key])}: give an absolute value"

@@ -1,7 +1,7 @@
-"""Which of several arms can be taken, and which of these to take: pure functions of what they score, forget and cost.
+"""Choose among arms: which are eligible, and which of these is best. Pure functions of scores, forgetting and costs.
 
-Uncertain criteria are given as draws `[B]`: one value per resample, and the same index is the same resample in every arm and
-criterion, so that what holds together is counted together. All probabilities are shares of the resamples.
+Uncertain criteria are given as draws `[B]`: one value per resample. The same index is the same resample in every arm
+and criterion, so that joint probabilities are correct. All probabilities are shares of the resamples.
 """
 
 from __future__ import annotations
@@ -18,72 +18,72 @@ from numpy.typing import NDArray
 Draws = NDArray[np.float64]
 
 SCORE = "score"
-"""Key of the criterion that says whether an arm has learned anything."""
+"""Key of the criterion that decides whether an arm learned anything."""
 CLEARLY = 0.95
-"""Share of the resamples in which an arm must score worse than another to be passed over for it. One pair by itself: the table's
-verdicts, which hold for all arms together, ask more."""
+"""Share of the resamples in which an arm must score worse than another to lose against it. This is for one pair alone:
+the verdicts of the table, which hold for all arms together, are stricter."""
 CONFIDENCE = 0.8
-"""Share of the resamples in which an arm must meet all limits at once, unless another is asked for. At 0.5 an arm that
-lies on a limit would be recommended on the toss of a coin; at 0.95 a small test set would leave no arm at all."""
+"""Default share of the resamples in which an arm must meet all limits at once. At 0.5 an arm that lies on a limit would
+be recommended by chance; at 0.95 a small test set would leave no arm."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing by which arms are judged."""
+    """A criterion by which arms are judged."""
 
     key: str
     title: str
-    """As it stands in a sentence after 'its'."""
+    """As used in a sentence after 'its'."""
     better: Literal["higher", "lower"] = "lower"
     write: Callable[[float], str] = "{:.3g}".format
     on_front: bool = True
-    """Whether the Pareto front counts it."""
+    """Whether it is part of the Pareto front."""
 
     @property
     def sign(self) -> float:
-        """Return what a value is multiplied by so that lower is better."""
+        """Return the factor that makes lower values better."""
         return -1.0 if self.better == "higher" else 1.0
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What an arm must keep to in one criterion: at most, or at least where higher is better."""
+    """A limit on one criterion: an upper bound, or a lower bound if higher is better."""
 
     criterion: Criterion
     bound: float
     option: str
-    """What stands before the bound where a user asks for it: `--max-memory `."""
+    """The option before the bound on the command line: `--max-memory `."""
     write: Callable[[float], str] = "{:.3g}".format
-    """How a user writes a bound: `16GB`."""
+    """Writes a bound as a user types it: `16GB`."""
     relative: bool = False
     """Whether the bound is a multiple of the reference's value, resample by resample."""
 
     def __str__(self) -> str:
-        """Return the limit as a user asks for it."""
+        """Return the limit as typed on the command line."""
         return f"{self.option}{self.write(self.bound)}"
 
     def loosened_to(self, bound: float) -> Limit:
-        """Return this limit with a bound of three significant digits that lets `bound` pass."""
+        """Return this limit loosened to a bound of three significant digits that `bound` still meets."""
         sign = self.criterion.sign
         if bound == 0:
             return dataclasses.replace(self, bound=0.0)
         scale = 10.0 ** (2 - math.floor(math.log10(abs(bound))))
-        # A hair is allowed for, or 0.29 * 1000 would be rounded up to 291.
+        # The tolerance keeps 0.29 * 1000 from being rounded up to 291.
         whole = sign * math.ceil(sign * bound * scale - 1e-6)
         return dataclasses.replace(self, bound=float(f"{whole / scale:.3g}"))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An arm with what is known of it; a criterion that is not known is absent."""
+    """An arm with its known criteria; unknown ones are absent."""
 
     label: str
     role: Literal["baseline", "reference", "contender"]
-    """`baseline` is what comes of no tuning, even where the others are compared with it."""
+    """`baseline` is the untuned arm, even if it is also the reference."""
     points: Mapping[str, float]
     """Its value in each criterion."""
     draws: Mapping[str, Draws]
-    """The same with their uncertainty, each `[B]`."""
+    """The same values with their uncertainty, each `[B]`."""
 
 
 def better_than(values: Draws | np.float64, than: Draws | float, criterion: Criterion) -> NDArray[np.bool_]:
@@ -94,7 +94,7 @@ def better_than(values: Draws | np.float64, than: Draws | float, criterion: Crit
 
 @dataclass(frozen=True)
 class Question:
-    """Arms that learned, what is asked of them, and which is the answer."""
+    """The arms that learned something and the limits they must meet; finds the choice."""
 
     arms: tuple[Candidate, ...]
     limits: tuple[Limit, ...]
@@ -104,16 +104,16 @@ class Question:
     reference: Candidate | None
 
     def without(self, arm: Candidate) -> Question:
-        """Return the question with an arm left out."""
+        """Return the question without an arm."""
         return dataclasses.replace(self, arms=tuple(other for other in self.arms if other is not arm))
 
     def loosened(self, *limits: tuple[Limit, Limit]) -> Question:
-        """Return the question with limits replaced, each given as the old and the new."""
+        """Return the question with limits replaced, each given as a pair (old, new)."""
         swapped = {id(old): new for old, new in limits}
         return dataclasses.replace(self, limits=tuple(swapped.get(id(limit), limit) for limit in self.limits))
 
     def with_changed(self, arm: Candidate, criterion: Criterion, by: float) -> Question:
-        """Return the question if an arm's value in a criterion were higher by an amount."""
+        """Return the question with an arm's value in a criterion raised by an amount."""
         key = criterion.key
         changed = dataclasses.replace(
             arm,
@@ -127,7 +127,7 @@ class Question:
         )
 
     def measured(self, arm: Candidate, limit: Limit) -> Draws | None:
-        """Return what a limit bounds, `[B]`: the arm's values, or their multiples of the reference's."""
+        """Return the values that a limit bounds, `[B]`: the arm's own, or divided by the reference's."""
         values = arm.draws.get(limit.criterion.key)
         if values is None or not limit.relative:
             return values
@@ -136,20 +136,20 @@ class Question:
         return np.divide(values, unit, out=np.full_like(values, np.nan), where=unit > 0)
 
     def met(self, arm: Candidate, limit: Limit) -> NDArray[np.bool_] | None:
-        """Return in which resamples an arm meets a limit, `[B]`; None where its value is not known."""
+        """Return in which resamples an arm meets a limit, `[B]`; None if its value is not known."""
         values, sign = self.measured(arm, limit), limit.criterion.sign
         return None if values is None else sign * values <= sign * limit.bound
 
     def probability(self, arm: Candidate, limits: Sequence[Limit]) -> float | None:
-        """Return the probability of meeting all of some limits; None where one of them cannot be told."""
+        """Return the probability of meeting all given limits; None if it is not known for one of them."""
         met = [self.met(arm, limit) for limit in limits]
         known = [each for each in met if each is not None]
         joint = float(np.mean(np.logical_and.reduce(known))) if known else 1.0
-        # What fails another limit for certain fails all, whatever is not known.
+        # An arm that certainly fails one limit fails all, even if others are unknown.
         return joint if len(known) == len(met) or joint == 0 else None
 
     def feasible(self, arm: Candidate) -> bool:
-        """Return whether an arm can be taken: it meets all limits at once often enough."""
+        """Return whether an arm is eligible: it meets all limits at once often enough."""
         share = self.probability(arm, self.limits)
         return share is not None and share >= self.confidence
 
@@ -158,7 +158,7 @@ class Question:
         return float(np.mean(better_than(than.draws[SCORE], arm.draws[SCORE], self.score)))
 
     def best(self) -> Candidate | None:
-        """Return the arm of the best score among those that can be taken."""
+        """Return the eligible arm with the best score."""
         return min(
             (arm for arm in self.arms if self.feasible(arm)),
             key=lambda arm: self.score.sign * arm.points[SCORE],
@@ -167,11 +167,11 @@ class Question:
 
     @property
     def score_is_limited(self) -> bool:
-        """Return whether the user says which score is good enough."""
+        """Return whether there is a limit on the score."""
         return any(limit.criterion.key == SCORE for limit in self.limits)
 
     def choose(self) -> Candidate | None:
-        """Return the arm to take; None where none can be taken."""
+        """Return the chosen arm; None if none is eligible."""
         best = self.best()
         if best is None or self.prefer.key == SCORE:
             return best
@@ -181,18 +181,18 @@ class Question:
         return min(good, key=self._rank)
 
     def _rank(self, arm: Candidate) -> tuple[bool, float, float]:
-        """Return an arm's place by the preferred criterion, then by its score; what is not known comes last."""
+        """Return a sort key: the preferred criterion, then the score; unknown values come last."""
         value, score = arm.points.get(self.prefer.key), self.score.sign * arm.points[SCORE]
         return (True, 0.0, score) if value is None else (False, self.prefer.sign * value, score)
 
     def needed(self, arm: Candidate, limit: Limit, confidence: float) -> float | None:
-        """Return the tightest bound with which an arm meets all limits; None where no bound of this limit is enough."""
+        """Return the tightest bound with which an arm meets all limits; None if no bound of this limit is enough."""
         values, sign = self.measured(arm, limit), limit.criterion.sign
         tightest = None if values is None else self.least(sign * values, arm, limit, confidence)
         return None if tightest is None else sign * tightest
 
     def least(self, values: Draws, arm: Candidate, limit: Limit, confidence: float) -> float | None:
-        """Return the least number that values `[B]` do not exceed while an arm meets all other limits, often enough."""
+        """Return the smallest bound that values `[B]` stay within often enough while the arm meets all other limits."""
         others = [self.met(arm, other) for other in self.limits if other is not limit]
         if any(met is None for met in others):
             return None
@@ -202,6 +202,6 @@ class Question:
         return float(passing[count - 1]) if len(passing) >= count else None
 
     def failing(self, arm: Candidate) -> list[Limit]:
-        """Return the limits that an arm does not meet, each taken by itself."""
+        """Return the limits that an arm does not meet, each checked alone."""
         shares = [(limit, self.probability(arm, (limit,))) for limit in self.limits]
         return [limit for limit, share in shares if share is None or share < self.confidence]

@@ -1,4 +1,4 @@
-"""What a comparison offers to judge its arms by, and the limits a user sets on it."""
+"""The criteria by which the arms of a comparison are judged, and the limits a user sets on them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.experiment.plan import Arm, Plan
 from harness.records import Column
 
 FORGETTING = "forgetting"
-"""Key of the worst of all that is forgotten; one dataset's alone is `forgetting=DATASET`."""
+"""Key of the worst forgetting over all datasets; that of a single dataset is `forgetting=DATASET`."""
 
 
 class Bound(NamedTuple):
-    """A limit as it was typed, before it is known what was measured."""
+    """A limit as it was typed, not yet matched with a measured criterion."""
 
     key: str
     value: float
@@ -31,11 +31,11 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A criterion and which columns it is made of."""
+    """A criterion and the columns it is computed from."""
 
     criterion: Criterion
     columns: tuple[str, ...]
-    """Keys of the columns it is the mean, or the highest, of."""
+    """Keys of the columns whose mean or maximum it is."""
     join: Callable[..., Draws] = np.max
 
 
@@ -48,10 +48,10 @@ def read_bounds(
     max_size: str | None,
     max_cost: str | None,
 ) -> list[Bound]:
-    """Return the limits that options set.
+    """Return the limits set by options.
 
     Raises:
-        HarnessError: One of them cannot be read.
+        HarnessError: An option cannot be parsed.
     """
     bounds: list[Bound] = []
     if min_score is not None:
@@ -75,21 +75,21 @@ def read_bounds(
 
 
 def sources(plan: Plan, columns: Sequence[Column], bounds: Sequence[Bound], prefer: str) -> list[Source]:
-    """Return what arms are judged by: score, forgetting, time or money, memory, and whatever else is limited or preferred.
+    """Return the criteria: score, forgetting, time or money, memory, and any other that is limited or preferred.
 
     Args:
-        plan: What was compared.
-        columns: What was measured.
-        bounds: The limits set.
+        plan: The plan of the comparison.
+        columns: The measured columns.
+        bounds: The limits.
         prefer: Key of the criterion that decides.
 
     Raises:
-        HarnessError: The stages have no common score, or something is limited or preferred that is not measured.
+        HarnessError: The stages have no common metric, or a limited or preferred criterion was not measured.
     """
     asked = {prefer, *(bound.key for bound in bounds)}
     lost = [column for column in columns if column.group == FORGETTING]
     found = [_score(plan, columns)]
-    # Each dataset counts on the front by itself, because their units may differ.
+    # Each dataset is a criterion of its own on the front, because units may differ.
     found += [
         Source(Criterion(column.key, f"forgetting on {column.title}", write=_signed), (column.key,)) for column in lost
     ]
@@ -114,18 +114,18 @@ def sources(plan: Plan, columns: Sequence[Column], bounds: Sequence[Bound], pref
     if "size" in asked:
         found.append(Source(Criterion("size", "saved size", write=q.write_size), ("ship_bytes",)))
     if FORGETTING in asked and not lost:
-        message = "this comparison measures no forgetting: name a dataset to watch with --watch, and compare again"
+        message = "this comparison measures no forgetting: add a dataset with --watch and run harness compare again"
         raise HarnessError(message)
     return found
 
 
 def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidate:
-    """Return what is known of an arm; what was not resampled is the same in every resample.
+    """Return the known criteria of an arm; values that were not resampled are the same in every resample.
 
     Args:
-        arm: One of those that are compared.
+        arm: One of the compared arms.
         compared: Where its numbers are.
-        found: What it is judged by.
+        found: The criteria.
     """
     size = resamples(compared)
     points: dict[str, float] = {}
@@ -144,37 +144,40 @@ def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidat
         if len(known) == len(source.columns):
             points[source.criterion.key] = float(source.join([mean for mean, _ in known]))
             draws[source.criterion.key] = source.join(np.stack([drawn for _, drawn in known]), axis=0)
-    # The baseline stays the baseline where the others are compared with it.
+    # The baseline keeps its role even if it is the reference.
     if arm.role == "baseline":
         return Candidate(arm.label, "baseline", points, draws)
     return Candidate(arm.label, "reference" if arm.label == compared.plan.reference else "contender", points, draws)
 
 
 def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
-    """Return a limit on one of the criteria."""
+    """Return the limit that a bound sets on its criterion."""
     criterion = next(source.criterion for source in found if source.criterion.key == bound.key)
     return Limit(criterion, bound.value, bound.option, bound.write, relative=bound.relative)
 
 
 def is_sampled(measured: Measured) -> bool:
-    """Return whether a column was resampled: costs are not, nor a score that cannot be taken apart into items."""
+    """Return whether a column was resampled: not costs, and not scores that cannot be split into items."""
     return any(figure.draws is not None for figure in measured.figures.values())
 
 
 def resamples(compared: Compared) -> int:
-    """Return how many resamples there are."""
+    """Return the number of resamples."""
     figures = (figure for measured in compared.measured for figure in measured.figures.values())
     return next((len(figure.draws) for figure in figures if figure.draws is not None), 1)
 
 
 def _score(plan: Plan, columns: Sequence[Column]) -> Source:
-    """Return the score that counts, or its mean over the stages."""
+    """Return the main score, or its mean over the stages."""
     columns = [column for column in columns if column.group == "score"]
     if len(plan.stage_metrics) == 1:
         columns = columns[:1]
     names = {metrics[0] for metrics in plan.stage_metrics}
     if len(names) > 1:
-        message = f"the stages are scored by {' and '.join(sorted(names))}, which have no mean: name one for all with --metric"
+        message = (
+            f"the stages use different metrics ({' and '.join(sorted(names))}), which cannot be averaged: choose one "
+            "for all stages with --metric"
+        )
         raise HarnessError(message)
     title = columns[0].title if len(columns) == 1 else f"mean {names.pop()}"
     criterion = Criterion(SCORE, title, columns[0].better or "higher", "{:.3f}".format)
@@ -182,7 +185,7 @@ def _score(plan: Plan, columns: Sequence[Column]) -> Source:
 
 
 def _dataset(column: Column) -> str:
-    """Return the dataset whose forgetting a column shows; its key is `forgetting.DATASET.TASK`."""
+    """Return the dataset of a forgetting column, whose key is `forgetting.DATASET.TASK`."""
     return column.key.split(".", 1)[1].rpartition(".")[0]
 
 
@@ -195,12 +198,12 @@ def _signed(value: float) -> str:
 
 
 def _typed(write: Callable[[float], str]) -> Callable[[float], str]:
-    """Return how a quantity is typed after an option: without a space."""
+    """Return a function that writes a quantity as typed after an option: without a space."""
     return lambda value: write(value).replace(" ", "")
 
 
 def _duration(value: float) -> str:
-    """Return seconds as they are typed, exactly: a bound that is advised must let the value pass that it is advised for."""
+    """Return seconds as typed, without rounding: a suggested bound must admit the value it is suggested for."""
     for factor, unit in ((3600, "h"), (60, "m")):
         if value >= factor and value % (factor / 4) == 0:
             return f"{value / factor:g}{unit}"

@@ -1,4 +1,4 @@
-"""Why an arm is the choice or is not, and what would change that, in sentences."""
+"""Explain in sentences why an arm is or is not recommended, and what would change the choice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.decide.choice import CLEARLY, SCORE, Candidate, Limit, Question
 
 
 def percent(share: float) -> str:
-    """Return a share in words, without calling rare what is impossible or likely what is certain."""
+    """Return a share as a percentage; only an exact 0 or 1 is written as 0 % or 100 %."""
     if 0 < share < 0.01:
         return "less than 1 %"
     if 0.99 < share < 1:
@@ -21,34 +21,35 @@ def percent(share: float) -> str:
 
 
 def reasons(question: Question, choice: Candidate | None, runner_up: Candidate | None) -> Iterable[str]:
-    """Yield why a choice is made, or why none is."""
+    """Yield the reasons for the choice, or why there is none."""
     if not question.arms:
-        yield "Take none: no arm has learned anything, so there is nothing to choose from."
+        yield "No recommendation: no strategy learned anything."
         return
     if choice is None:
         yield from _nobody(question)
         return
     possible = [arm for arm in question.arms if question.feasible(arm)]
     share = question.probability(choice, question.limits) or 0.0
-    asked = f"it meets all you ask for in {percent(share)} of the resamples, and " if question.limits else ""
-    yield f"Take {choice.label}: {asked}{_merit(question, choice, possible)}."
+    asked = f"it meets all constraints in {percent(share)} of the resamples, and " if question.limits else ""
+    yield f"Use {choice.label}: {asked}{_merit(question, choice, possible)}."
     best = question.best()
     if best is not None and best is not choice:
         gap = abs(best.points[SCORE] - choice.points[SCORE])
         yield (
-            f"The best {question.score.title} that can be had is {best.label}'s {question.score.write(best.points[SCORE])}, "
-            f"better by {_digits(gap)}; {choice.label} is worse in {percent(question.worse(choice, best))} of the resamples."
+            f"Best {question.score.title} among eligible strategies: {best.label}, "
+            f"{question.score.write(best.points[SCORE])}, better by {_digits(gap)}; {choice.label} is worse in "
+            f"{percent(question.worse(choice, best))} of the resamples."
         )
     if runner_up is None:
-        yield "There is no runner-up: no other arm " + (
-            "meets all you ask for." if question.limits else "has learned anything."
+        yield "No runner-up: no other strategy " + (
+            "meets all constraints." if question.limits else "learned anything."
         )
     else:
         yield f"Runner-up: {runner_up.label} ({why_not(question, runner_up, choice)})."
 
 
 def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str:
-    """Return why an arm that learned is not the choice."""
+    """Return why an arm that learned something is not the choice."""
     if not question.feasible(arm):
         return "; ".join(_missed(question, arm, limit) for limit in question.failing(arm)) or (
             f"meets all limits at once in {percent(question.probability(arm, question.limits) or 0)} of the resamples"
@@ -65,22 +66,18 @@ def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str
     key, title = question.prefer.key, question.prefer.title
     own, theirs = arm.points.get(key), choice.points.get(key)
     if own is None or theirs is None:
-        return f"its {title} is not known" if theirs is not None else "scores less"
+        return f"its {title} is not known" if theirs is not None else "worse score"
     if own == theirs:
-        return (
-            f"the same {title}, a lower score"
-            if question.score.better == "higher"
-            else f"the same {title}, a worse score"
-        )
+        return f"same {title}, lower score" if question.score.better == "higher" else f"same {title}, worse score"
     word = "lower" if own < theirs else "higher"
-    return f"{word} {title}: {question.prefer.write(own)}, not {question.prefer.write(theirs)}"
+    return f"{word} {title}: {question.prefer.write(own)}, compared with {question.prefer.write(theirs)}"
 
 
 def _missed(question: Question, arm: Candidate, limit: Limit) -> str:
-    """Return how an arm misses a limit."""
+    """Return how an arm fails to meet a limit."""
     share, title = question.probability(arm, (limit,)), limit.criterion.title
     if share is None:
-        return f"its {title} is not known, so it cannot be shown to meet {limit}"
+        return f"its {title} is not known, so {limit} cannot be checked"
     value = limit.criterion.write(arm.points[limit.criterion.key])
     if share == 0:
         return f"{title} of {value} misses {limit}"
@@ -90,23 +87,26 @@ def _missed(question: Question, arm: Candidate, limit: Limit) -> str:
 def _merit(question: Question, choice: Candidate, possible: Sequence[Candidate]) -> str:
     title, key = question.prefer.title, question.prefer.key
     if len(possible) == 1:
-        return "no other arm does" if question.limits else "no other arm has learned anything"
+        return "no other strategy does" if question.limits else "no other strategy learned anything"
     if key not in choice.points:
-        return f"its {question.score.title} is the best; nobody's {title} is known"
+        return f"its {question.score.title} is the best; no strategy's {title} is known"
     value = question.prefer.write(choice.points[key])
     if key == SCORE:
-        return f"its {title} of {value} is the best of the {len(possible)} arms that can be taken"
+        return f"its {title} of {value} is the best of the {len(possible)} eligible strategies"
     if question.score_is_limited:
-        return f"of the {len(possible)} arms that do, it has the least {title}: {value}"
+        return f"of the {len(possible)} strategies that do, it has the lowest {title}: {value}"
     return (
-        f"of the arms that do not score worse than the best in {percent(CLEARLY)} of the resamples, it has the least {title}: "
-        f"{value}"
+        f"of the strategies that do not score worse than the best in {percent(CLEARLY)} of the resamples, it has the "
+        f"lowest {title}: {value}"
     )
 
 
 def _nobody(question: Question) -> Iterable[str]:
-    """Yield which limits stand in the way, and who comes nearest."""
-    yield f"Take none: no arm that learned anything meets all you ask for in {percent(question.confidence)} of the resamples."
+    """Yield which limits exclude the arms, and which arm is nearest to meeting them."""
+    yield (
+        "No recommendation: no strategy that learned anything meets all constraints in "
+        f"{percent(question.confidence)} of the resamples."
+    )
     for limit in question.limits:
         key, title = limit.criterion.key, limit.criterion.title
         meeting = [arm.label for arm in question.arms if limit not in question.failing(arm)]
@@ -115,22 +115,23 @@ def _nobody(question: Question) -> Iterable[str]:
             yield f"{limit} is met by {_listed(meeting)}."
         elif known:
             nearest = min(known, key=lambda arm: limit.criterion.sign * arm.points[key])
-            yield f"{limit} is met by nobody: the nearest is {nearest.label}, whose {_missed(question, nearest, limit)}."
+            missed = _missed(question, nearest, limit)
+            yield f"No strategy meets {limit}; the nearest is {nearest.label}, whose {missed}."
         else:
-            yield f"{limit} is met by nobody: no arm's {title} is known."
+            yield f"No strategy meets {limit}: no strategy's {title} is known."
     nearest = max(question.arms, key=lambda arm: question.probability(arm, question.limits) or 0.0)
     if share := question.probability(nearest, question.limits):
-        yield f"The nearest to all of it is {nearest.label}, which meets it in {percent(share)} of the resamples."
+        yield f"The nearest overall is {nearest.label}: it meets all constraints in {percent(share)} of the resamples."
 
 
 def _listed(labels: Sequence[str]) -> str:
-    """Return a few labels by name, and how many more there are."""
+    """Return the first few labels, and how many more there are."""
     named, more = labels[:5], len(labels) - 5
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def changes(question: Question, choice: Candidate | None, runner_up: Candidate | None) -> Iterable[str]:
-    """Yield what would change the choice: the least loosening of each limit, and the least change of an arm."""
+    """Yield what would change the choice: the smallest loosening of each limit, and the smallest change of an arm."""
     relaxed = False
     for limit in question.limits:
         for loosened, other in _relaxations(question, limit, choice):
@@ -142,14 +143,14 @@ def changes(question: Question, choice: Candidate | None, runner_up: Candidate |
             yield _several(question)
         return
     if question.limits and not relaxed:
-        yield "No single looser limit would change it."
+        yield "Loosening a single limit would not change the choice."
     yield from _better_score(question, choice)
     if runner_up is not None:
         yield from _better_preferred(question, choice, runner_up)
 
 
 def _relaxations(question: Question, limit: Limit, choice: Candidate | None) -> Iterable[tuple[Limit, Candidate]]:
-    """Yield looser bounds of one limit that change the choice, the nearest first, with the arm then chosen."""
+    """Yield looser bounds of one limit that change the choice, nearest first, each with the arm it would choose."""
     sign = limit.criterion.sign
     needed = [question.needed(arm, limit, question.confidence) for arm in question.arms]
     for bound in sorted({sign * value for value in needed if value is not None and sign * value > sign * limit.bound}):
@@ -160,17 +161,17 @@ def _relaxations(question: Question, limit: Limit, choice: Candidate | None) -> 
 
 
 def _several(question: Question) -> str:
-    """Return which arm would need the fewest limits loosened, and those the least."""
+    """Return which arm needs the fewest limits loosened; ties are broken by how far."""
     needs = [need for arm in question.arms if (need := _needs(question, arm)) is not None]
     if not needs:
-        return "Not enough is known of any arm to say what would help."
+        return "Too little is known about the strategies to suggest a change."
     label, pairs = min(needs, key=lambda need: (len(need[1]), sum(_distance(*pair) for pair in need[1])))
     loosened = " and ".join(f"{new} (not {old.write(old.bound)})" for old, new in pairs)
-    return f"No single limit is in the way; the nearest is {label}, which would need {loosened}."
+    return f"Loosening a single limit is not enough; the nearest is {label}, which would need {loosened}."
 
 
 def _needs(question: Question, arm: Candidate) -> tuple[str, list[tuple[Limit, Limit]]] | None:
-    """Return what an arm would need of each limit that it does not meet; None where that cannot be told."""
+    """Return the bound an arm needs for each limit that it does not meet; None if that is unknown."""
     alone = dataclasses.replace(question, limits=())
     failing = question.failing(arm) or list(question.limits)
     for confidence in (question.confidence, 1.0):
@@ -187,7 +188,7 @@ def _distance(limit: Limit, loosened: Limit) -> float:
 
 
 def _better_score(question: Question, choice: Candidate) -> Iterable[str]:
-    """Yield the least gain in score that would change the choice, and whose."""
+    """Yield the smallest gain in score that would change the choice, and the arm that needs it."""
     score, gains = question.score, []
     for arm in question.arms:
         if arm is choice:
@@ -202,11 +203,14 @@ def _better_score(question: Question, choice: Candidate) -> Iterable[str]:
     if gains:
         gain, arm = min(gains, key=lambda pair: pair[0])
         word = "higher" if score.better == "higher" else "lower"
-        yield f"{arm.label} would be chosen if its {score.title} were {_digits(gain)} {word} ({score.write(arm.points[SCORE])} now)."
+        yield (
+            f"{arm.label} would be chosen if its {score.title} were {_digits(gain)} {word} "
+            f"({score.write(arm.points[SCORE])} now)."
+        )
 
 
 def _gain(question: Question, arm: Candidate) -> float | None:
-    """Return by how much better an arm must score to be good enough; None where that cannot be enough."""
+    """Return how much better an arm must score to be good enough; None if no gain is enough."""
     score, best = question.score, question.best()
     assert best is not None
     if question.prefer.key == SCORE:
@@ -217,8 +221,8 @@ def _gain(question: Question, arm: Candidate) -> float | None:
         if arm is best:
             return 0.0
         behind = score.sign * (arm.draws[SCORE] - best.draws[SCORE])
-        # Worse in less than 95 % of the resamples: the gap that is closed in a little more than 5 %. Where either has no score
-        # in a resample, no gain closes it.
+        # Worse in less than 95 % of the resamples means that the gap is closed in slightly more than 5 % of them. If
+        # either has no score in a resample, no gain closes the gap there.
         gain = float(np.quantile(np.where(np.isnan(behind), np.inf, behind), 1 - CLEARLY, method="higher"))
         return gain if math.isfinite(gain) else None
     gains = []

@@ -1,4 +1,4 @@
-"""Which arm of a comparison to take, given what it must score and what it may forget and cost."""
+"""Recommend an arm of a comparison, given limits on its score, forgetting and cost."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from harness.decide.criteria import FORGETTING, Source, candidate, is_sampled, l
 from harness.errors import HarnessError, unknown
 
 PREFERENCES = ("cost", "score", "forgetting", "time", "memory", "size")
-"""What may decide among the arms that can be taken."""
+"""The criteria that can decide among the eligible arms."""
 
 
 class Wanted(NamedTuple):
-    """What is wanted of an arm, as a user types it; None where nothing is."""
+    """The constraints on an arm, as a user types them; None where there is none."""
 
     min_score: str | None = None
-    """`0.85`, or `0.98x` the reference's."""
+    """`0.85`, or `0.98x` for a multiple of the reference's score."""
     max_forgetting: tuple[str, ...] = ()
-    """Each `0.02` of anything, or `DATASET=0.02`."""
+    """Each is `0.02` for all datasets, or `DATASET=0.02`."""
     max_memory: str | None = None
     max_time: str | None = None
     max_size: str | None = None
     max_cost: str | None = None
     """Needs a price."""
     prefer: str = "cost"
-    """What decides among those that can be taken; cost is time where there is no price."""
+    """The criterion that decides among the eligible arms; without a price, `cost` means time."""
     confidence: float = CONFIDENCE
-    """How probable it must be that all is met."""
+    """Probability with which all constraints must be met."""
     baseline: str | None = None
-    """Score of an answer that takes no learning, if none was run."""
+    """Score without learning, if no baseline was run."""
 
 
 class Decision(NamedTuple):
-    """A recommendation, and what it was made of."""
+    """A recommendation and the data it is based on."""
 
     recommendation: Recommendation
     sources: tuple[Source, ...]
@@ -47,22 +47,22 @@ class Decision(NamedTuple):
 
 
 def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
-    """Return which arm to take.
+    """Return the recommended arm.
 
     Args:
-        analysis: What was measured.
-        wanted: What is asked of an arm.
-        catalog: Where the metrics are, one of which may know the score of chance.
+        analysis: The numbers of the comparison.
+        wanted: The constraints on an arm.
+        catalog: Where the metrics come from; a metric may define its chance level.
 
     Raises:
-        HarnessError: Something wanted cannot be read or was not measured, or no run has finished.
+        HarnessError: A constraint cannot be parsed or was not measured, or no run has finished.
     """
     bounds = read_bounds(
         min_score=wanted.min_score, max_forgetting=wanted.max_forgetting, max_memory=wanted.max_memory,
         max_time=wanted.max_time, max_size=wanted.max_size, max_cost=wanted.max_cost,
     )  # fmt: skip
     if wanted.max_cost is not None and analysis.price is None:
-        message = f"--max-cost {wanted.max_cost} needs a price: write --price 2.50/h"
+        message = f"--max-cost {wanted.max_cost} needs a price: add --price 2.50/h"
         raise HarnessError(message)
     if wanted.prefer not in PREFERENCES:
         raise unknown("preference", wanted.prefer, PREFERENCES)
@@ -88,7 +88,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
 
 
 def _fixed(found: Sequence[Source], compared: Compared) -> list[str]:
-    """Return the scores and what is forgotten that could not be resampled."""
+    """Return the titles of the scores and forgetting that could not be resampled."""
     sampled = {one.measure.column.key for one in compared.measured if is_sampled(one)}
     return [
         source.criterion.title
@@ -99,19 +99,19 @@ def _fixed(found: Sequence[Source], compared: Compared) -> list[str]:
 
 
 def _notes(analysis: Analysis, compared: Compared, fixed: Sequence[str]) -> Iterable[str]:
-    """Yield what a reader must know of the numbers."""
+    """Yield notes on how the numbers were computed."""
     seeds, size = len(compared.plan.arms[0].runs), resamples(compared)
-    costs = f"{', '.join([*fixed, 'costs'])} are taken as measured"
+    costs = f"{', '.join([*fixed, 'costs'])} are used as measured"
     if seeds == 1:
         yield (
-            f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may choose otherwise; "
-            f"{costs}"
+            f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may change "
+            f"the choice; {costs}"
         )
     else:
         yield f"probabilities are shares of {size:,} resamples of {seeds} seeds and of the test items; {costs}"
     for arm in compared.plan.arms:
         done = len(compared.runs[arm.label])
         if done < len(arm.runs):
-            yield f"{arm.label}: {done} of {len(arm.runs)} seeds have finished; harness compare computes the rest"
+            yield f"{arm.label}: {done} of {len(arm.runs)} seeds have finished; run harness compare to compute the rest"
     if left_out := [arm.label for other in analysis.parts[1:] for arm in other.plan.arms]:
-        yield f"left out, because they cannot be compared with these (harness why says why): {', '.join(left_out)}"
+        yield f"left out because they cannot be compared with the others (see harness why): {', '.join(left_out)}"

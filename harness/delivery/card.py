@@ -1,4 +1,4 @@
-"""The model card of a delivered folder: what it is for, how good it is, what it forgets and costs, how to load it."""
+"""Model card of a delivered folder: use, loading, scores, forgetting, cost and limits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _LIBRARIES = {
     "none": None,
 }
 _SHOWN = 50
-"""Classes that a card lists."""
+"""Maximum number of classes listed in a card."""
 
 
 def write_card(folder: Path, manifest: Manifest, name: str) -> None:
-    """Write `README.md`, in place of what a library has written.
+    """Write `README.md`, replacing the one that a library wrote.
 
     Args:
-        folder: The model's folder as it is now.
-        manifest: What it is.
-        name: What the folder will be called.
+        folder: The model's current folder.
+        manifest: Description of the model.
+        name: Final name of the folder.
     """
     from huggingface_hub import ModelCard
 
@@ -37,7 +37,7 @@ def write_card(folder: Path, manifest: Manifest, name: str) -> None:
 
 
 def _pipeline(auto_class: str | None) -> str | None:
-    """Return what the hub and the library's pipelines call what a class of transformers is for; None if they have no word for it."""
+    """Return the pipeline task of a transformers class, as named by the hub; None if it has none."""
     import transformers
     from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -78,7 +78,7 @@ def _lines(manifest: Manifest, name: str, *, onnx: bool) -> Iterator[str]:
     yield f"# {name}"
     yield ""
     yield (
-        f"`{base.name}` tuned by `{arm}` (strategy `{manifest.strategy.name}`) for the task `{manifest.task.name}` on the dataset "
+        f"`{base.name}` tuned with `{arm}` (strategy `{manifest.strategy.name}`) for the task `{manifest.task.name}` on the dataset "
         f"`{manifest.data}`, seed {manifest.seed}, run `{manifest.run}`."
     )
     yield from _use(manifest)
@@ -92,47 +92,47 @@ def _lines(manifest: Manifest, name: str, *, onnx: bool) -> Iterator[str]:
 def _use(manifest: Manifest) -> Iterator[str]:
     yield from ("", "## Use", "")
     what = {
-        "AutoModelForSequenceClassification": "It reads a text and gives a score for each class or number it was tuned on.",
-        "AutoModelForTokenClassification": "It reads a text and gives each token a tag.",
-        "AutoModelForQuestionAnswering": "It reads a question and a passage and finds the answer in the passage.",
-        "AutoModelForCausalLM": "It reads a prompt and writes what follows.",
-        "AutoModelForMaskedLM": "It predicts hidden tokens of a text.",
+        "AutoModelForSequenceClassification": "Takes a text and returns a score for each class or number it was tuned on.",
+        "AutoModelForTokenClassification": "Takes a text and returns a tag for each token.",
+        "AutoModelForQuestionAnswering": "Takes a question and a passage and returns the answer span in the passage.",
+        "AutoModelForCausalLM": "Takes a prompt and generates its continuation.",
+        "AutoModelForMaskedLM": "Predicts the masked tokens of a text.",
     }
-    yield what.get(manifest.auto_class or "", "It answers the task it was tuned on.")
+    yield what.get(manifest.auto_class or "", "Makes predictions for the task it was tuned on.")
     if manifest.classes:
         more = f" and {len(manifest.classes) - _SHOWN} more" if len(manifest.classes) > _SHOWN else ""
         yield ""
-        yield f"Classes, in the order of their numbers: {', '.join(f'`{name}`' for name in manifest.classes[:_SHOWN])}{more}."
+        yield f"Classes, in index order: {', '.join(f'`{name}`' for name in manifest.classes[:_SHOWN])}{more}."
 
 
 def _loading(manifest: Manifest, name: str, *, onnx: bool) -> Iterator[str]:
     yield from ("", "## Loading", "")
     if manifest.kind == "none":
-        yield f"No library loads it: {manifest.reason}."
+        yield f"No public library can load this model: {manifest.reason}."
         return
     yield from ("```python", *snippet(manifest, name), "```", "")
     writes = manifest.auto_class == "AutoModelForCausalLM"
     cut = (
-        f"Of a longer prompt the last {manifest.max_length - 1} tokens are kept"
+        f"Longer prompts are truncated to their last {manifest.max_length - 1} tokens"
         if writes
-        else f"Texts are cut at {manifest.max_length} tokens"
+        else f"Texts are truncated to {manifest.max_length} tokens"
     )
     yield (
-        f"{cut}, as when it was measured. `harness predict {name} FILE` and "
-        f'`harness.load("{name}").predict(texts)` do all of this.'
+        f"{cut}, as in the evaluation. `harness predict {name} FILE` and "
+        f'`harness.load("{name}").predict(texts)` do this automatically.'
     )
     if manifest.kind == "adapter":
         place = (
-            f"The base is the hub's `{manifest.base.path}` at revision `{manifest.base.revision}`."
+            f"The base model is `{manifest.base.path}` on the Hugging Face Hub, revision `{manifest.base.revision}`."
             if not manifest.base.local
-            else f"The base is the folder `{manifest.base.path}`, relative to this one (sha256 of its weights "
-            f"`{manifest.base.sha256}`): PEFT looks for it from the working directory, so begin in this folder."
+            else f"The base model is the folder `{manifest.base.path}`, relative to this folder (sha256 of its weights "
+            f"`{manifest.base.sha256}`): PEFT resolves this path from the working directory, so run the code in this folder."
         )
         yield from ("", place)
     if onnx:
         yield from (
             "",
-            f"`{ONNX}` is the whole model as one graph, for onnxruntime:",
+            f"`{ONNX}` contains the complete model as one graph for onnxruntime:",
             "",
             "```python",
             "import onnxruntime, transformers",
@@ -144,14 +144,14 @@ def _loading(manifest: Manifest, name: str, *, onnx: bool) -> Iterator[str]:
 
 
 def snippet(manifest: Manifest, name: str) -> Sequence[str]:
-    """Return the lines of Python that load a folder of this name by its library."""
+    """Return the Python lines that load a folder of this name with its library."""
     auto = manifest.auto_class
     pipeline = _pipeline(auto)
     if manifest.kind == "pooled":
         return (
             "from sentence_transformers import SentenceTransformer",
             f'model = SentenceTransformer("{name}")',
-            'scores = model.encode(["a text"])  # one per class, before softmax; argmax is the class number',
+            'scores = model.encode(["a text"])  # one logit per class; argmax gives the class index',
         )
     if manifest.kind == "adapter":
         loader = f"AutoPeft{str(auto).removeprefix('Auto')}"
@@ -183,16 +183,18 @@ def _scores(manifest: Manifest) -> Iterator[str]:
     if not manifest.scores:
         return
     seeds = ", ".join(map(str, manifest.seeds))
-    several = f"means over {len(manifest.seeds)} seeds ({seeds}), with 95 % intervals over seeds and test items"
-    one = f"one seed ({seeds}), so without an interval"
+    several = (
+        f"means over {len(manifest.seeds)} seeds ({seeds}), with 95 % confidence intervals over seeds and test items"
+    )
+    one = f"one seed ({seeds}), no confidence interval"
     yield from ("", "## Scores, forgetting and cost", "")
     yield f"From the comparison `{manifest.experiment}`: {several if len(manifest.seeds) > 1 else one}."
     if manifest.all_data:
         yield (
-            "**This model was tuned once more on all splits, the test split included. The numbers are those of the comparison's models, "
-            "which were tuned on the train split alone; no text is left that would test this one.**"
+            "**This model was tuned again on all splits, including the test split. The scores are those of the comparison's models, "
+            "which were tuned on the train split only; no data is left to test this model.**"
         )
-    yield from ("", "| | | value |", "|---|---|---|")
+    yield from ("", "| Group | Measure | Value |", "|---|---|---|")
     for line in manifest.scores:
         yield f"| {line.group} | {line.title} | {line.text.replace('|', '/')} |"
 
@@ -200,32 +202,32 @@ def _scores(manifest: Manifest) -> Iterator[str]:
 def _data(manifest: Manifest) -> Iterator[str]:
     yield from ("", "## Data", "")
     rows = ", ".join(f"{count:,} {name}" for name, count in manifest.rows.items())
-    yield f"`{manifest.data}`: {rows} rows. Licence: {manifest.licence or 'not known'}."
+    yield f"`{manifest.data}`: {rows} rows. Licence: {manifest.licence or 'unknown'}."
     if manifest.citation:
         yield from ("", manifest.citation)
-    yield from ("", f"Base model `{manifest.base.name}`. Licence: {manifest.base.licence or 'not known'}.")
+    yield from ("", f"Base model `{manifest.base.name}`. Licence: {manifest.base.licence or 'unknown'}.")
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:
     yield from ("", "## Limits", "")
-    yield f"- It was measured on texts like those of `{manifest.data}`; of others nothing is known."
-    yield f"- A text of more than {manifest.max_length} tokens is cut, or read in windows where the task does so."
+    yield f"- Evaluated only on texts like those of `{manifest.data}`; its quality on other texts is unknown."
+    yield f"- Texts of more than {manifest.max_length} tokens are truncated, or read in windows if the task supports this."
     if manifest.classes:
-        yield "- It always answers with one of the classes it was tuned on, whatever the text."
+        yield "- Always predicts one of the classes it was tuned on, for any text."
     if manifest.auto_class == "AutoModelForCausalLM":
-        yield "- It may write what is wrong; nothing but the task's test split was looked at."
+        yield "- May generate wrong statements; only the task's test split was evaluated."
 
 
 def _checked(manifest: Manifest) -> Iterator[str]:
     yield from ("", "## Check", "")
     if not manifest.rescored:
-        yield "Kept by a run; not yet loaded again and compared with the stored predictions. `harness export` does that."
+        yield "Saved by a run; not yet reloaded and compared with the stored predictions. `harness export` does this."
         return
     for found in manifest.rescored:
         by = "" if found.largest_difference is None else f"; scores differ by at most {found.largest_difference:.1e}"
         yield (
-            f"- Loaded by {found.loader} in a fresh process, on {found.device}: {found.equal:,} of {found.items:,} test items are answered "
-            f"as they were when the scores were measured{by}."
+            f"- Loaded with {found.loader} in a new process on {found.device}: {found.equal:,} of {found.items:,} test items have the "
+            f"same predictions as in the evaluation{by}."
         )
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
-    yield from ("", f"Tuned with {versions}. `harness.json` has all settings, and the sha256 of every file.")
+    yield from ("", f"Tuned with {versions}. `harness.json` lists all settings and the sha256 of every file.")

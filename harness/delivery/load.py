@@ -1,6 +1,6 @@
-"""A delivered folder, loaded by the libraries' own loaders: what it says of texts.
+"""Loading of delivered folders with the libraries' own loaders, and prediction with them.
 
-Nothing of the results folder is needed, and nothing of the engine. Importing this module imports no torch.
+Needs neither the results folder nor the engine. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOADERS = {"whole": "transformers", "adapter": "peft", "pooled": "sentence-transformers", "onnx": "onnxruntime"}
-"""The library whose loader opens a kind of folder."""
+"""The library that loads each kind of folder."""
 _ROWS = 1000
-"""Rows that are encoded at a time."""
+"""Rows encoded at a time."""
 _PRECISIONS = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 class Delivered:
-    """A delivered model, ready to answer."""
+    """A loaded delivered model."""
 
     def __init__(
         self, folder: str | Path, *, device: str | None = None, onnx: bool = False, catalog: Catalog | None = None
     ) -> None:
-        """Load the model of a folder.
+        """Load the model in a folder.
 
         Args:
-            folder: That harness export or --keep-models wrote.
-            device: Such as `cpu` or `cuda`; None for an accelerator if there is one.
-            onnx: Load the folder's ONNX graph by onnxruntime, on the CPU.
-            catalog: Where the task is; None for what is installed.
+            folder: A folder written by harness export or --keep-models.
+            device: For example `cpu` or `cuda`; None for an accelerator if available.
+            onnx: Load the folder's ONNX graph with onnxruntime, on the CPU.
+            catalog: Catalog with the task; None for the installed components.
 
         Raises:
-            HarnessError: The folder is no delivered model, was changed since, or what it needs is not installed.
+            HarnessError: The folder is not a delivered model or was changed, or a required package is not installed.
         """
         self.folder = Path(folder)
         self.manifest: Manifest = read_manifest(self.folder)
@@ -73,10 +73,10 @@ class Delivered:
             self.model: nn.Module = _OPEN[kind](self.folder, self.manifest).to(self.device).eval()
 
     def predict(self, texts: Sequence[str | Mapping[str, Any]]) -> list[dict[str, JsonValue]]:
-        """Return what the model says of each text, in order: a label and its probability, tags, an answer, ...
+        """Return the prediction for each text, in order: a label and its probability, tags, an answer, ...
 
         Args:
-            texts: Texts; or rows with what the task needs, such as `text` and `text_pair`.
+            texts: Texts, or rows with the task's columns, such as `text` and `text_pair`.
         """
         rows = [{"text": text} if isinstance(text, str) else dict(text) for text in texts]
         found: list[dict[str, JsonValue]] = []
@@ -86,18 +86,18 @@ class Delivered:
         return found
 
     def answer(self, columns: Mapping[str, list[Any]]) -> list[dict[str, JsonValue]]:
-        """Return what the model says of rows, given by column; see `predict`."""
+        """Return the predictions for rows given by column; see `predict`."""
         rows = self.task.unlabelled(columns)
         said = self.evaluate({**rows, "id": list(range(len(next(iter(rows.values())))))})
         return self.task.readable(said.outputs, rows, self.facts)
 
     def evaluate(self, rows: Mapping[str, list[Any]]) -> Predictions:
-        """Return what is predicted of rows with ids and labels, as a run stores it."""
+        """Return the predictions for rows with ids and labels, in the form a run stores."""
         return self.task.evaluate(_Given(self, rows))
 
 
 class _Given:
-    """Rows as a task looks at them through a delivered model; see `harness.protocols.View`."""
+    """View of rows through a delivered model; see `harness.protocols.View`."""
 
     before = None
 
@@ -127,16 +127,16 @@ class _Given:
     def targets(self, split: Split) -> NDArray[Any]:
         del split
         labels = self._encoded.get("labels")
-        # Nothing is compared with what is not known.
+        # Placeholder: unknown targets are not used.
         return np.zeros(len(self._ids)) if labels is None else np.asarray(labels)
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
         del split, pooling
-        message = "a delivered model tells no features"
+        message = "a delivered model provides no features"
         raise UndefinedError(message)
 
     def outputs(self, split: Split) -> NDArray[Any]:
-        """Return the task's prediction for each item, `[n, ...]`, in batches as the run had them."""
+        """Return the task's prediction for each item, `[n, ...]`, with the batch size of the run."""
         del split
         import torch
 
@@ -160,10 +160,10 @@ class _Given:
 
 
 def base_path(folder: Path, manifest: Manifest) -> str:
-    """Return where an adapter's base is: a hub id, or a folder that has the weights it was tuned on.
+    """Return the location of an adapter's base: a hub id, or a folder with the weights it was tuned on.
 
     Raises:
-        HarnessError: The folder is not there, or holds other weights.
+        HarnessError: The folder does not exist or contains other weights.
     """
     base = manifest.base
     if not base.local:
@@ -172,14 +172,14 @@ def base_path(folder: Path, manifest: Manifest) -> str:
     weights = sorted(place.glob("*.safetensors"))
     if not weights:
         message = (
-            f"{str(folder)!r} is an adapter of {base.name!r} (sha256 {(base.sha256 or '?')[:16]}...), which is not at {str(place)!r}: put "
-            "it there, or export the model again with --merged"
+            f"{str(folder)!r} is an adapter of {base.name!r} (sha256 {(base.sha256 or '?')[:16]}...), which is missing at {str(place)!r}; "
+            "copy it there, or export the model again with --merged"
         )
         raise HarnessError(message)
     if base.sha256 is not None and hash_files(weights) != base.sha256:
         message = (
-            f"{str(folder)!r} is an adapter of {base.name!r} with sha256 {base.sha256[:16]}..., and {str(place)!r} has others: put the "
-            "right weights there"
+            f"{str(folder)!r} is an adapter of {base.name!r} with sha256 {base.sha256[:16]}..., but {str(place)!r} has other weights; "
+            "copy the right ones there"
         )
         raise HarnessError(message)
     return str(place)
@@ -214,7 +214,7 @@ def _pretrained(path: str, manifest: Manifest, settings: Mapping[str, Any]) -> P
     )
     if model.config.pad_token_id is None and model.config.eos_token_id is not None:
         end = model.config.eos_token_id
-        # A decoder's classification head looks for it to find each text's last token.
+        # A decoder's classification head uses it to find each text's last token.
         model.config.pad_token_id = end if isinstance(end, int) else end[0]
     return model
 
@@ -233,7 +233,7 @@ def _open_pooled(folder: Path, manifest: Manifest) -> nn.Module:
     )
 
     class Scoring(nn.Module):
-        """Gives what `encode` gives as a model of transformers gives scores."""
+        """Returns the output of `encode` in the form of a transformers classification model."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -251,7 +251,7 @@ def _open_onnx(folder: Path, manifest: Manifest) -> nn.Module:
     from harness.delivery.onnx import OnnxModel
 
     if not (folder / ONNX).is_file():
-        message = f"{str(folder)!r} holds no {ONNX}: export the model with --onnx"
+        message = f"{str(folder)!r} has no {ONNX}; export the model with --onnx"
         raise HarnessError(message)
     model: nn.Module = OnnxModel(folder / ONNX)
     return model
@@ -261,7 +261,7 @@ _OPEN = {"whole": _open_whole, "adapter": _open_adapter, "pooled": _open_pooled,
 
 
 def _aligned(adapted: Any, args: Any, kwargs: Any, output: Any) -> Any:
-    """Leave out the scores of what an adapter puts before the text, so that the others stand where their tokens do."""
+    """Remove the scores of an adapter's virtual prefix tokens, to align the scores with the text's tokens."""
     del adapted, args
     length = kwargs["input_ids"].shape[1]
     for name in ("logits", "start_logits", "end_logits"):
@@ -273,7 +273,7 @@ def _aligned(adapted: Any, args: Any, kwargs: Any, output: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' own reports and warnings of what they load from the terminal: what matters is checked by answers."""
+    """Hide the libraries' loading reports and warnings; the predictions are checked instead."""
     import warnings
 
     import transformers

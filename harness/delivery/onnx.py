@@ -1,4 +1,4 @@
-"""A delivered model as one ONNX graph: body, pooling and head together, from token ids to scores."""
+"""A delivered model as one ONNX graph, from token ids to scores: body, pooling and head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL = "pip install 'finetune-harness[onnx]'"
 
 
 class OnnxModel(nn.Module):
-    """A graph that answers as a model of transformers does, by onnxruntime on the CPU."""
+    """An ONNX graph with the interface of a transformers model, run by onnxruntime on the CPU."""
 
     def __init__(self, path: Path) -> None:
         """Open a graph.
@@ -40,14 +40,14 @@ class OnnxModel(nn.Module):
         self._outputs = [part.name for part in self._session.get_outputs()]
 
     def forward(self, **batch: torch.Tensor) -> Any:
-        """Return the graph's scores by their names."""
+        """Return the graph's scores by name."""
         given = {name: batch[name].cpu().numpy().astype(np.int64) for name in self._inputs}
         found = self._session.run(self._outputs, given)
         return ModelOutput({name: torch.from_numpy(array) for name, array in zip(self._outputs, found, strict=True)})
 
 
 class _Graph(nn.Module):
-    """What is exported: tensors in, a tuple of tensors out."""
+    """The exported module: takes tensors, returns a tuple of tensors."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], scores: Sequence[str]) -> None:
         super().__init__()
@@ -62,15 +62,15 @@ def write_onnx(path: Path, model: nn.Module, batch: dict[str, torch.Tensor]) -> 
     """Write a model's graph.
 
     Args:
-        path: Where to.
-        model: Answers with `logits`, or with `start_logits` and `end_logits`.
-        batch: What it is given, of at least two texts of unlike length.
+        path: Target file.
+        model: Returns `logits`, or `start_logits` and `end_logits`.
+        batch: Example input with at least two texts of different lengths.
 
     Raises:
-        HarnessError: The packages are missing, or the model's computation cannot be written as a graph.
+        HarnessError: Packages are missing, or the model cannot be exported as a graph.
     """
     if find_spec("onnx") is None or find_spec("onnxruntime") is None:
-        message = f"ONNX needs onnx and onnxruntime: {INSTALL}"
+        message = f"ONNX export needs onnx and onnxruntime: {INSTALL}"
         raise HarnessError(message)
     with torch.no_grad():
         output = model(**batch)
@@ -82,12 +82,14 @@ def write_onnx(path: Path, model: nn.Module, batch: dict[str, torch.Tensor]) -> 
         else {0: "texts"}
         for name in scores
     }
-    graph = _Graph(model, list(batch), scores).eval()  # a new module would set the model to training afterwards
+    graph = _Graph(
+        model, list(batch), scores
+    ).eval()  # a new module starts in training mode, and the export would restore that mode
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            # The older of torch's two exporters: it takes a fifth of the time (1 s, not 5, for 22.7 M parameters), needs one package less, and
-            # gives the same scores to 1e-7.
+            # The older of torch's two exporters: it takes a fifth of the time (1 s instead of 5 s for 22.7 M parameters), needs one
+            # package less, and gives the same scores within 1e-7.
             torch.onnx.export(
                 graph,
                 tuple(batch.values()),
@@ -98,7 +100,7 @@ def write_onnx(path: Path, model: nn.Module, batch: dict[str, torch.Tensor]) -> 
                 dynamic_axes=axes,
                 opset_version=_OPSET,
             )
-    except Exception as error:  # noqa: BLE001 - torch has many ways to say that it cannot
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds of errors here
         path.unlink(missing_ok=True)
-        message = f"the model cannot be written as an ONNX graph: {' '.join(str(error).split())[:200]}"
+        message = f"the model cannot be exported as an ONNX graph: {' '.join(str(error).split())[:200]}"
         raise HarnessError(message) from None

@@ -13,7 +13,7 @@ from harness.errors import UndefinedError
 from harness.protocols import Pooling
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a body reads of a batch; the rest is the task's."""
+"""Inputs of the body in a batch; other entries belong to the task."""
 
 
 class FeatureHead(nn.Module):
@@ -35,12 +35,12 @@ def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling)
     """Return the body's last hidden states pooled over each text's tokens, `[b, width]`.
 
     Args:
-        body: What maps a batch to `last_hidden_state`, `[b, tokens, width]`; of one with a decoder, its encoder does.
-        batch: With `attention_mask`, `[b, tokens]`, 1 where there is a token.
-        pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (what a decoder has read last).
+        body: Maps a batch to `last_hidden_state`, `[b, tokens, width]`; only the encoder of an encoder-decoder is used.
+        batch: Contains `attention_mask`, `[b, tokens]`, 1 for tokens and 0 for padding.
+        pooling: `mean` over the tokens, `first` (an encoder's class token) or `last` (the last token read by a decoder).
 
     Raises:
-        UndefinedError: The body shortens texts on their way.
+        UndefinedError: The body shortens the token sequence.
     """
     inputs = {name: batch[name] for name in _INPUTS if name in batch}
     both = isinstance(body, PreTrainedModel) and body.config.is_encoder_decoder and hasattr(body, "decoder")
@@ -49,9 +49,7 @@ def pooled(body: nn.Module, batch: Mapping[str, torch.Tensor], pooling: Pooling)
     hidden: torch.Tensor = reader(**inputs).last_hidden_state
     mask = inputs["attention_mask"]
     if hidden.shape[1] != mask.shape[1]:
-        message = (
-            "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
-        )
+        message = "the model's body returns fewer features than tokens, so they cannot be pooled over tokens"
         raise UndefinedError(message)
     if pooling == "mean":
         weights = mask.unsqueeze(-1).to(hidden.dtype)

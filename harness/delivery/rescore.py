@@ -1,8 +1,8 @@
-"""Does a delivered folder answer as it was measured? Asked in a fresh process, which has the folder and the texts alone.
+"""Comparison of a delivered folder's predictions with the stored ones, in a new process with only the folder and the texts.
 
     python -m harness.delivery.rescore FOLDER TEXTS [onnx]
 
-TEXTS is a folder with `rows` (the test split) and `predictions.npz` (what was stored of it). The answer is JSON, on the last line.
+TEXTS is a folder with `rows` (the test split) and `predictions.npz` (its stored predictions). The result is JSON on the last line.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import datasets
 
 TOLERANCES = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 5e-2}
-"""By which scores may differ, relative to the larger of 1 and the stored score, by the precision of weights or arithmetic."""
+"""Tolerance of scores by precision of weights or arithmetic, relative to the larger of 1 and the stored score."""
 _PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 _TIE = 1e-5
-"""Difference of the two best scores below which either class may be said: what rounding alone decides."""
+"""Difference of the two best scores below which either class is accepted, because rounding decides."""
 _SHOWN = 3
 
 
@@ -38,9 +38,9 @@ class Compared(NamedTuple):
 
     items: int
     unequal: NDArray[Any]
-    """Ids of the items that are answered otherwise."""
+    """Ids of the items with different predictions."""
     largest_difference: float | None
-    """Of scores, relative to the larger of 1 and the expected one; None of texts."""
+    """Largest difference of scores, relative to the larger of 1 and the expected score; None for texts."""
 
 
 def compare(
@@ -49,20 +49,20 @@ def compare(
     says: Literal["class", "classes", "number", "text"] | None,
     tolerance: float,
 ) -> Compared:
-    """Return in what predictions differ: in classes, in texts, or in scores by more than a tolerance.
+    """Return the differences of predictions: in classes, in texts, or in scores by more than a tolerance.
 
     Args:
-        expected: What was stored.
-        found: What is answered now.
-        says: What the task says of a text; see `Task.answers`.
-        tolerance: By which scores may differ, relative to the larger of 1 and the expected score.
+        expected: The stored predictions.
+        found: The current predictions.
+        says: The task's kind of prediction; see `Task.answers`.
+        tolerance: Tolerance of scores, relative to the larger of 1 and the expected score.
 
     Raises:
-        ValueError: They are not of the same items.
+        ValueError: The predictions are not for the same items.
     """
     orders = [np.argsort(part.ids, kind="stable") for part in (expected, found)]
     if not np.array_equal(expected.ids[orders[0]], found.ids[orders[1]]):
-        message = f"{len(found.ids)} items are answered, and {len(expected.ids)} others were"
+        message = f"the {len(found.ids)} predicted items are not the {len(expected.ids)} stored items"
         raise ValueError(message)
     ids = expected.ids[orders[0]]
     wanted, got = expected.outputs[orders[0]], found.outputs[orders[1]]
@@ -85,16 +85,16 @@ def compare(
 
 
 def rescore(folder: Path, rows: datasets.Dataset, expected: Predictions, *, onnx: bool = False) -> Rescored:
-    """Return how a folder's answers compare with stored predictions, in a fresh process.
+    """Compare a folder's predictions with the stored ones in a new process.
 
     Args:
         folder: The delivered folder.
         rows: The test split, each row with its `id`.
-        expected: What was stored of it.
-        onnx: Ask the folder's ONNX graph.
+        expected: Its stored predictions.
+        onnx: Use the folder's ONNX graph.
 
     Raises:
-        HarnessError: It cannot be loaded, or answers otherwise; says of how many items, and of which.
+        HarnessError: The folder cannot be loaded, or predictions differ; gives the number of items and some ids.
     """
     with tempfile.TemporaryDirectory(prefix="harness-") as name:
         texts = Path(name)
@@ -111,8 +111,8 @@ def rescore(folder: Path, rows: datasets.Dataset, expected: Predictions, *, onnx
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        message = f"the delivered model could not be asked in a fresh process: {why}"
+        why = (done.stderr.strip().splitlines() or ["the process ended without output"])[-1]
+        message = f"the delivered model failed in a new process: {why}"
         raise HarnessError(message)
     said: dict[str, Any] = json.loads(lines[-1])
     if "problem" in said:
@@ -140,13 +140,13 @@ def _ask(folder: Path, texts: Path, *, onnx: bool) -> dict[str, Any]:
             "" if compared.largest_difference is None else f", scores differ by up to {compared.largest_difference:.2g}"
         )
         kept = (
-            f" with weights in {manifest.dtype} (--dtype float32 keeps them as tuned)"
+            f" with {manifest.dtype} weights (--dtype float32 keeps the tuned weights)"
             if manifest.dtype != "float32"
             else ""
         )
         message = (
-            f"the delivered model, loaded by {delivered.loader}{kept}, answers {len(compared.unequal)} of {compared.items} test items "
-            f"otherwise than was stored (ids {some}){by}: it is not delivered"
+            f"the model, loaded with {delivered.loader}{kept}, gives other predictions than stored for {len(compared.unequal)} of "
+            f"{compared.items} test items (ids {some}){by}; it was not delivered"
         )
         raise HarnessError(message)
     return Rescored(

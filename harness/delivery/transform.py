@@ -1,4 +1,4 @@
-"""What is made of a delivered folder without tuning again: its adapter merged, another precision, its graph, its base beside it."""
+"""Transformations of a delivered folder without tuning: merging, another precision, an ONNX graph, a copy of the base."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def merge(folder: Path, catalog: Catalog | None = None) -> Manifest:
-    """Merge a folder's adapter into its base: it holds a whole model afterwards.
+    """Merge a folder's adapter into its base, so that the folder contains a whole model.
 
     Raises:
-        HarnessError: What the adapter has learned cannot be put into the weights.
+        HarnessError: The adapter cannot be merged.
     """
     delivered = Delivered(folder, device="cpu", catalog=catalog)
     adapted: Any = delivered.model
@@ -32,8 +32,8 @@ def merge(folder: Path, catalog: Catalog | None = None) -> Manifest:
         return delivered.manifest
     try:
         whole = adapted.merge_and_unload()
-    except Exception as error:  # noqa: BLE001 - libraries have many ways to say that it cannot be
-        message = f"the adapter cannot be merged into its base ({' '.join(str(error).split())[:120]}): export it without --merged"
+    except Exception as error:  # noqa: BLE001 - libraries raise many kinds of errors here
+        message = f"the adapter cannot be merged into its base ({' '.join(str(error).split())[:120]}); export it without --merged"
         raise HarnessError(message) from None
     unwrap(whole)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -49,7 +49,7 @@ def merge(folder: Path, catalog: Catalog | None = None) -> Manifest:
 
 
 def convert(folder: Path, dtype: str) -> Manifest:
-    """Have a folder's weights in another precision."""
+    """Convert a folder's weights to another precision."""
     manifest = read_manifest(folder)
     if manifest.dtype == dtype or manifest.kind not in ("whole", "pooled"):
         return manifest
@@ -60,7 +60,7 @@ def convert(folder: Path, dtype: str) -> Manifest:
     for path in sorted(folder.rglob("*.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         wanted = getattr(torch, dtype)
         save_file({name: t.to(wanted) if t.is_floating_point() else t for name, t in tensors.items()}, path, metadata)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -69,11 +69,11 @@ def convert(folder: Path, dtype: str) -> Manifest:
 
 
 def rebase(folder: Path, was: Path) -> Manifest:
-    """Have a copy of a folder name its adapter's base from where it is now.
+    """Update the relative path to the adapter's base in a copied folder.
 
     Args:
         folder: The copy.
-        was: Where it was copied from.
+        was: The original folder.
     """
     manifest = read_manifest(folder)
     if manifest.kind != "adapter" or not manifest.base.local:
@@ -83,7 +83,7 @@ def rebase(folder: Path, was: Path) -> Manifest:
 
 
 def bring_base(folder: Path) -> Manifest:
-    """Put a copy of an adapter's base into its folder, where the base is a local folder: the whole can then be moved."""
+    """Copy an adapter's base into its folder if the base is a local folder, so that the folder can be moved."""
     manifest = read_manifest(folder)
     if manifest.kind != "adapter" or not manifest.base.local:
         return manifest
@@ -93,7 +93,7 @@ def bring_base(folder: Path) -> Manifest:
     for path in [*sorted(source.glob("*.safetensors")), *sorted(source.glob("*.safetensors.index.json"))]:
         shutil.copyfile(path, target / path.name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    # PEFT's own loader asks the base's configuration how many classes there are.
+    # PEFT's loader reads the number of classes from the base's configuration.
     told = {
         name: value for name, value in manifest.settings.items() if name in ("id2label", "label2id", "problem_type")
     }
@@ -117,18 +117,18 @@ def _with_base(folder: Path, manifest: Manifest, path: str) -> Manifest:
 
 
 def add_onnx(folder: Path, texts: Sequence[dict[str, Any]]) -> Manifest:
-    """Write a folder's ONNX graph beside its weights.
+    """Add an ONNX graph to a folder.
 
     Args:
         folder: The folder.
-        texts: Some rows, as the task needs them.
+        texts: Example rows with the task's columns.
 
     Raises:
-        HarnessError: The model writes texts, or its computation cannot be written as a graph.
+        HarnessError: The model generates text, or it cannot be exported as a graph.
     """
     delivered = Delivered(folder, device="cpu")
     if delivered.manifest.task.name and delivered.task.answers == "text":
-        message = "--onnx: a model that writes text is no single graph (each token needs the ones before): export it without --onnx"
+        message = "--onnx: a text-generating model cannot be exported as one graph (each token depends on the previous ones); remove --onnx"
         raise HarnessError(message)
     from harness.delivery.onnx import write_onnx
 

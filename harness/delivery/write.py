@@ -1,10 +1,10 @@
-"""The one writer of delivered models: each folder is what its library's own loader opens.
+"""Writer of delivered models: each folder can be opened by its library's own loader.
 
     whole      config.json, model.safetensors          AutoModelFor….from_pretrained, pipeline
     adapter    adapter_config.json, adapter_model…     AutoPeftModelFor….from_pretrained
-    pooled     modules.json, 1_Pooling, 2_Dense        SentenceTransformer: `encode` gives the scores
+    pooled     modules.json, 1_Pooling, 2_Dense        SentenceTransformer: `encode` returns the scores
 
-Beside them always the tokenizer, which cuts texts where the run did.
+The tokenizer is always included; it truncates texts to the same length as the run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TASK_TYPES: Mapping[str, str] = {
     "AutoModelForQuestionAnswering": "QUESTION_ANS",
     "AutoModelForCausalLM": "CAUSAL_LM",
 }
-"""What PEFT calls what a class of transformers is for."""
+"""PEFT's task type for each transformers class."""
 _TYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -51,44 +51,44 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""What safetensors calls a type."""
+"""Names of types in safetensors."""
 POOLINGS: Mapping[Pooling, str] = {"mean": "mean", "first": "cls", "last": "lasttoken"}
-"""What sentence-transformers calls ways of pooling."""
+"""Names of pooling modes in sentence-transformers."""
 _ADAPTER = "adapter_config.json"
 
 
 class Loaded(NamedTuple):
-    """How a run loaded the model that it tuned."""
+    """How a run loaded the model it tuned."""
 
     auto_class: str
     settings: Mapping[str, Any]
-    """What `from_pretrained` was given for the task."""
+    """Arguments of `from_pretrained` set for the task."""
     renamed: bool = False
-    """Whether the files' names of weights had to be changed for this class."""
+    """Whether the weight names in the files had to be changed for this class."""
 
 
 class Made(NamedTuple):
-    """A tuned model, and what belongs to it."""
+    """A tuned model with its configuration and tokenizer."""
 
     tuned: nn.Module
-    """As the strategy gave it back."""
+    """The model returned by the strategy."""
     model: PreTrainedModel
-    """The body under the task's head, which an adapter was put into."""
+    """The body with the task's head, into which an adapter was inserted."""
     loaded: Loaded
     published: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase
     generation: Mapping[str, Any]
-    """Settings of generation; empty where the task writes nothing."""
+    """Generation settings; empty if the task does not generate text."""
 
 
 def is_adapter(model: nn.Module) -> TypeGuard[PeftModel]:
-    """Return whether a model is one of PEFT's, without importing PEFT where it cannot be."""
+    """Return whether a model is a PEFT model, without importing PEFT if it was not imported yet."""
     peft = sys.modules.get("peft")
     return peft is not None and isinstance(model, peft.PeftModel)
 
 
 def unwrap(model: nn.Module) -> None:
-    """Put a model's trained heads in the places of the wrappers that some of PEFT's methods leave there when they are merged."""
+    """Replace the wrappers that some PEFT methods leave after merging by the trained heads."""
     peft = sys.modules.get("peft")
     if peft is None:
         return
@@ -100,29 +100,29 @@ def unwrap(model: nn.Module) -> None:
 
 
 def base_of(model: ComponentRef, source: ModelSource, folder: Path) -> Base:
-    """Return where a run's base model is, as seen from a delivered folder."""
+    """Return the location of a run's base model, relative to a delivered folder."""
     local = Path(source.path).is_dir()
     path = os.path.relpath(Path(source.path).resolve(), folder.resolve()) if local else source.path
     revision = None if local else source.revision or "main"
-    # Of the weights that lie there: a model may be known by the file that they were made of.
+    # Hash the weights in the folder: the model's own sha256 may be that of the file they were made from.
     weights = sorted(Path(source.path).glob("*.safetensors")) if local else []
     sha256 = hash_files(weights) if weights else source.sha256
     return Base(name=model.name, path=path, revision=revision, sha256=sha256, licence=source.licence)
 
 
 def write_adapter(folder: Path, adapted: PeftModel) -> None:
-    """Write an adapter's weights, before it is merged into its base; `write` completes the folder."""
+    """Write an adapter's weights before it is merged into its base; `write` completes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     adapted.save_pretrained(folder)
 
 
 def write(folder: Path, made: Made, described: Manifest) -> Manifest:
-    """Write a tuned model; return what the folder is.
+    """Write a tuned model and return the folder's manifest.
 
     Args:
-        folder: Where to; an adapter may be there already.
+        folder: Target folder; may already contain an adapter.
         made: The model.
-        described: What is known of the run.
+        described: Manifest with the facts known from the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind, reason, pooling = _write_weights(folder, made, described)
@@ -145,11 +145,11 @@ def write(folder: Path, made: Made, described: Manifest) -> Manifest:
 
 
 def saved_bytes(model: nn.Module, *, body_is_published: bool = False) -> int:
-    """Return how many bytes a model's weights take as safetensors: what must be sent where the published base is.
+    """Return the saved size of a model's weights as safetensors, in bytes, without the published base.
 
     Args:
-        model: A whole model; an adapter, of which the base is not counted; or a head on features.
-        body_is_published: Whether a head's body is as it was published, and so is not counted.
+        model: A whole model, an adapter (its base is not counted) or a head on features.
+        body_is_published: Whether a head's body is unchanged since publication and thus not counted.
     """
     if is_adapter(model):
         from peft import get_peft_model_state_dict
@@ -165,9 +165,9 @@ def saved_bytes(model: nn.Module, *, body_is_published: bool = False) -> int:
 def _file_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> int:
     """Return the size of a safetensors file: 8 bytes, a header of JSON padded to a multiple of 8, and the data.
 
-    Weights under several names are counted once, as they are written.
+    Weights with several names are counted once, because they are written once.
 
-    Source: the format's own description, https://github.com/huggingface/safetensors#format.
+    Source: the format description, https://github.com/huggingface/safetensors#format.
     """
     distinct: dict[Any, tuple[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
@@ -176,7 +176,7 @@ def _file_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None =
             distinct.setdefault(place if tensor.numel() else name, (name, tensor))
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
-    # Wider types first, then by name, so that all data is aligned.
+    # Wider types first, then by name, to align all data.
     for name, tensor in sorted(distinct.values(), key=lambda one: (-one[1].element_size(), one[0])):
         size = tensor.numel() * tensor.element_size()
         kind = _TYPES.get(tensor.dtype, "F32")
@@ -187,7 +187,7 @@ def _file_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None =
 
 
 def _write_weights(folder: Path, made: Made, described: Manifest) -> tuple[str, str, Pooling | None]:
-    """Write what its library loads; return the kind of folder, why it is none, and how features are pooled."""
+    """Write the weights; return the kind of folder, the reason if it is `none`, and the pooling."""
     tuned = made.tuned
     if (folder / _ADAPTER).is_file() or is_adapter(tuned):
         if is_adapter(tuned):
@@ -206,17 +206,17 @@ def _write_weights(folder: Path, made: Made, described: Manifest) -> tuple[str, 
     save = getattr(tuned, "save_pretrained", None)
     if callable(save):
         save(folder)
-    return "none", f"its model is of class {type(tuned).__name__}, which no public library loads", None
+    return "none", f"the model class is {type(tuned).__name__}, which no public library can load", None
 
 
 def _complete_adapter(folder: Path, made: Made, base: Base) -> None:
-    """Say in an adapter's configuration what PEFT's own loaders ask: what it is for, and where its base is."""
+    """Add to an adapter's configuration what PEFT's loaders need: the task type and the location of the base."""
     path = folder / _ADAPTER
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"], config["revision"] = base.path, base.revision
     if word := TASK_TYPES.get(made.loaded.auto_class):
         config["task_type"], config["auto_mapping"] = word, None
-        # PEFT's class for a task keeps whole heads; the weights' names are the same.
+        # PEFT's class for a task saves whole heads; the weight names are the same.
         kept = config.get("modules_to_save") or []
         config["modules_to_save"] = list(dict.fromkeys(_whole(name, made.model) for name in kept)) or None
     path.write_text(dump(config), encoding="utf-8")
@@ -225,7 +225,7 @@ def _complete_adapter(folder: Path, made: Made, base: Base) -> None:
 
 
 def _whole(name: str, model: PreTrainedModel) -> str:
-    """Return the part of a model that a module belongs to: of those in the body, one of the body's own parts."""
+    """Return the part of a model that contains a module: a direct child of the model or of its body."""
     first, _, rest = name.partition(".")
     return f"{first}.{rest.partition('.')[0]}" if first == model.base_model_prefix else first
 
@@ -233,11 +233,11 @@ def _whole(name: str, model: PreTrainedModel) -> str:
 def _write_pooled(folder: Path, tuned: FeatureHead, made: Made, described: Manifest) -> tuple[str, str, Pooling | None]:
     body = cast("PreTrainedModel", tuned.body)
     if not isinstance(tuned.head, nn.Linear):
-        return "none", f"its head is of class {type(tuned.head).__name__}, which no public library loads", tuned.pooling
+        return "none", f"the head class is {type(tuned.head).__name__}, which no public library can load", tuned.pooling
     if body.config.is_encoder_decoder:
         alone = _encoder(body)
         if alone is None:
-            return "none", "no public library loads its encoder without its decoder", tuned.pooling
+            return "none", "no public library can load its encoder without the decoder", tuned.pooling
         body = alone
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Dense, Transformer
@@ -261,7 +261,7 @@ def _write_pooled(folder: Path, tuned: FeatureHead, made: Made, described: Manif
 
 
 def _encoder(body: PreTrainedModel) -> PreTrainedModel | None:
-    """Return the encoder of a body that has a decoder, too, as a model of its own; None if the library has no class for it."""
+    """Return the encoder of an encoder-decoder body as a separate model; None if the library has no class for it."""
     import transformers
 
     cls = getattr(transformers, type(body).__name__.removesuffix("Model") + "EncoderModel", None)
@@ -278,7 +278,7 @@ def _encoder(body: PreTrainedModel) -> PreTrainedModel | None:
 
 @contextmanager
 def _as_published(model: PreTrainedModel, published: PretrainedConfig) -> Iterator[None]:
-    """Have a model's configuration name the published attention dropout meanwhile, which a run may set to 0."""
+    """Restore the published attention dropout in a model's configuration temporarily; a run may set it to 0."""
     names = [name for name in ATTENTION_DROPOUT if hasattr(published, name) and hasattr(model.config, name)]
     before = {name: getattr(model.config, name) for name in names}
     for name in names:
@@ -292,7 +292,7 @@ def _as_published(model: PreTrainedModel, published: PretrainedConfig) -> Iterat
 
 @contextmanager
 def _cutting(tokenizer: PreTrainedTokenizerBase, max_length: int, *, writes: bool) -> Iterator[None]:
-    """Have a tokenizer cut texts, where it is asked to, at the run's length meanwhile; not where answers are written."""
+    """Set the tokenizer's maximum length to the run's temporarily; not for tasks that generate text."""
     before = tokenizer.model_max_length
     if not writes:
         tokenizer.model_max_length = max_length

@@ -1,11 +1,11 @@
-"""What can be made again: data as a run uses it, tokens, features, predictions before tuning.
+"""Cache of results that can be rebuilt: prepared data, tokens, features, predictions before tuning.
 
-<cache>/<kind>/<key>/      written beside its place and renamed, so that it is whole or absent
-    manifest.json          every file's size and checksum: what does not match is made anew, never used
+<cache>/<kind>/<key>/      written to a sibling folder and renamed, so that it is complete or absent
+    manifest.json          every file's size and checksum; a folder that does not match is rebuilt
     ...
 
-The key holds the versions of what made it, so another version looks elsewhere. A lock per folder makes the second of two
-processes wait for the first and then use what it made.
+The key includes the versions of the packages, so other versions use other folders. A lock per folder makes a second process
+wait for the first and then use its result.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from filelock import FileLock
 from harness.records import digest
 from harness.store import dump
 
-# Raised when what is kept changes without a change in what it is known by.
+# Increase when cached content changes without a change of its key.
 _FORMAT = 1
 _MAKERS = ("finetune-harness", "torch", "transformers", "tokenizers", "datasets", "numpy")
 _MANIFEST = "manifest.json"
 
 
 class Cache:
-    """Folders that can be made again."""
+    """Cached folders that can be rebuilt."""
 
     def __init__(self, root: Path) -> None:
-        """Keep everything under `root`; its folder is made when first needed."""
+        """Use `root` for all folders; it is created when first needed."""
         self.root = root
         self._sound: set[Path] = set()
 
     def place(self, kind: str, key: object) -> Path:
-        """Return where the folder of this kind and key is, or would be.
+        """Return the path of the folder of this kind and key, whether it exists or not.
 
         Args:
-            kind: What is in it, in a word.
-            key: A JSON value: everything that decides what is in it, but for the versions of what makes it.
+            kind: The kind of content, in one word.
+            key: A JSON value with everything that determines the content, except package versions.
         """
         return self.root / kind / digest([_FORMAT, _makers(), key])[:16]
 
     def find(self, kind: str, key: object) -> Path | None:
-        """Return the folder if it is there and undamaged."""
+        """Return the folder if it exists and is undamaged."""
         folder = self.place(kind, key)
         if folder not in self._sound:
             if not _is_sound(folder):
@@ -57,20 +57,20 @@ class Cache:
         return folder
 
     def wait(self, kind: str, key: object) -> None:
-        """Wait until no other process is making the folder."""
+        """Wait until no other process is building the folder."""
         folder = self.place(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             pass
 
     def make(self, kind: str, key: object, build: Callable[[Path], None]) -> Path:
-        """Return the folder; if it is not there or is damaged, `build` fills an empty one first."""
+        """Return the folder; if it is missing or damaged, `build` fills an empty one first."""
         if found := self.find(kind, key):
             return found
         folder = self.place(kind, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            # Another process may have made it while this one waited.
+            # Another process may have built it while this one waited.
             if not _is_sound(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 _build(folder, build)
@@ -85,7 +85,7 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         manifest = {str(path.relative_to(temporary)): _checksum(path) for path in files}
         (temporary / _MANIFEST).write_text(dump(manifest), encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp keeps it from others; results are to be shared
+        temporary.chmod(0o755)  # mkdtemp makes it private; results are shared
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -96,7 +96,7 @@ def _locked(folder: Path) -> FileLock:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Return whether the folder holds what was put into it, byte for byte."""
+    """Return whether the folder's files match their checksums."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return all(_checksum(folder / name) == expected for name, expected in manifest.items())
@@ -105,7 +105,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _checksum(path: Path) -> list[int]:
-    """Return a file's size and CRC-32: against accidents, at the speed of reading."""
+    """Return a file's size and CRC-32, which detects accidental damage at reading speed."""
     size, crc = 0, 0
     with path.open("rb") as file:
         while block := file.read(1 << 20):

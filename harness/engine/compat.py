@@ -1,8 +1,8 @@
-"""Names of other libraries that are not promised to stay, each probed before it is used, with a way around.
+"""Unstable names of other libraries, each probed before use, with a fallback.
 
-Nothing else in the core touches such a name (a test looks). A probe asks the installed version whether the name is there and
-does what is expected of it; where it does not, the plain way is taken and `taken_plainly` says so. Set HARNESS_PLAIN=1 to have
-every probe fail.
+No other module of the core uses such a name (checked by a test). A probe checks that the name exists in the installed version and
+behaves as expected; otherwise the plain implementation is used and `taken_plainly` reports it. HARNESS_PLAIN=1 makes every probe
+fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _failed: dict[str, str] = {}
 
 
 def usable(name: str, probe: Callable[[], bool]) -> bool:
-    """Return whether a probe holds; asked once, and remembered if not. None holds under HARNESS_PLAIN."""
+    """Return whether a probe succeeds; runs it once and records failures. All probes fail under HARNESS_PLAIN."""
     known = _known.get(name)
     if known is None:
         reason = "HARNESS_PLAIN is set" if os.environ.get("HARNESS_PLAIN") else _ask(probe)
@@ -38,31 +38,31 @@ _known: dict[str, bool] = {}
 
 
 def taken_plainly() -> list[str]:
-    """Return what is computed the plain way because the installed libraries changed, a line each; empty under HARNESS_PLAIN."""
+    """Return one line per plain implementation used because the installed libraries changed; empty under HARNESS_PLAIN."""
     return [
-        f"{name} is computed the plain way, which is slower: {reason}"
+        f"{name} uses the slower plain implementation: {reason}"
         for name, reason in _failed.items()
         if reason != "HARNESS_PLAIN is set"
     ]
 
 
 def forget() -> None:
-    """Ask every probe anew."""
+    """Reset the results of all probes."""
     _known.clear()
     _failed.clear()
 
 
 def _ask(probe: Callable[[], bool]) -> str:
     try:
-        # Wherever it is asked, it draws none of the run's random numbers.
+        # A probe must not change the run's random number state.
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            return "" if probe() else "it gives other numbers with the installed versions"
-    except Exception as error:  # noqa: BLE001 - whatever a changed library does, there is a way around
+            return "" if probe() else "the results differ with the installed versions"
+    except Exception as error:  # noqa: BLE001 - a changed library may raise anything; there is a fallback
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def softmax_backward(gradient: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of a softmax's inputs over the last axis, from that of its outputs and these."""
+    """Return the gradient with respect to a softmax's inputs (last axis), given the gradient and its outputs."""
     if usable("the gradient of softmax", _softmax_backward_holds):
         return torch._softmax_backward_data(gradient, weights, -1, weights.dtype)  # noqa: SLF001 - torch's own kernel
     return _softmax_backward(gradient, weights)
@@ -80,12 +80,12 @@ def _softmax_backward_holds() -> bool:
 
 
 def versions(parameters: Iterator[nn.Parameter]) -> list[tuple[int, int]]:
-    """Return what changes whenever one of these is changed in place, without reading it.
+    """Return a value that changes whenever one of the parameters is changed in place, without reading them.
 
-    Where torch does not tell, something that changes always: then nothing is taken to be as it was.
+    If torch has no such counter, the value changes on every call, so the parameters always count as changed.
     """
     if usable("noticing changed weights", _versions_hold):
-        return [(id(parameter), parameter._version) for parameter in parameters]  # noqa: SLF001 - autograd's own count
+        return [(id(parameter), parameter._version) for parameter in parameters]  # noqa: SLF001 - autograd's version counter
     return [(id(parameter), next(_numbers)) for parameter in parameters]
 
 
@@ -98,9 +98,9 @@ def _versions_hold() -> bool:
 
 
 def cpu_attention_counts(forward: Any, backward: Any) -> Mapping[Any, Any]:
-    """Return how torch's fused attention on a CPU is counted, which torch itself counts on GPUs only.
+    """Return FLOP formulas for torch's fused CPU attention; torch itself counts the GPU kernels only.
 
-    Empty where the kernel has another name: `countable` then computes attention by products that are counted.
+    Empty if the kernel has another name: `countable` then computes attention with matrix products, which are counted.
     """
     if not usable("counting attention on a CPU", _cpu_attention_holds):
         return {}
@@ -112,7 +112,7 @@ def cpu_attention_counts(forward: Any, backward: Any) -> Mapping[Any, Any]:
 
 
 def countable() -> AbstractContextManager[Any]:
-    """Return a context in which whatever attention computes is counted."""
+    """Return a context in which all attention operations are counted."""
     if usable("counting attention on a CPU", _cpu_attention_holds):
         return nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -137,7 +137,7 @@ def _cpu_attention_holds() -> bool:
 
 @contextmanager
 def replaced_attention(wrap: Callable[[Attend], Attend]) -> Iterator[None]:
-    """Have transformers compute its `sdpa` attention by another function meanwhile, made of its own."""
+    """Replace the `sdpa` attention of transformers by a wrapper around it, temporarily."""
     if not usable("attention over short texts", _attention_holds):
         yield
         return
@@ -161,7 +161,7 @@ def _attention_holds() -> bool:
 
 
 def reset_accelerate() -> None:
-    """Let the next `Accelerator` of this process have settings of its own, such as another precision."""
+    """Allow the next `Accelerator` of this process to use other settings, such as another precision."""
     import accelerate
 
     if usable("several runs in one process", lambda: hasattr(accelerate.state.AcceleratorState, "_reset_state")):
@@ -169,9 +169,9 @@ def reset_accelerate() -> None:
 
 
 def unprepared(accelerator: Any, model: nn.Module) -> nn.Module:
-    """Return a model without what `Accelerator.prepare` put over its `forward` for mixed precision.
+    """Return a model without the mixed-precision wrapper that `Accelerator.prepare` put around `forward`.
 
-    Its own unwrapping takes off the library's decorators as well, so it is the way around.
+    accelerate's own unwrapping also removes the library's decorators, so it is only the fallback.
     """
     if "_original_forward" in vars(model):
         for name in ("forward", "_original_forward"):
@@ -184,9 +184,9 @@ def unprepared(accelerator: Any, model: nn.Module) -> nn.Module:
 
 
 def init_weights(model: Any, module: nn.Module) -> None:
-    """Draw a new layer's weights as the model's class does, or as torch does where the class does not say."""
+    """Initialise a new layer's weights as the model's class does, or with torch's default if the class has none."""
     if usable("drawing new layers", lambda: _draws(model)):
-        model._init_weights(module)  # noqa: SLF001 - what every class of the library defines for its new layers
+        model._init_weights(module)  # noqa: SLF001 - defined by every class of the library for its new layers
     elif callable(draw := getattr(module, "reset_parameters", None)):
         draw()
 
@@ -196,14 +196,14 @@ def _draws(model: Any) -> bool:
 
 
 def clips_in_step() -> bool:
-    """Return whether a fused AdamW divides its gradients by `grad_scale` as it reads them."""
+    """Return whether a fused AdamW divides gradients by `grad_scale` when it reads them."""
     return usable("clipping in the optimizer's step", _clipping_holds)
 
 
 def clip_in_step(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], max_norm: float) -> None:
-    """Have the next step of a fused optimizer clip the gradient's norm, without a pass of its own over the gradients."""
+    """Clip the gradient norm in the next step of a fused optimizer, without a separate pass over the gradients."""
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    # What mixed precision uses to take its scale out of the gradients.
+    # Mixed precision uses this attribute to unscale the gradients.
     optimizer.grad_scale = (norm / max_norm).clamp(min=1.0).to(torch.float32)  # type: ignore[attr-defined]
 
 
@@ -226,5 +226,5 @@ def _clipping_holds() -> bool:
 
 @functools.cache
 def plain() -> bool:
-    """Return whether everything is to be computed the plain way (HARNESS_PLAIN)."""
+    """Return whether only plain implementations may be used (HARNESS_PLAIN)."""
     return bool(os.environ.get("HARNESS_PLAIN"))

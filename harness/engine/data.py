@@ -1,7 +1,7 @@
-"""From what a dataset plugin reads to the splits a run uses, and from texts to tokens. Both are kept on disk.
+"""Preparation of a dataset's splits, and tokenisation. Both are cached on disk.
 
-No text stands in two splits: a text of the test split is taken out of the others, one of the validation split out of
-train. A split that is missing is carved from train, class by class, all rows of one text together.
+No text is in two splits: texts of the test split are removed from the others, texts of the validation split from train.
+A missing split is taken from train, stratified by class, keeping all rows with the same text together.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-# Raised when splitting, limiting or encoding changes, so that what an older version kept is not used.
+# Increase when splitting, limiting or encoding changes, so that older cache entries are not used.
 _FORMAT = 5
 _ROWS = 1000
 """Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
-"""For a split, those whose texts must not stand in it."""
+"""For each split, the splits whose texts must not occur in it."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class Prepared:
     splits: Mapping[Split, datasets.Dataset]
     facts: Facts
     moved: int
-    """Rows left out because their text is in another split."""
+    """Rows removed because their text is in another split."""
     over: int = 0
-    """Rows left out because a limit was asked for."""
+    """Rows removed by a limit."""
 
 
 def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared:
-    """Return the dataset's splits: read, separated, carved and limited, or as an earlier call kept them.
+    """Return the dataset's splits: read, separated, completed and limited, or from the cache.
 
     Raises:
-        HarnessError: The data is not what its parameters say, or there is too little of it.
+        HarnessError: The data does not match its parameters, or there is too little of it.
     """
     import datasets
 
-    datasets.disable_progress_bars()  # our own progress says what is going on
+    datasets.disable_progress_bars()  # harness shows its own progress
     key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
 
     def build(target: Path) -> None:
@@ -65,7 +65,7 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
         try:
             splits, moved, over = _split(dataset, dict(raw))
         except HarnessError as error:
-            # What may be wrong with the data may be why there is too little of it.
+            # A problem with the data may be the reason why there is too little of it.
             raise HarnessError("; ".join([str(error), *facts.warnings])) from None
         _write(Prepared(key, splits, facts, moved, over), target)
 
@@ -84,48 +84,48 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
 
 
 def _read(dataset: Dataset) -> Data:
-    """Return what a dataset reads.
+    """Return the result of a dataset's `read`.
 
     Raises:
-        HarnessError: It is not what `read` is to return.
+        HarnessError: The result has the wrong type or the wrong splits.
     """
     import datasets
 
     try:
         found: Any = dataset.read()
     except SystemExit as error:
-        message = f"dataset {dataset.name!r}: read() ended the program ({error.code})"
+        message = f"dataset {dataset.name!r}: read() exited the program (exit code {error.code})"
         raise HarnessError(message) from error
     except Exception as error:
-        error.add_note(f"while dataset {dataset.name!r} was read")
+        error.add_note(f"while reading dataset {dataset.name!r}")
         raise
     if not isinstance(found, Data):
-        # As plugins had it before facts came with the data.
+        # Older plugins return splits only and have a method `facts`.
         found = Data(found, getattr(dataset, "facts", Facts)())
     data: Data = found
     splits: Any = data.splits
     facts: Any = data.facts
     if not (isinstance(splits, Mapping) and all(isinstance(rows, datasets.Dataset) for rows in splits.values())):
-        kind = f"{type(splits).__name__}" if not isinstance(splits, Mapping) else "a mapping to something else"
+        kind = f"{type(splits).__name__}" if not isinstance(splits, Mapping) else "a mapping with other values"
         message = (
-            f"dataset {dataset.name!r}: read() must return harness.Data whose splits are datasets.Dataset, not {kind}"
+            f"dataset {dataset.name!r}: read() must return harness.Data with datasets.Dataset as splits, not {kind}"
         )
         raise HarnessError(message)
     if strange := sorted(set(splits) - set(SPLITS)) or ([] if "train" in splits else ["no train"]):
-        message = f"dataset {dataset.name!r}: read() must return splits named {', '.join(SPLITS)}, at least train; found: {', '.join(strange)}"
+        message = f"dataset {dataset.name!r}: read() must return splits named {', '.join(SPLITS)}, including train; found: {', '.join(strange)}"
         raise HarnessError(message)
     if not isinstance(facts, Facts):
-        message = f"dataset {dataset.name!r}: the facts must be harness.Facts, not {type(facts).__name__}"
+        message = f"dataset {dataset.name!r}: facts must be harness.Facts, not {type(facts).__name__}"
         raise HarnessError(message)
     return data
 
 
 def with_all_data(prepared: Prepared, *, without_validation: bool) -> Prepared:
-    """Return splits whose train is all there is.
+    """Return splits whose train split contains all data.
 
     Args:
         prepared: The splits.
-        without_validation: Leave validation out of it, because something is chosen by it as the model is tuned.
+        without_validation: Exclude validation, because tuning makes choices by the validation score.
     """
     import datasets
 
@@ -135,7 +135,7 @@ def with_all_data(prepared: Prepared, *, without_validation: bool) -> Prepared:
 
 
 def keep(prepared: Prepared, cache: Cache) -> None:
-    """Keep splits where `prepare` will find them in this cache."""
+    """Write splits to this cache, where `prepare` finds them."""
     cache.make("data", prepared.key, functools.partial(_write, prepared))
 
 
@@ -147,19 +147,19 @@ def _write(prepared: Prepared, target: Path) -> None:
 
 
 def check_problem(problem: TaskData, task: Task, prepared: Prepared) -> None:
-    """Make sure that the task can be made of the data.
+    """Check that the task can use the data.
 
     Raises:
-        HarnessError: It cannot; says why.
+        HarnessError: It cannot; gives the reason.
     """
     reason = task.check(prepared.facts, prepared.splits["train"].column_names)
     if reason is not None:
-        message = f"dataset {problem.dataset.name!r} does not suit task {problem.task.name!r}: {reason}"
+        message = f"dataset {problem.dataset.name!r} does not fit task {problem.task.name!r}: {reason}"
         raise HarnessError(message)
 
 
 class Tokens:
-    """The encoded splits of one problem; each is made when first asked for."""
+    """The encoded splits of one problem, each encoded at first use."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class Tokens:
         cache: Cache,
         clock: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        """Remember what to encode, and how; `clock` is held while it is done."""
+        """Store what to encode and how; encoding runs inside the context that `clock` returns."""
         self._clock = clock
         self.prepared, self.task, self.tokenizer = prepared, task, tokenizer
         self._max_length, self._cache = max_length, cache
@@ -179,18 +179,18 @@ class Tokens:
         self._splits: dict[Split, datasets.Dataset] = {}
 
     def key(self, split: Split) -> list[Any]:
-        """Return what identifies a split's tokens."""
+        """Return the cache key of a split's tokens."""
         return [*self._key, split]
 
     def split(self, split: Split) -> datasets.Dataset:
-        """Return the encoded split, rows in the order of the data."""
+        """Return the encoded split, in the row order of the data."""
         import datasets
 
         if split not in self._splits:
 
             def build(target: Path) -> None:
                 rows = self.prepared.splits[split]
-                # Through a file, so that memory does not grow with the data.
+                # Write to a file, so that memory does not grow with the data.
                 passing = target.with_suffix(".arrow")
                 try:
                     encoded = rows.map(
@@ -205,14 +205,14 @@ class Tokens:
         return self._splits[split]
 
     def lengths(self, split: Split) -> NDArray[np.int64]:
-        """Return how many tokens each item has, `[n]`."""
+        """Return the number of tokens of each item, `[n]`."""
         import pyarrow.compute as pc
 
         column = self.split(split).data.column("input_ids")
         return np.asarray(pc.list_value_length(column).to_numpy(), dtype=np.int64)
 
     def vocabulary(self, split: Split) -> NDArray[np.int64]:
-        """Return the tokens that occur, `[k]`, in ascending order."""
+        """Return the distinct tokens, `[k]`, in ascending order."""
         import pyarrow.compute as pc
 
         column = self.split(split).data.column("input_ids")
@@ -223,7 +223,7 @@ class Tokens:
         return np.asarray(self.split(split).with_format("numpy")["id"][:])
 
     def targets(self, split: Split) -> NDArray[Any]:
-        """Return what is right for each item, `[n, ...]`.
+        """Return the target of each item, `[n, ...]`.
 
         Raises:
             UndefinedError: The data has no labels.
@@ -235,7 +235,7 @@ class Tokens:
         return np.asarray(rows.with_format("numpy")["labels"][:])
 
     def notes(self) -> dict[str, SplitNote]:
-        """Return what the splits held that were used."""
+        """Return item and truncation counts of the splits used."""
         notes = {}
         for split, rows in self._splits.items():
             cut = int(np.sum(rows.with_format("numpy")["truncated"][:]))
@@ -250,7 +250,7 @@ class Tokens:
 
 
 def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int, int]:
-    """Return the splits as runs use them, how many rows were left out for their text, and how many for a limit."""
+    """Return the prepared splits, the number of rows removed for their text and the number removed by a limit."""
     import datasets
 
     if not len(raw.get("train", ())):
@@ -266,21 +266,21 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
 
     moved = _shield(rows, keys)
-    # A generator for each draw, so that no setting of one split changes another.
+    # One generator per split, so that settings of one split do not change another.
     random = {name: np.random.default_rng([dataset.split_seed, at]) for at, name in enumerate(SPLITS)}
     shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
     for name, share in shares.items():
         if name not in rows:
             rows[name] = _carve(rows["train"], together, labels, share, random[name])
             rows["train"] = np.setdiff1d(rows["train"], rows[name])
-    # What was carved by groups may hold texts that stand in other groups, too.
+    # Splits made by group may share texts with other groups.
     moved += _shield(rows, keys)
     over = 0
     for name in SPLITS:
         if not len(rows[name]):
             message = (
-                f"dataset {dataset.name!r} is too small: its {name} split would be empty ({len(table)} rows, "
-                f"{len(np.unique(keys))} different texts)"
+                f"dataset {dataset.name!r} is too small: the {name} split would be empty ({len(table)} rows, "
+                f"{len(np.unique(keys))} distinct texts)"
             )
             raise HarnessError(message)
         if name in dataset.limit:
@@ -291,7 +291,7 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
 
 
 def _shield(rows: dict[Split, NDArray[np.int64]], keys: NDArray[np.uint64]) -> int:
-    """Leave out of each split the texts that also stand in one that must stay unseen; returns how many rows those were."""
+    """Remove from each split the texts that also occur in a held-out split; return the number of rows removed."""
     moved = 0
     for name, shields in _SHIELDS.items():
         shielded = [keys[rows[shield]] for shield in shields if shield in rows]
@@ -303,7 +303,7 @@ def _shield(rows: dict[Split, NDArray[np.int64]], keys: NDArray[np.uint64]) -> i
 
 
 def _classes(table: Any) -> NDArray[np.int64]:
-    """Return what proportions are kept of, `[n]`: the class numbers; all the same where labels are of another kind."""
+    """Return the classes used for stratification, `[n]`: the class indices, or all 0 for other kinds of labels."""
     if "label" in table.column_names:
         labels = np.asarray(table.select([0])["label"][:])
         if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
@@ -312,7 +312,7 @@ def _classes(table: Any) -> NDArray[np.int64]:
 
 
 def class_counts(rows: Any, classes: int) -> NDArray[np.int64]:
-    """Return how many rows, or words where each has a tag, are of each class, `[classes]`; rows that have several count for each."""
+    """Return the number of rows (words for tags) per class, `[classes]`; a row with several classes counts for each."""
     name = next((name for name in ("label", "tags") if name in rows.column_names), None)
     if name is None or not len(rows):
         return np.zeros(classes, dtype=np.int64)
@@ -326,7 +326,7 @@ def class_counts(rows: Any, classes: int) -> NDArray[np.int64]:
 
 
 def split_counts(prepared: Prepared) -> dict[str, dict[str, int]] | None:
-    """Return for each split how many rows, or words, each class has; None where there are no classes."""
+    """Return the number of rows or words per class for each split; None without classes."""
     classes = prepared.facts.classes
     if not classes:
         return None
@@ -337,21 +337,21 @@ def split_counts(prepared: Prepared) -> dict[str, dict[str, int]] | None:
 
 
 def plainly(text: str) -> str:
-    """Return a text without its case and spacing: texts that are equal so never stand in two splits."""
+    """Return a text with case and spacing normalised; texts equal in this form are never in two splits."""
     return " ".join(text.lower().split())
 
 
 def text_keys(
     table: Any, plain: Callable[[str], str], names: Sequence[str] = ("text", "text_pair")
 ) -> NDArray[np.uint64]:
-    """Return one number per row, `[n]`, equal where the texts are equal once `plain` has been made of each."""
+    """Return one number per row, `[n]`, equal if the texts are equal after `plain`."""
     columns = [name for name in names if name in table.column_names]
     keys = np.empty(len(table), dtype=np.uint64)
     at = 0
     for rows in table.select_columns(columns).iter(batch_size=_ROWS):
         for texts in zip(*rows.values(), strict=True):
             whole = "\0".join(plain(text) for text in texts)
-            # 64 bits: two of a million different texts are taken for one with a chance of 1 in 37 million.
+            # 64 bits: the probability of a collision among a million distinct texts is 1 in 37 million.
             keys[at] = int.from_bytes(hashlib.blake2b(whole.encode(), digest_size=8).digest())
             at += 1
     return keys
@@ -364,13 +364,13 @@ def _carve(
     share: float,
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the rows, `[k]`, of a random share of each class's texts; of classes too rare for a share, of as many as come to it."""
+    """Return the rows, `[k]`, of a random share of each class's texts; of rare classes, one text from as many as their shares add up to."""
     _, first = np.unique(keys[rows], return_index=True)
     texts = rows[np.sort(first)]
     classes, counts = np.unique(labels[texts], return_counts=True)
     exact = share * counts
     quota = np.round(exact).astype(np.int64)
-    rare = np.flatnonzero((quota == 0) & (counts > 1))  # one text alone is there to be learned
+    rare = np.flatnonzero((quota == 0) & (counts > 1))  # a single text stays in train
     quota[random.permutation(rare)[: round(exact[rare].sum())] if len(rare) else rare] = 1
     taken = [
         random.permutation(texts[labels[texts] == label])[:count] for label, count in zip(classes, quota, strict=True)
@@ -381,7 +381,7 @@ def _carve(
 def _limit(
     rows: NDArray[np.int64], labels: NDArray[np.int64], limit: int, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return at most `limit` of the rows, in their order, with the classes' proportions kept by largest remainders."""
+    """Return at most `limit` rows in order, with class proportions preserved by the largest remainder method."""
     if limit >= len(rows):
         return rows
     classes, counts = np.unique(labels[rows], return_counts=True)

@@ -1,4 +1,4 @@
-"""What a run hands to the writer of delivered models."""
+"""Delivery of a run's models to the writer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from harness.engine.session import Session
 
 
 def deliver(session: Session, features: Features, tuned: Sequence[nn.Module], catalog: Catalog, folder: Path) -> None:
-    """Write the model of each stage as the run leaves it; of several stages, each in a folder `stage-<number>`.
+    """Write the final model of each stage; with several stages, each into a folder `stage-<number>`.
 
     Args:
         session: The run.
-        features: Of its body.
-        tuned: For each stage its model.
-        catalog: Where its components are.
-        folder: Where to.
+        features: Features of its body.
+        tuned: The model of each stage.
+        catalog: Catalog of its components.
+        folder: Target folder.
     """
     run = session.run
     base = catalog.restore(Model, run.model)
@@ -63,7 +63,7 @@ def deliver(session: Session, features: Features, tuned: Sequence[nn.Module], ca
         )
         generation = dict(task.generation(tokens.tokenizer))
         if "eos_token_id" in generation:
-            # A model that was taught another end goes on ending there.
+            # Also keep the model's own end tokens.
             own = model.generation_config.eos_token_id if model.generation_config else None
             ends = [generation["eos_token_id"], *([own] if isinstance(own, int) else own or [])]
             generation["eos_token_id"] = list(dict.fromkeys(cast("list[int]", ends)))

@@ -1,10 +1,10 @@
-"""What a run takes from the socket, as far as the machine tells it.
+"""Energy use of a run, as measured by the machine's counters.
 
     accelerator ─ NVML ──┐
-                         ├─► joules since the run began
+                         ├─► joules since the run started
     CPU packages ─ RAPL ─┘
 
-A counter is of a device, not of a process: whatever else runs there is in it. What is not told is None, never 0.
+A counter belongs to a device, not a process: it includes everything that runs there. Unknown energy is None, never 0.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from pathlib import Path
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
-"""Where Linux shows the counters of running average power limit (RAPL), Intel's and AMD's."""
+"""Folder of the Linux counters of running average power limit (RAPL), for Intel and AMD."""
 
 _OFTEN_SECONDS = 10.0
-_SHARED = "no energy: several runs shared the machine, and its counters cannot tell them apart"
+_SHARED = "no energy: several runs shared the machine, and its counters do not distinguish them"
 
 
 class Energy:
-    """The counters that one process of a run reads."""
+    """The energy counters read by one process of a run."""
 
     def __init__(self, about: str, counters: Sequence[Callable[[], float]] | None = None) -> None:
-        """Take counters of joules; None where there are none that tell the run's energy.
+        """Store counters of joules; None if no counter measures the run's energy.
 
         Args:
             about: What they measure, or why there are none.
-            counters: Each returns the joules since some fixed moment.
+            counters: Each returns the joules since a fixed moment.
         """
         self.about, self._counters = about, counters
         self._asked = time.monotonic()
 
     def joules(self) -> float | None:
-        """Return the energy since some fixed moment; None if it is not told, or is not told any more."""
+        """Return the joules since a fixed moment; None if not measured or a counter failed."""
         if self._counters is None:
             return None
         self._asked = time.monotonic()
@@ -47,26 +47,26 @@ class Energy:
             return None
 
     def follow(self) -> None:
-        """Ask the counters if that is some time ago, so that none starts anew twice unseen."""
+        """Read the counters if the last reading is old, so that no counter wraps around twice unnoticed."""
         if time.monotonic() - self._asked > _OFTEN_SECONDS:
             self.joules()
 
 
 class Package:
-    """The RAPL counter of one CPU package, which starts anew at 0 every few minutes to hours."""
+    """The RAPL counter of one CPU package, which wraps around to 0 every few minutes to hours."""
 
     def __init__(self, folder: Path) -> None:
-        """Open `folder`, which holds `energy_uj` and `max_energy_range_uj`.
+        """Open `folder`, which contains `energy_uj` and `max_energy_range_uj`.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The files cannot be read.
         """
         self._file = folder / "energy_uj"
         self._range = int((folder / "max_energy_range_uj").read_text())
         self._last, self._total = self._read(), 0
 
     def joules(self) -> float:
-        """Return the energy since the counter was opened; right if it is asked at least once in each of its rounds."""
+        """Return the joules since the counter was opened; correct if read at least once per wrap-around."""
         now = self._read()
         self._total += now - self._last + (self._range if now < self._last else 0)
         self._last = now
@@ -77,13 +77,13 @@ class Package:
 
 
 def open_energy(device: torch.device, *, first: bool = True, alone: bool = True, powercap: Path = POWERCAP) -> Energy:
-    """Return the counters that tell what a process of a run takes.
+    """Return the counters for the energy of one process of a run.
 
     Args:
-        device: The process's own.
-        first: Whether this is the run's first process: it alone counts what the processes share.
-        alone: Whether no other run is under way on this machine.
-        powercap: Where the CPU's counters are.
+        device: The device of the process.
+        first: Whether this is the run's first process, the only one that counts shared devices.
+        alone: Whether no other run is active on this machine.
+        powercap: Folder of the CPU counters.
     """
     if not alone:
         return Energy(_SHARED)
@@ -94,30 +94,30 @@ def open_energy(device: torch.device, *, first: bool = True, alone: bool = True,
     try:
         counters.append(_open_nvml(device))
     except _NotTold as error:
-        # That of the CPU alone would be taken for the whole.
+        # The CPU's energy alone would be mistaken for the total.
         return Energy(f"no energy: {error}")
-    also = f"and of {cpu}" if packages else f"alone: {cpu}"
+    also = f"and of {cpu}" if packages else f"only: {cpu}"
     return Energy(f"energy of the accelerator (NVML) {also}", counters)
 
 
-class _NotTold(Exception):  # noqa: N818 - not an error: says why there is no counter
-    """Why an accelerator's energy is not told."""
+class _NotTold(Exception):  # noqa: N818 - not an error: gives the reason why there is no counter
+    """The reason why an accelerator's energy is unknown."""
 
 
 def _open_packages(powercap: Path) -> tuple[list[Package], str]:
-    """Return the counters of the CPU packages that can all be read, and what they are, or why there are none."""
-    # A package's parts, such as `intel-rapl:0:1`, are in it; so may it be in that of the whole board, `psys`.
+    """Return the readable counters of CPU packages, and a description or the reason why there are none."""
+    # A package includes its parts, such as `intel-rapl:0:1`, and may itself be included in the whole board, `psys`.
     folders = [folder for folder in sorted(powercap.glob("intel-rapl:*")) if folder.name.count(":") == 1]
     try:
         packages = [Package(folder) for folder in folders if (folder / "name").read_text().startswith("package")]
     except PermissionError:
-        return [], "this machine lets only root read the CPU's energy (RAPL)"
+        return [], "only root can read the CPU's energy (RAPL) on this machine"
     except (OSError, ValueError) as error:
         return [], f"the CPU's energy (RAPL) cannot be read: {error}"
     if not packages:
-        return [], "this machine does not tell the CPU's energy (RAPL)"
+        return [], "this machine does not report the CPU's energy (RAPL)"
     count = "the CPU package" if len(packages) == 1 else f"{len(packages)} CPU packages"
-    return packages, f"{count} (RAPL), whatever else ran there included"
+    return packages, f"{count} (RAPL), including other processes"
 
 
 def _open_nvml(device: torch.device) -> Callable[[], float]:
@@ -126,14 +126,12 @@ def _open_nvml(device: torch.device) -> Callable[[], float]:
     Source: NVML API reference, nvmlDeviceGetTotalEnergyConsumption: millijoules since the driver was loaded, from Volta on.
 
     Raises:
-        _NotTold: It has none, or what reads it is not installed.
+        _NotTold: The accelerator has no counter, or nvidia-ml-py is not installed.
     """
     try:
         import pynvml
     except ImportError:
-        message = (
-            "the accelerator's is read by nvidia-ml-py, which is not installed: pip install 'finetune-harness[gpu]'"
-        )
+        message = "reading the accelerator's energy needs nvidia-ml-py: pip install 'finetune-harness[gpu]'"
         raise _NotTold(message) from None
 
     def joules() -> float:
@@ -144,10 +142,10 @@ def _open_nvml(device: torch.device) -> Callable[[], float]:
 
     try:
         pynvml.nvmlInit()
-        # By its name and not by its number: CUDA may see only some of the devices, and in another order.
+        # Use the UUID, not the index: CUDA may see only some devices, in another order.
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
         joules()
     except (pynvml.NVMLError, RuntimeError) as error:
-        message = f"the accelerator does not tell it (NVML): {error}"
+        message = f"the accelerator does not report its energy (NVML): {error}"
         raise _NotTold(message) from None
     return joules

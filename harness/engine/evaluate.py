@@ -1,4 +1,4 @@
-"""The view of a dataset that tasks measure a model through."""
+"""The view through which tasks evaluate a model on a dataset."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 class DataView:
-    """One problem as a model sees it at one moment."""
+    """One problem with the model of one moment."""
 
     def __init__(
         self, session: Session, features: Features, problem: int, model: nn.Module | None, before: Predictions | None
     ) -> None:
-        """Look at a problem through `model`, or through the body alone where that is None."""
+        """Create a view of a problem through `model`, or through the body if that is None."""
         self._session, self._features, self._problem, self._model = session, features, problem, model
         self._before = before
 
     @property
     def facts(self) -> Facts:
-        """What the dataset says of itself."""
+        """The dataset's facts."""
         return self._session.tokens[self._problem].prepared.facts
 
     @property
     def before(self) -> Predictions | None:
-        """What the same evaluation gave before tuning."""
+        """The predictions of the same evaluation before tuning."""
         return self._before
 
     @property
@@ -48,7 +48,7 @@ class DataView:
         return self._session.tokens[self._problem].tokenizer
 
     def rows(self, split: Split) -> datasets.Dataset:
-        """Return the rows as they were read, each with its `id`."""
+        """Return the original rows, each with its `id`."""
         return self._session.tokens[self._problem].prepared.splits[split]
 
     def ids(self, split: Split) -> NDArray[Any]:
@@ -56,7 +56,7 @@ class DataView:
         return self._session.tokens[self._problem].ids(split)
 
     def targets(self, split: Split) -> NDArray[Any]:
-        """Return what is right for each item, `[n, ...]`."""
+        """Return the target of each item, `[n, ...]`."""
         return self._session.tokens[self._problem].targets(split)
 
     def features(self, split: Split, pooling: Pooling = "mean") -> NDArray[Any]:
@@ -68,7 +68,7 @@ class DataView:
         task = self._session.tokens[self._problem].task
         model = self._session.heads.body if self._model is None else self._model
         if isinstance(model, FeatureHead):
-            # The same computation as a pass through the whole model, from features that may be there already.
+            # The same computation as a pass through the whole model, but from features that may be cached.
             features = torch.from_numpy(np.array(self.features(split, model.pooling))).to(
                 self._session.accelerator.device
             )

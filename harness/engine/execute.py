@@ -1,4 +1,4 @@
-"""One run, from its record to its outcome and predictions: the story of a run, in order."""
+"""Execution of one run, from its record to its outcome and predictions."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from harness.errors import UndefinedError
 from harness.records import ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
 
 _REST = "other"
-"""The phase of what no other phase has."""
+"""The phase of everything outside the other phases."""
 
 
 class Executed(NamedTuple):
-    """What a run leaves behind."""
+    """The results of a run."""
 
     outcome: Outcome
     predictions: dict[tuple[int, int], Predictions]
@@ -59,14 +59,13 @@ def execute(
     """Compute a run.
 
     Args:
-        run: What is asked.
-        catalog: Where its components come from.
-        accelerator: The device and processes it has.
-        cache: Where data, tokens and features are shared with other runs.
-        model_folder: Where the tuned model is written, that of each stage in a folder of its own if there are several; None where it is
-            not wanted.
-        log: Told where the run is.
-        alone: Whether no other run is under way on this machine.
+        run: The run's record.
+        catalog: Source of its components.
+        accelerator: Its device and processes.
+        cache: Cache of data, tokens and features, shared with other runs.
+        model_folder: Target folder of the tuned model, with one subfolder per stage if there are several; None to not write it.
+        log: Receives progress events.
+        alone: Whether no other run is active on this machine.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     phases: list[str] = []
@@ -91,10 +90,10 @@ def execute(
             scorer.score(moment=0)
         for index, problem in enumerate(run.stages):
             metric = catalog.make(Metric, run.train.select_by or catalog.restore(Task, problem.task).metrics[0], {})
-            # Adapters of several stages build on one another: what is delivered of these is whole.
+            # Adapters of several stages build on one another, so several stages are delivered as whole models.
             stage = RunStage(session, scorer.features, index, metric, model_folder if len(run.stages) == 1 else None)
             stages.append(stage)
-            # Dropout must not be the same in every process, and every stage draws its own.
+            # Dropout masks must differ between processes and stages.
             torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
             with meter.phase("tune"):
                 tuned = strategy.tune(stage)
@@ -112,7 +111,7 @@ def execute(
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
         trained = stage.trained(tuned)
         leaks: Sequence[tuple[Leak, ...] | None] = (
-            [None] * len(run.task_data)  # all test texts are tuned on
+            [None] * len(run.task_data)  # all test texts are in the training data
             if run.all_data
             else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
         )
@@ -125,7 +124,7 @@ def execute(
         shared=session.shared,
         parameters_total=sum(parameter.numel() for parameter in model.parameters()),
         parameters_trained=trained,
-        # Adapters build on one another, so those of every stage are shipped; of whole models, the last.
+        # Adapters build on one another, so all stages count; for whole models only the last one.
         ship_bytes=sum(stage.ship_bytes or 0 for stage in stages),
         steps=session.steps,
         examples=session.examples,
@@ -154,7 +153,7 @@ def open_session(
     meter: Meter,
     log: Callable[[dict[str, Any]], None],
 ) -> Session:
-    """Read the data and load the model; the seed decides the new heads' weights."""
+    """Read the data and load the model; the seed determines the weights of new heads."""
     with meter.phase("tokenise"):
         model = catalog.restore(Model, run.model)
         tokenizer = model.tokenizer()
@@ -181,14 +180,14 @@ def open_session(
 
 
 def _validation(stages: Sequence[RunStage], tuned: Sequence[nn.Module]) -> float | None:
-    """Return the mean over the stages of the score on validation, as the run leaves them; None if any has none."""
+    """Return the mean validation score of the final models over the stages; None if a stage has no score."""
     scores = [stage.validate(model) for stage, model in zip(stages, tuned, strict=True)]
     defined = [score for score in scores if score is not None]
     return float(np.mean(defined)) if len(defined) == len(scores) else None
 
 
 class _Scorer:
-    """Fills the score matrix's predictions, moment by moment."""
+    """Collects the predictions of the score matrix, moment by moment."""
 
     def __init__(self, session: Session, features: Features) -> None:
         self.features = features
@@ -200,17 +199,17 @@ class _Scorer:
         }
 
     def learned(self, tuned: nn.Module) -> None:
-        """Take what the next stage was tuned to."""
+        """Add the tuned model of the next stage."""
         self.tuned.append(tuned)
         self.features.look()
 
     def score(self, moment: int) -> None:
-        """Predict everything that can be predicted now."""
+        """Compute all predictions possible at this moment."""
         run, heads = self._session.run, self._session.heads
         for problem, tokens in enumerate(self._session.tokens):
             stage = problem < len(run.stages)
             if stage and problem >= len(self.tuned) and not tokens.task.watchable:
-                continue  # Its head knows nothing before its own stage.
+                continue  # Its head is untrained before its own stage.
             if problem in heads.undefined:
                 self._undefined[moment, problem] = heads.undefined[problem]
                 continue
@@ -222,7 +221,7 @@ class _Scorer:
                     self._undefined[moment, problem] = str(error)
 
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """Return which cells of the score matrix there are, and why others are not."""
+        """Return the cells of the score matrix, and the reason for each undefined one."""
         defined = [Evaluation(moment=m, problem=p, items=len(found.ids)) for (m, p), found in self.predictions.items()]
         undefined = [Evaluation(moment=m, problem=p, undefined=why) for (m, p), why in self._undefined.items()]
         return (*defined, *undefined)
@@ -232,7 +231,7 @@ class _Scorer:
         before = self.predictions.get((0, problem))
         if moment > 0:
             return tokens.task.evaluate(DataView(self._session, self.features, problem, model, before))
-        # Before tuning, every run of this model sees the same: measured once, and shared by all arms and seeds.
+        # Before tuning, the predictions are the same for all runs of this model: computed once, shared by all arms and seeds.
         cache = self._session.cache
         key = [self._session.published, tokens.key("test"), self._session.arithmetic]
         if self._session.agree(cache.find("base", key) is not None):
@@ -265,7 +264,7 @@ def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...] | None) -> Dat
 
 
 def _plugins(run: Run, catalog: Catalog) -> dict[str, str]:
-    """Return the distribution and version of every plugin the run used, by component."""
+    """Return the distribution and version of each plugin used by the run, by component."""
     references: list[tuple[type[Component], ComponentRef]] = [(Model, run.model), (Strategy, run.strategy)]
     references += [(Dataset, problem.dataset) for problem in run.task_data]
     references += [(Task, problem.task) for problem in run.task_data]

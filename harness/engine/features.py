@@ -1,7 +1,7 @@
-"""What a body makes of texts, computed once for as long as the body does not change.
+"""Features of texts, computed once as long as the body does not change.
 
-That a body is unchanged is noticed, not declared: features are known by the digest of its weights. Those of the body as
-published are kept on disk, memory-mapped, for every run, seed and head; those of a tuned body only in memory.
+A changed body is detected by the digest of its weights. Features of the published body are cached on disk, memory-mapped,
+for all runs, seeds and heads; those of a tuned body only in memory.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _ARRAY, _COST = "features.npy", "cost.json"
 
 
 class Extracted(NamedTuple):
-    """Features, and what they would have cost."""
+    """Features and the cost of extracting them."""
 
     array: NDArray[Any]
     """`[n, width]`, float32."""
     shared: Shared
-    """What extracting them took an earlier run; nothing if this run extracted them, or has said so before."""
+    """Cost of the extraction in an earlier run; zero if this run extracted them or already reported it."""
 
 
 class Features:
-    """The features of a run's body as it was when last looked at."""
+    """The features of a run's body."""
 
     def __init__(self, session: Session) -> None:
-        """Look at the body as it is now."""
+        """Record the current state of the body."""
         self._session = session
         self._kept: dict[str, NDArray[Any]] = {}
         self.look()
 
     def look(self) -> None:
-        """Notice whether the body has changed; to be called after anything that may have changed it."""
-        # A phase of its own: reading every weight is the harness's doing, not a strategy's cost.
+        """Record the state of the body; call this after anything that may have changed it."""
+        # A separate phase: reading every weight is a cost of the harness, not of the strategy.
         with self._session.meter.phase("digest"):
             self._digest = body_digest(self._session.heads.body, self._session.heads.made)
             self._marks = self._versions()
 
     @property
     def published(self) -> bool:
-        """Whether the body is as it was published."""
+        """Whether the body is unchanged since publication."""
         if self._versions() != self._marks:
             self.look()
         return self._digest == self._session.published
@@ -69,7 +69,7 @@ class Features:
         if name in self._kept:
             return Extracted(self._kept[name], Shared())
         shared = Shared()
-        # One process decides for all, or some would extract together while others read.
+        # The first process decides for all, so that all extract or all read.
         if session.agree(published and session.cache.find("features", key) is not None):
             folder = session.cache.place("features", key)
             shared = Shared.model_validate_json((folder / _COST).read_text(encoding="utf-8"))
@@ -79,11 +79,11 @@ class Features:
         return Extracted(self._kept[name], shared)
 
     def _versions(self) -> list[tuple[int, int]]:
-        """Return what changes with every step of an optimizer, without reading the weights."""
+        """Return values that change with every optimizer step, without reading the weights."""
         return versions(self._session.heads.body.parameters())
 
     def _extract(self, problem: int, split: Split, pooling: Pooling, key: list[Any] | None) -> NDArray[Any]:
-        """Return the features of the body as it is; kept for other runs if there is a key to know them by."""
+        """Return the features of the current body; cached for other runs if there is a key."""
         session, body = self._session, self._session.heads.body
         before = session.meter.now()
         array = forward(session, problem, split, body, lambda batch: pooled(body, batch, pooling))
@@ -99,15 +99,15 @@ class Features:
 
 
 class Answered(nn.Module):
-    """Gives logits that are there already: what a task makes of them is its own."""
+    """Returns precomputed logits, so that a task can compute predictions from them."""
 
     def __init__(self, logits: torch.Tensor) -> None:
-        """Take the logits, `[b, k]`."""
+        """Store the logits, `[b, k]`."""
         super().__init__()
         self._logits = logits
 
     def forward(self, **_: torch.Tensor) -> Any:
-        """Return them."""
+        """Return the logits."""
         from transformers.modeling_outputs import SequenceClassifierOutput
 
         return SequenceClassifierOutput(logits=self._logits)

@@ -1,11 +1,10 @@
-"""How many floating point operations a pass takes, counted and not guessed.
+"""Number of floating point operations of a pass, counted rather than estimated.
 
-Counting while training would slow training by a third (all weights, short sentences) to two thirds (an adapter): every operation passes
-through Python. So a few single items of different lengths are counted beforehand, in a phase of their own. A batch of b
-items of L tokens takes b times what one item of L tokens does, and for a transformer that is a polynomial of degree two in
-L, and where a head answers for some of the tokens only, so much more for each of them: for what the loss is a sum over. That
-it is so is checked on further items. Where it is not, every length is counted. What was counted is kept for all runs of the
-same structure.
+Counting during training would slow it down by a third (all weights, short sentences) to two thirds (an adapter), because every
+operation passes through Python. Instead, a few single items of different lengths are counted before training, in a separate
+phase. A batch of b items of L tokens takes b times the operations of one item of L tokens. For a transformer these are a
+polynomial of degree two in L; if the head predicts for some tokens only, plus a constant for each term of the loss. This is
+checked on further items; if it does not hold, every length is counted. Counts are cached for all runs with the same structure.
 """
 
 from __future__ import annotations
@@ -31,38 +30,38 @@ if TYPE_CHECKING:
 Compute = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 
 _UNKNOWN = 4
-"""What fixes an item's operations: a polynomial of degree two in its length, and a share of its weight."""
+"""Unknowns of an item's operations: a polynomial of degree two in its length, and a multiple of its weight."""
 _CHECKED = 2
-"""Items beyond those that fix it, on which it is checked."""
+"""Additional items used for checking."""
 _ROUNDING = 1e-9
-"""What counts as nothing where it is asked which of these can be told apart."""
+"""Relative tolerance when computing matrix ranks."""
 
 Item = tuple[int, int]
-"""How many tokens an item has, and how many things its loss is a sum over."""
+"""Number of tokens of an item, and number of terms in its loss (its weight)."""
 
 
 class FlopCount:
-    """The operations of one kind of pass, by the length of its items and by their weight."""
+    """The operations of one kind of pass, by length and weight of its items."""
 
     def __init__(self, counts: Mapping[Item, int]) -> None:
-        """Take what was counted for single items."""
+        """Fit the counts of single items."""
         self._lengths = {length: count for (length, _), count in counts.items()}
         self._basis = _basis(counts)
         values = np.array(list(counts.values()), dtype=np.float64)
         self._scale = self._basis.max(0)
         self._shares, _, self._rank, _ = np.linalg.lstsq(self._basis / self._scale, values, rcond=_ROUNDING)
         missed = np.abs(self._basis / self._scale @ self._shares - values)
-        # Fewer items than a polynomial can miss prove nothing.
+        # The check is meaningful only with more items than unknowns.
         self.holds = len(counts) > int(self._rank) and bool((missed <= 1e-6 * np.maximum(values, 1)).all())
-        """Whether length and weight give what was counted; if not, only counted lengths are known."""
+        """Whether length and weight predict the counts; if not, only counted lengths are known."""
 
     def covers(self, items: Iterable[Item]) -> bool:
-        """Return whether what was counted tells apart what differs among these items, such as weights of equal lengths."""
+        """Return whether the counted items determine the operations of these items, such as different weights of equal lengths."""
         both = np.concatenate([self._basis, _basis(items)])
         return int(np.linalg.matrix_rank(both / both.max(0), rtol=_ROUNDING)) == int(self._rank)
 
     def __call__(self, shape: Sequence[int], weight: int) -> int:
-        """Return the operations of a batch of tokens of this shape, `b, tokens, ...`, whose items weigh so much together."""
+        """Return the operations of a batch of shape `b, tokens, ...` with this total weight."""
         items, length = shape[:2]
         if not self.holds and length in self._lengths:
             return items * self._lengths[length]
@@ -71,7 +70,7 @@ class FlopCount:
 
 
 def _basis(items: Iterable[Item]) -> NDArray[np.float64]:
-    """Return what each item's operations are a sum of shares of, `[n, 4]`."""
+    """Return the basis of each item's operations, `[n, 4]`."""
     lengths, weights = np.array(list(items), dtype=np.float64).T
     return np.stack([np.ones_like(lengths), lengths, lengths**2, weights], axis=1)
 
@@ -86,16 +85,16 @@ def count_flops(
     *,
     training: bool = False,
 ) -> FlopCount:
-    """Return the operations of a pass of `compute` over a problem's batches, and of its gradient if `training`.
+    """Return the operations of a pass of `compute` over a problem's batches, including the gradient if `training`.
 
     Args:
-        session: The run under way.
-        problem: Which of the run's problems.
-        model: What computes; its parameters and which of them are trained decide the count.
-        compute: The pass; to a scalar if `training`.
-        batches: Makes them.
-        part: How much of the model the pass is, in a word.
-        training: Whether the gradient is computed, too.
+        session: The current run.
+        problem: Index of the problem in the run.
+        model: The model; its parameters, and which are trained, determine the count.
+        compute: The pass; returns a scalar if `training`.
+        batches: The batches.
+        part: The part of the model that the pass computes, in one word.
+        training: Whether the gradient is also computed.
     """
     structure = [(name, list(p.shape), p.requires_grad and training) for name, p in model.named_parameters()]
     task = session.tokens[problem].task.reference().model_dump(mode="json")
@@ -135,7 +134,7 @@ def _read(path: Path) -> dict[Item, int]:
 
 
 def operation_counter() -> FlopCounterMode:
-    """Return a context that counts what is computed in it."""
+    """Return a context that counts the operations inside it."""
     counter = FlopCounterMode(
         display=False, custom_mapping=dict(cpu_attention_counts(_cpu_attention, _cpu_attention_backward))
     )
@@ -144,7 +143,7 @@ def operation_counter() -> FlopCounterMode:
 
 
 def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor], *, training: bool) -> int:
-    """Count one pass, leaving no trace: neither gradients nor random numbers drawn."""
+    """Count one pass without side effects on gradients or random number state."""
     devices = [batch["input_ids"].device] if batch["input_ids"].is_cuda else []
     counter = operation_counter()
     with torch.random.fork_rng(devices), countable(), counter:
@@ -157,15 +156,15 @@ def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor]
 
 
 class _NoModules:
-    """Counts nothing module by module: torch's own way of it fails where a module is handed a view made without gradients."""
+    """Disables counting per module: torch's tracker fails if a module receives a view created without gradients."""
 
     parents = frozenset({"Global"})
 
     def __enter__(self) -> None:
-        """Begin to count."""
+        """Start counting."""
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop counting."""
 
 
 def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -173,7 +172,7 @@ def _cpu_attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
 
 
 def _cpu_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    # Two matrix products forward; five backward, because the fast kernel computes the scores anew. As torch counts it for
-    # the same kernel on a GPU (torch.utils.flop_counter.sdpa_backward_flop_count).
+    # Two matrix products forward and five backward, because the fast kernel recomputes the scores. torch counts the same
+    # kernel on a GPU this way (torch.utils.flop_counter.sdpa_backward_flop_count).
     del gradient
     return int(sdpa_flop_count(query, key, value)) * 5 // 2  # type: ignore[no-untyped-call]

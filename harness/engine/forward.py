@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harness.batches import evaluation_batches
-from harness.engine.fast.paths import evaluating
-from harness.engine.fast.prefix import GIVEN
 from harness.engine.flops import count_flops, operation_counter
 from harness.engine.memory import ran_out
 from harness.records import Split
@@ -25,12 +23,15 @@ if TYPE_CHECKING:
 Batch = Mapping[str, torch.Tensor]
 Compute = Callable[[Batch], torch.Tensor]
 
+GIVEN = "prefix"
+"""The batch entry with the output of the last prefix block, `[b, tokens, width]`."""
+
 
 class Batches:
     """Makes batches of a problem's split."""
 
     def __init__(self, session: Session, problem: int, split: Split, kept: Kept | None = None) -> None:
-        """Prepare the split; with what a prefix made of it, a batch holds that, too."""
+        """Prepare the split; batches also contain the cached prefix outputs if `kept` is given."""
         self._tokens, self._device, self._kept = session.tokens[problem], session.accelerator.device, kept
         self._rows = self._tokens.split(split)
         self.lengths = self._tokens.lengths(split)
@@ -41,7 +42,7 @@ class Batches:
         return {name: values for name, values in self._rows[numbers].items() if name not in {"id", "truncated"}}
 
     def __call__(self, numbers: NDArray[Any], items: Mapping[str, list[Any]] | None = None) -> dict[str, torch.Tensor]:
-        """Return rows as a batch on the device; `items` are these rows if they have been read already."""
+        """Return rows as a batch on the device; `items` are the rows if already read."""
         batch = dict(self._tokens.task.collate(items or self.items(numbers), self._tokens.tokenizer))
         if self._kept is not None:
             batch[GIVEN] = self._kept.give(numbers, batch["attention_mask"])
@@ -49,9 +50,9 @@ class Batches:
 
 
 def forward(session: Session, problem: int, split: Split, model: nn.Module, compute: Compute) -> NDArray[Any]:
-    """Return what `compute` gives for every row of a split, `[n, ...]`, in the order of the rows.
+    """Return the result of `compute` for every row of a split, `[n, ...]`, in row order.
 
-    The model is in eval mode meanwhile; each process computes a part.
+    The model runs in eval mode; each process computes a part.
     """
     spliced = session.splice if session.splice is not None and session.splice.serves(model, problem) else None
     kept = spliced.keep(split) if spliced else None
@@ -84,13 +85,13 @@ def passes(
     """Compute this process's share of a split; a batch that does not fit in memory is halved until it does.
 
     Args:
-        session: The run under way.
-        problem: Which of the run's problems.
-        batches: Of the split.
-        model: What computes; in eval mode meanwhile.
+        session: The current run.
+        problem: Index of the problem in the run.
+        batches: Batches of the split.
+        model: The model; runs in eval mode.
         compute: The pass.
-        take: Handed each batch's row numbers `[b]`, the batch, and what `compute` gives for it, `[b, ...]`.
-        part: How much of the model that is, in a word: operations are counted for each by itself.
+        take: Called with each batch's row numbers `[b]`, the batch, and the result of `compute`, `[b, ...]`.
+        part: The part of the model computed, in one word; operations are counted separately for each part.
     """
     task = session.tokens[problem].task
     waiting = evaluation_batches(batches.lengths, session.run.train.eval_batch_tokens)
@@ -101,9 +102,9 @@ def passes(
     try:
         with ExitStack() as stack, torch.no_grad(), session.accelerator.autocast():
             with session.meter.phase("count"):
-                # How long a text gets that is written is not known beforehand: there, what is computed is counted.
+                # The length of generated text is not known in advance: count operations during the pass.
                 known = None if task.answers == "text" else count_flops(session, problem, model, compute, batches, part)
-            stack.enter_context(evaluating(session))
+            stack.enter_context(session.evaluating())
             while waiting:
                 numbers = waiting.pop(0)
                 items = batches.items(numbers)

@@ -1,7 +1,7 @@
-"""Test texts that are no test: those that stand, exactly or nearly, in what a model is tuned on or chosen by.
+"""Leaks: test texts that also occur, exactly or nearly, in the data used for tuning or selection.
 
-They are counted and told, and nothing is left out for them: what a run reads must not change with what is looked for in
-it. A text that stands exactly in two splits of one dataset was taken out of one of them before (`harness.engine.data`).
+They are counted and reported but not removed, so that the search does not change the data of a run. Exact duplicates
+between splits of one dataset were already removed (`harness.engine.data`).
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from harness.engine.cache import Cache
 from harness.engine.data import Prepared, plainly, text_keys
 from harness.records import Leak, Split
 
-# Raised when what counts as nearly the same changes.
+# Increase when the definition of near duplicates changes.
 _FORMAT = 1
 
 
 def find_leaks(data: Sequence[Prepared], stages: int, cache: Cache) -> list[tuple[Leak, ...]]:
-    """Return for each dataset where its test texts stand besides, leaving out places where none does.
+    """Return for each dataset the splits where its test texts also occur, without splits that have none.
 
     Args:
-        data: The datasets of the stages, in order, then those that are watched.
-        stages: How many of them are stages.
-        cache: Where what was made of every text is kept.
+        data: The datasets of the stages, in order, then the watched ones.
+        stages: Number of stages.
+        cache: Cache of the text keys.
     """
     texts = [_Texts(prepared, cache) for prepared in data]
     found = []
@@ -40,19 +40,20 @@ def find_leaks(data: Sequence[Prepared], stages: int, cache: Cache) -> list[tupl
 
 
 def nearly(text: str) -> str:
-    """Return what is left of a text without its case, spacing, punctuation and Unicode form.
+    """Return a text with case, spacing, punctuation and Unicode form normalised.
 
-    Symbols stay, because they tell texts apart: a plus from a minus, a smile from a tear. So does a text of nothing else.
+    Symbols are preserved because they distinguish texts: plus and minus, different emoji. A text of punctuation only is
+    also preserved.
     """
     words = unicodedata.normalize("NFKC", text).casefold().translate(_spaced).split()
     return " ".join(words) if words else plainly(text)
 
 
 class _Spaced(dict[int, int]):
-    """For every character's number the number of what stands in its place; looked up once for each that occurs."""
+    """Maps each code point to its replacement, computed once per code point."""
 
     def __missing__(self, code: int) -> int:
-        # Unicode's general categories: punctuation, separators, and what is not shown, such as a soft hyphen.
+        # Unicode general categories: punctuation, separators, and invisible characters such as a soft hyphen.
         self[code] = ord(" ") if unicodedata.category(chr(code))[0] in "PZC" else code
         return self[code]
 
@@ -61,7 +62,7 @@ _spaced = _Spaced()
 
 
 class _Texts:
-    """A number for every text of a dataset, equal where texts are equal exactly, or nearly."""
+    """Keys of a dataset's texts, for exact and near equality."""
 
     def __init__(self, prepared: Prepared, cache: Cache) -> None:
         def build(target: Path) -> None:
@@ -71,7 +72,7 @@ class _Texts:
         self._folder = cache.make("texts", [_FORMAT, prepared.key], build)
 
     def read(self, split: Split) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Return the exact and the near numbers of a split's texts, each `[n]`."""
+        """Return the exact and the near keys of a split's texts, each `[n]`."""
         with np.load(self._folder / f"{split}.npz", allow_pickle=False) as kept:
             return kept["exact"], kept["near"]
 

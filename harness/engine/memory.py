@@ -1,4 +1,4 @@
-"""Whether an error says that memory ran out."""
+"""Detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 _OF_THE_CPU = ("t allocate memory", "could not create a primitive", "could not create a memory object")
-"""What torch and the library that computes its matrix products say, in a plain RuntimeError."""
+"""Messages of out-of-memory RuntimeErrors by torch and its matrix product library."""
 
 
 def ran_out(error: BaseException) -> bool:

@@ -1,8 +1,8 @@
-"""What a run costs, phase by phase.
+"""Cost of a run by phase.
 
-Phases nest and never overlap: while an inner one runs, the outer one's clock stands. What metering itself takes is the
-outermost phase's, so that phases sum to the time in that one. Time is read after the device has finished what it was given.
-Peak memory starts anew at every change of phase.
+Phases nest and never overlap: while an inner phase runs, the outer phase's clock stops. The time of metering is charged to
+the outermost phase, so that all phases sum to the total time. Time is read after the device has finished its work. Peak
+memory is reset at every change of phase.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STATUS = Path("/proc/self/status")
 
 
 class Meter:
-    """Clocks, memory marks and counters of one process."""
+    """Clocks, memory peaks and counters of one process."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class Meter:
         on_phase: Callable[[str], None] = lambda _: None,
         energy: Energy | None = None,
     ) -> None:
-        """Start in no phase; `on_phase` is told the name of each that begins."""
-        self._device, self._on_phase, self._energy = device, on_phase, energy or Energy("not asked")
+        """Start without a phase; `on_phase` is called with the name of each phase that starts."""
+        self._device, self._on_phase, self._energy = device, on_phase, energy or Energy("not measured")
         self._totals: dict[str, dict[str, Any]] = defaultdict(
             lambda: {
                 "wall": 0.0,
@@ -52,7 +52,7 @@ class Meter:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Charge what happens inside to the phase `name`, and to no outer phase."""
+        """Charge the cost of the context to the phase `name` only, not to outer phases."""
         self._switch()
         self._stack.append(name)
         self._on_phase(name)
@@ -65,17 +65,17 @@ class Meter:
                 self._on_phase(self._stack[-1])
 
     def now(self) -> Phase:
-        """Return what the present phase has cost until now."""
+        """Return the cost of the current phase so far."""
         self._switch()
         return self.phases()[self._stack[-1]]
 
     def add_flops(self, count: int) -> None:
-        """Charge floating point operations to the present phase."""
+        """Charge floating point operations to the current phase."""
         if self._stack:
             self._totals[self._stack[-1]]["flops"] += count
 
     def phases(self) -> dict[str, Phase]:
-        """Return what every phase has cost so far."""
+        """Return the cost of every phase so far."""
         told = self._energy.joules() is not None
         return {
             name: Phase(
@@ -92,7 +92,7 @@ class Meter:
         }
 
     def _switch(self) -> None:
-        """Charge what has passed since the last change to the phase that was on, and start anew."""
+        """Charge the cost since the last change to the current phase, and restart the measurement."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         now = (time.perf_counter(), time.process_time())
@@ -109,7 +109,7 @@ class Meter:
                 total["reserved"] = largest((total["reserved"], torch.cuda.max_memory_reserved(self._device)))
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
-        # Where the peak cannot be started anew (not Linux), it would tell another phase's.
+        # If the peak cannot be reset (not Linux), it would include earlier phases.
         self._tells_memory = _reset_peak_resident()
         self._mark, self._joules = (time.perf_counter(), time.process_time()), joules
         if self._stack:
@@ -119,15 +119,16 @@ class Meter:
 
 
 def merge_phases(parts: Sequence[dict[str, Phase]]) -> dict[str, Phase]:
-    """Return the phases of a run's processes as the run's, the first process's first.
+    """Merge the phases of a run's processes, first process first.
 
-    Device and CPU time, operations and energy add up; peaks are the largest process's; wall time is the first's.
+    Device time, CPU time, operations and energy are summed; peaks are the maximum over processes; wall time is that of the
+    first process.
     """
     return {name: _merge([part[name] for part in parts if name in part]) for name in parts[0]}
 
 
 def spent_between(before: Phase, after: Phase) -> Shared:
-    """Return what a process spent between two moments of a phase; the peaks are those of the phase until then."""
+    """Return the cost of a process between two moments of a phase; peaks cover the phase up to the second moment."""
     known = before.energy_joules is not None and after.energy_joules is not None
     return Shared(
         seconds=after.wall_seconds - before.wall_seconds,
@@ -140,7 +141,7 @@ def spent_between(before: Phase, after: Phase) -> Shared:
 
 
 def merge_spent(parts: Sequence[Shared]) -> Shared:
-    """Return what a run's processes spent side by side, the first process's first."""
+    """Merge the costs of a run's parallel processes, first process first."""
     joules = [part.energy_joules for part in parts if part.energy_joules is not None]
     return Shared(
         seconds=parts[0].seconds,
@@ -167,7 +168,7 @@ def _merge(phases: Sequence[Phase]) -> Phase:
 
 
 def _reset_peak_resident() -> bool:
-    """Start the peak of resident memory anew; returns whether the system can."""
+    """Reset the peak of resident memory; return whether the system supports it."""
     try:
         _CLEAR.write_text("5")
     except OSError:
@@ -176,6 +177,6 @@ def _reset_peak_resident() -> bool:
 
 
 def _peak_resident_bytes() -> int:
-    """Return the peak of resident memory since it was started anew."""
+    """Return the peak of resident memory since the last reset."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

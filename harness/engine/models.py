@@ -1,8 +1,8 @@
-"""A run's model: one body, shared by the heads of all its problems.
+"""A run's model: one body shared by the heads of all problems.
 
-Every head is the library's own class, so that a tuned model loads with plain transformers. Each is loaded with its own
-pretrained weights, then all are given the same body; what tuning does to the body, every head sees. A head for a task is
-always made anew, so that all strategies and seeds start alike, unless the model is asked to keep its own.
+Every head is a class of transformers, so that a tuned model loads with plain transformers. Each is loaded with its own
+pretrained weights, then all receive the same body, so all heads share changes of the body. The head of a task is always
+new, so that all strategies and seeds start alike, unless the published head is kept (head=keep).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _SHOWN = 3
-"""Weights that a message names."""
+"""Maximum number of weights named in a message."""
 
 
 class RunLoader:
-    """Loads a base model with a run's settings, whole or not at all."""
+    """Loads a base model with a run's settings and rejects incomplete weights."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class RunLoader:
         *,
         weightless: bool = False,
     ) -> None:
-        """Remember what to load, how, and for what.
+        """Store what to load and how.
 
         Args:
             model: The base model.
             train: Settings of the run.
-            pad_token_id: What the tokenizer pads with.
-            strategy: What may want a base of another kind.
-            weightless: Load the names and shapes alone, to see whether all would be there.
+            pad_token_id: The tokenizer's padding token.
+            strategy: May change how the base is loaded.
+            weightless: Load names and shapes only, to check that all weights exist.
         """
         self._strategy, self._weightless = strategy, weightless
         self._pad_token_id = pad_token_id
@@ -59,25 +59,25 @@ class RunLoader:
         dropout = train.attention_dropout
         self._settings: dict[str, Any] = {} if dropout is None else dict.fromkeys(names, dropout)
         self.notes: list[str] = []
-        """What was done that a reader must know."""
+        """Notes for the reader of the results."""
         self.made: dict[int, list[str]] = {}
-        """By a body's identity, the names of its parts that the model was published without."""
+        """By a body's identity, the names of the parts missing in the published model."""
         self.loaded: dict[int, Loaded] = {}
-        """By a model's identity, how it was loaded."""
+        """By a model's identity, its loading arguments."""
 
     def __call__(self, auto_class: str, **settings: Any) -> PreTrainedModel:
-        """Return the model under the head of `transformers.<auto_class>`.
+        """Return the model with the head of `transformers.<auto_class>`.
 
         Raises:
-            HarnessError: The architecture has no such head, weights of the body are missing, of another shape or not numbers, or the
-                published head, which is to be kept, is for other classes.
+            HarnessError: The architecture has no such head; weights of the body are missing, have another shape or are not finite; or
+                the published head to keep is for other classes.
         """
         if auto_class == "AutoModel" and any(name.endswith("EncoderModel") for name in self.config.architectures or ()):
-            auto_class = "AutoModelForTextEncoding"  # the other one would make up a decoder
+            auto_class = "AutoModelForTextEncoding"  # AutoModel would add an untrained decoder
         wanted = {} if self._strategy is None else self._strategy.loading(auto_class, self.config)
         if self._weightless:
             wanted = {"device_map": "meta"}
-        # A published head of another size is made anew like any other; that the body is whole is looked at below.
+        # A published head of another size is replaced like any other; the body is checked below.
         reporting = {"output_loading_info": True, "ignore_mismatched_sizes": True}
         asked = {**self._settings, **reporting, **wanted, **settings}
         renamed = None
@@ -89,9 +89,7 @@ class RunLoader:
             if "Unrecognized configuration class" not in str(error):
                 raise
             kind = auto_class.removeprefix("AutoModelFor")
-            message = (
-                f"model {self._model.name!r}: transformers has no {kind} for models of type {self.config.model_type!r}"
-            )
+            message = f"model {self._model.name!r}: transformers does not support {kind} for model type {self.config.model_type!r}"
             raise HarnessError(message) from None
         loaded, report = found if isinstance(found, tuple) else (found, {})
         if report:
@@ -99,7 +97,7 @@ class RunLoader:
         if not self._weightless:
             _check_numbers(self._model.name, loaded)
         if self._pad_token_id is not None:
-            # A decoder's classification head looks for it to find each text's last token: it must be what texts are padded by.
+            # A decoder's classification head uses it to find each text's last token: it must be the tokenizer's padding token.
             loaded.config.pad_token_id = self._pad_token_id
         model: PreTrainedModel = loaded
         given = {**settings, "key_mapping": renamed} if renamed else settings
@@ -107,7 +105,7 @@ class RunLoader:
         return model
 
     def _look(self, model: PreTrainedModel, report: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """See that the body is whole and the head as it should be, by what loading reports."""
+        """Check from the loading report that the body is complete and the head is as required."""
         missing = set(report["missing_keys"])
         mismatched = {name: shapes for name, *shapes in report["mismatched_keys"]}
         prefix = "" if model is model.base_model else f"{model.base_model_prefix}."
@@ -121,34 +119,32 @@ class RunLoader:
             some = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
             if lost[0] in mismatched:
                 stored, expected = (tuple(shape) for shape in mismatched[lost[0]])
-                message = (
-                    f"{where}: weights of another shape than its config.json says: {some} ({stored}, not {expected})"
-                )
+                message = f"{where}: weight shapes do not match config.json: {some} ({stored}, not {expected})"
             else:
-                message = f"{where}: weights of the body are missing from its files: {some}"
+                message = f"{where}: weights of the body are missing in its files: {some}"
             raise HarnessError(message)
         if beyond := _beyond(model, report["unexpected_keys"], prefix):
-            message = f"{where}: its files have weights of more layers than its config.json says, such as {beyond}"
+            message = f"{where}: its files have more layers than config.json states, such as {beyond}"
             raise HarnessError(message)
         self.made[id(model.base_model)] = made
         if made:
             self.notes.append(
-                f"the model was published without its {' and '.join(made)}: made anew, and trained as part of the head"
+                f"the published model has no {' or '.join(made)}; a new one is trained as part of the head"
             )
         if prefix and model.get_output_embeddings() is None:
             self._settle_head(model, prefix, missing, set(mismatched), settings)
         elif gone := sorted((missing | set(mismatched)) - in_body):
             message = (
-                f"{where}: weights of its language-model head are missing from its files: {', '.join(gone[:_SHOWN])}"
+                f"{where}: weights of the language-model head are missing in its files: {', '.join(gone[:_SHOWN])}"
             )
             raise HarnessError(message)
 
     def _settle_head(
         self, model: PreTrainedModel, prefix: str, missing: set[str], mismatched: set[str], settings: Mapping[str, Any]
     ) -> None:
-        """Make a head anew that the model was published with, or make sure that it may be kept.
+        """Replace the published head by a new one, or check that it can be kept.
 
-        A part of a head that comes before the new layer, as that of a published language-model head may, stays as it is.
+        A part of the head before the new layer, such as one from a published language-model head, is not changed.
         """
         names = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
         published = bool(names) and not names & missing
@@ -156,14 +152,14 @@ class RunLoader:
         told = ", ".join(str(classes[number]) for number in sorted(classes))
         if getattr(self._model, "head", "new") == "keep":
             if not published:
-                message = f"model {self._model.name!r}: it has no head to keep for this task: leave out head=keep"
+                message = f"model {self._model.name!r}: no published head for this task; remove head=keep"
                 raise HarnessError(message)
             wanted = settings.get("id2label")
             if names & mismatched or (wanted is not None and not _agree(classes, wanted)):
                 asked = ", ".join(map(str, (wanted or {}).values()))
                 message = (
-                    f"model {self._model.name!r}: its head is for the classes {told}, and the data has {asked or 'others'}: to keep "
-                    "it, give the data the same classes in the same order (classes = [...]); else leave out head=keep"
+                    f"model {self._model.name!r}: the head's classes are {told}, the data's are {asked or 'different'}; to keep the head, "
+                    "give the data the same classes in the same order (classes = [...]), or remove head=keep"
                 )
                 raise HarnessError(message)
             self.notes.append(f"the published head (classes {told}) is kept")
@@ -172,36 +168,36 @@ class RunLoader:
                 _make_anew(model, [child for name, child in model.named_children() if name != model.base_model_prefix])
             about = f" ({len(classes)} classes: {told})" if len(classes) > 1 else ""
             self.notes.append(
-                f"the published head{about} is not used: every run begins with a new one (keep it with head=keep)"
+                f"the published head{about} is not used; every run starts with a new head (head=keep keeps it)"
             )
 
 
 @dataclass
 class Heads:
-    """The models of a run's problems, over one body."""
+    """The models of a run's problems, sharing one body."""
 
     body: PreTrainedModel
     models: list[PreTrainedModel | None]
-    """For each problem its model; None where its task needs only the body, or has no head to measure."""
+    """The model of each problem; None if its task needs only the body or has no head to evaluate."""
     undefined: dict[int, str] = field(default_factory=dict)
-    """For a problem whose head this model does not have, why."""
+    """By problem, the reason why this model has no head for it."""
     new_parts: list[str] = field(default_factory=list)
-    """Names of the body's parts that the model was published without, such as a pooler: trained and delivered with every head."""
+    """Names of body parts missing in the published model, such as a pooler; trained and delivered with every head."""
     loaded: list[Loaded | None] = field(default_factory=list)
-    """For each problem how its model was loaded; None where it has none."""
+    """How the model of each problem was loaded; None if it has none."""
 
     @property
     def made(self) -> list[nn.Module]:
-        """Those parts as they are now: an adapter may have put others in their place."""
+        """The current modules of these parts; an adapter may have replaced them."""
         return [self.body.get_submodule(name) for name in self.new_parts]
 
     def head_of(self, model: PreTrainedModel) -> nn.ModuleList:
-        """Return what is new of a model, for a task: the modules outside the body, and those made anew inside."""
+        """Return the new modules of a task's model: those outside the body, and the new parts inside it."""
         return nn.ModuleList([*outside(model), *self.made])
 
 
 def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts], device: torch.device) -> Heads:
-    """Return a model for each task, all sharing one body, on the device."""
+    """Return a model for each task, sharing one body, on the device."""
     models: list[PreTrainedModel | None] = []
     undefined: dict[int, str] = {}
     for position, (task, fact) in enumerate(zip(tasks, facts, strict=True)):
@@ -211,13 +207,13 @@ def build_heads(loader: RunLoader, tasks: Sequence[Task], facts: Sequence[Facts]
             undefined[position] = str(error)
             models.append(None)
     with_head = [model for model in models if model is not None]
-    # The largest, because one class may leave out a part of the body that another needs, such as a pooler.
+    # Use the largest body: one class may omit a part that another needs, such as a pooler.
     bodies = [model.base_model for model in with_head] or [loader("AutoModel")]
     body = max(bodies, key=size)
     for model in with_head:
         setattr(model, model.base_model_prefix, body)
         model.tie_weights()
-    # Moved once, here, and never under inference_mode: parameters first placed there could not be trained later.
+    # Move to the device here, not under inference_mode: parameters created there could not be trained later.
     body.to(device)
     for model in with_head:
         model.to(device)
@@ -231,11 +227,11 @@ def outside(model: PreTrainedModel) -> nn.ModuleList:
 
 
 def body_digest(body: nn.Module, without: Sequence[nn.Module] = ()) -> str:
-    """Return a hash of the body's weights and of their names: equal only where the body computes the same hidden states.
+    """Return a hash of the body's weights and their names; equal only if the hidden states are equal.
 
     Args:
         body: The body.
-        without: Parts of it that come after its hidden states, and were made anew for each seed.
+        without: Parts after its hidden states that are new for each seed.
     """
     total = hashlib.sha256()
     left_out = {id(tensor) for part in without for tensor in part.state_dict(keep_vars=True).values()}
@@ -254,9 +250,9 @@ def hash_tensor(total: hashlib._Hash, name: str, tensor: torch.Tensor) -> None:
 
 
 def _renaming(model: PreTrainedModel, report: Mapping[str, Any], config: PretrainedConfig) -> dict[str, str] | None:
-    """Return how the files' names of the body become this class's, where the library does not see that they are the same.
+    """Return the mapping from weight names in the files to this class's names, if the library does not find it.
 
-    Its classes of one family may call the body otherwise, and then nothing of it is loaded.
+    Classes of one model family may use different names for the body; then none of its weights is loaded.
     """
     import transformers
 
@@ -269,9 +265,9 @@ def _renaming(model: PreTrainedModel, report: Mapping[str, Any], config: Pretrai
 
 
 def _made_parts(model: PreTrainedModel, missing: Collection[str], config: PretrainedConfig) -> list[str]:
-    """Return the names of the body's parts of which nothing was published because the published class does not have them.
+    """Return the names of body parts that were not published because the published class lacks them.
 
-    Such a part is a pooler, of which the whole is missing; what the published class has and the files lack is lost.
+    An example is a pooler that is missing completely. Weights that the published class has but the files lack are an error.
     """
     if not missing:
         return []
@@ -293,7 +289,7 @@ def _made_parts(model: PreTrainedModel, missing: Collection[str], config: Pretra
 
 
 def _published_names(config: PretrainedConfig) -> set[str] | None:
-    """Return the names of the weights of the class the model was published as; None where that is not known."""
+    """Return the weight names of the class the model was published with; None if it is unknown."""
     import copy
 
     import transformers
@@ -306,7 +302,7 @@ def _published_names(config: PretrainedConfig) -> set[str] | None:
 
 
 def _beyond(model: PreTrainedModel, unexpected: Collection[str], prefix: str) -> str | None:
-    """Return a weight in the files that belongs to a further block of the body; None if there is none."""
+    """Return a weight in the files that belongs to an additional block of the body; None if there is none."""
     known = {re.sub(r"\.\d+\.", ".#.", name.removeprefix(prefix)) for name, _ in model.named_parameters()}
     for name in sorted(unexpected):
         plain = name.removeprefix(prefix)
@@ -316,18 +312,18 @@ def _beyond(model: PreTrainedModel, unexpected: Collection[str], prefix: str) ->
 
 
 def _agree(published: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> bool:
-    """Return whether a head's classes are those of the data, in their order; one without names only has to have as many."""
+    """Return whether a head's classes equal the data's, in order; for unnamed classes only the count is compared."""
     ours, theirs = ([str(classes[number]) for number in sorted(classes)] for classes in (published, wanted))
     unnamed = all(name == f"LABEL_{number}" for number, name in enumerate(ours))
     return len(ours) == len(theirs) and (unnamed or ours == theirs)
 
 
 def _make_anew(model: PreTrainedModel, parts: Sequence[nn.Module]) -> None:
-    """Give modules weights as the library gives new ones."""
+    """Reinitialise modules as the library initialises new ones."""
     std = getattr(model.config, "initializer_range", None) or 0.02
     for module in (module for part in parts for module in part.modules()):
         for name, parameter in list(module.named_parameters(recurse=False)):
-            # The library leaves alone what it has loaded, so these are others.
+            # The library does not initialise loaded parameters, so create new ones.
             fresh = nn.Parameter(torch.empty_like(parameter))
             nn.init.zeros_(fresh) if parameter.ndim < 2 else nn.init.normal_(fresh, std=std)
             setattr(module, name, fresh)
@@ -338,12 +334,14 @@ def _make_anew(model: PreTrainedModel, parts: Sequence[nn.Module]) -> None:
 
 
 def _check_numbers(name: str, model: nn.Module) -> None:
-    """Make sure that every weight is a number.
+    """Check that every weight is finite.
 
     Raises:
-        HarnessError: One is not; names it.
+        HarnessError: A weight is not; gives its name.
     """
     for weight, parameter in model.named_parameters():
         if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            message = f"model {name!r}: its weights hold what is not a number (nan or infinity), first in {weight}: get the files again"
+            message = (
+                f"model {name!r}: its weights contain nan or infinity, first in {weight}; download the files again"
+            )
             raise HarnessError(message)

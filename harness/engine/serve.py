@@ -1,8 +1,8 @@
-"""How fast a tuned model answers: one item by itself, and many in batches.
+"""Inference speed of a tuned model: single items and batches.
 
-Measured through the task's own `predict`, from token ids to predictions in the host's memory: through the whole body, and
-without the harness's shortcuts, because what is delivered has neither kept features nor these. In a phase of its own, so that
-no other phase's time has any of it. The first process measures, the others wait.
+Measured with the task's `predict`, from token ids to predictions in host memory, through the whole body and without cached
+features or fast paths, which a delivered model does not have. Runs in a separate phase, so that it is not part of any other
+phase's time. The first process measures, the others wait.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from harness.records import Inference, Speed
 
 _PHASE = "serve"
 _ITEMS = 256
-"""Test items that throughput is measured on, at most."""
+"""Maximum number of test items for throughput."""
 _SINGLE, _WARM_UP = 30, 3
-"""Test items that are answered one by one, and how many of them once more beforehand."""
+"""Number of test items for latency, and number of warm-up items."""
 _SECONDS_SINGLE, _SECONDS_MANY = 1.0, 0.5
-"""After which each of the two measurements ends, whatever is left: answers that are written take seconds each."""
+"""Time limit of the two measurements; generating an answer can take seconds."""
 _FEWEST = 20
-"""Items from which on their 95th percentile is not just their slowest."""
+"""Minimum number of items for a 95th percentile."""
 _COMPARED = 8
-"""Items whose answers are compared before and after merging."""
+"""Number of items compared before and after merging."""
 _TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
-"""By which merging may change them, relative to the largest."""
+"""Tolerance of changes by merging, relative to the largest value."""
 
 
 def can_merge(model: nn.Module) -> bool:
-    """Return whether the model has adapters that it says it can put into its weights."""
+    """Return whether the model offers merging its adapters."""
     return callable(getattr(model, "merge_and_unload", None))
 
 
 def measure_inference(session: Session, tuned: nn.Module, apart: Speed | str | None) -> Inference:
-    """Return how fast the last stage's model answers.
+    """Return the inference speed of the last stage's model.
 
     Args:
-        session: The run under way.
-        tuned: The model as the strategy gave it back.
-        apart: What was measured of it while its adapters were beside its weights, if it had any and that was before.
+        session: The current run.
+        tuned: The model returned by the strategy.
+        apart: An earlier measurement with unmerged adapters, if there was one.
     """
     if not can_merge(tuned):
         return _inference(measure_speed(session, tuned), apart)
@@ -59,7 +59,7 @@ def measure_inference(session: Session, tuned: nn.Module, apart: Speed | str | N
         apart = measure_speed(session, tuned)
     with session.meter.phase(_PHASE):
         whole = _merged(session, tuned)
-    # One process decides for all, or some would wait for others that do not measure.
+    # The first process decides for all, so that none waits for a measurement that does not happen.
     if session.agree(isinstance(whole, nn.Module)):
         assert isinstance(whole, nn.Module)
         return _inference(measure_speed(session, whole), apart)
@@ -67,9 +67,9 @@ def measure_inference(session: Session, tuned: nn.Module, apart: Speed | str | N
 
 
 def measure_speed(session: Session, model: nn.Module) -> Speed | str:
-    """Return how fast a model answers test items of the last stage, or why that is not known."""
+    """Return a model's speed on test items of the last stage, or why it is unknown."""
     with session.meter.phase(_PHASE):
-        speed: Speed | str = "the first process alone measures"
+        speed: Speed | str = "measured by the first process only"
         try:
             if session.rank == 0:
                 speed = measure(session, model)
@@ -78,7 +78,7 @@ def measure_speed(session: Session, model: nn.Module) -> Speed | str:
         except RuntimeError as error:
             if not ran_out(error):
                 raise
-            speed = "memory ran out as it was measured"
+            speed = "out of memory during the measurement"
         session.accelerator.wait_for_everyone()
     return speed
 
@@ -92,18 +92,18 @@ def _inference(whole: Speed | str, apart: Speed | str | None) -> Inference:
 
 
 def _merged(session: Session, tuned: nn.Module) -> nn.Module | str:
-    """Return a copy of a model with its adapters merged, or why there is none that answers alike."""
+    """Return a copy of a model with merged adapters, or why there is none with the same predictions."""
     try:
         copied: Any = copy.deepcopy(tuned)
         merged: nn.Module = copied.merge_and_unload()
         same = _agree(session, tuned, merged)
-    except Exception as error:  # noqa: BLE001 - libraries have many ways to say that these adapters cannot be merged
-        return f"its adapters cannot be merged: {' '.join(str(error).split())}"
-    return merged if same else "with its adapters merged it answers otherwise"
+    except Exception as error:  # noqa: BLE001 - libraries raise many kinds of errors if adapters cannot be merged
+        return f"the adapters cannot be merged: {' '.join(str(error).split())}"
+    return merged if same else "merging the adapters changes its predictions"
 
 
 def measure(session: Session, model: nn.Module) -> Speed:
-    """Return how fast a model answers, measured now."""
+    """Measure and return a model's inference speed."""
     problem = len(session.run.stages) - 1
     task, batches = session.tokens[problem].task, Batches(session, problem, "test")
     items = choose(session.tokens[problem].ids("test"))
@@ -118,13 +118,13 @@ def measure(session: Session, model: nn.Module) -> Speed:
     with predicting(session, model):
         singles = [*items[:_WARM_UP], *items[:_SINGLE]]
         latencies = within(_SECONDS_SINGLE, map(seconds, singles))
-        # What could not be warmed up in the time there was is told as it was.
+        # If the time ended during warm-up, use the last warm-up measurement.
         latencies = latencies[min(_WARM_UP, len(items), len(latencies) - 1) :]
         parts = [rows[part] for part in evaluation_batches(batches.lengths[rows], session.run.train.eval_batch_tokens)]
-        # Not the longest first: what is left out when time is up must be like what is not.
+        # Random order instead of longest first, so that batches skipped at the time limit are like the others.
         parts = [parts[number] for number in np.random.default_rng(0).permutation(len(parts))]
         if session.accelerator.device.type != "cpu":
-            seconds(parts[0])  # takes memory that it has afterwards
+            seconds(parts[0])  # allocates memory that later passes reuse
         took = within(_SECONDS_MANY, map(seconds, parts))
     answered = sum(map(len, parts[: len(took)])) * len(items) / len(rows)
     return Speed(
@@ -137,14 +137,14 @@ def measure(session: Session, model: nn.Module) -> Speed:
 
 
 def choose(ids: NDArray[Any]) -> list[NDArray[np.int64]]:
-    """Return items from all over a split, in no order, each as the numbers of its rows: windows of a long text are one item."""
+    """Return a random sample of items, each as its row numbers: windows of a long text are one item."""
     _, which, counts = np.unique(ids, return_inverse=True, return_counts=True)
     items = np.split(np.argsort(which, kind="stable"), np.cumsum(counts)[:-1])
     return [items[number] for number in np.random.default_rng(0).permutation(len(items))[:_ITEMS]]
 
 
 def within(limit: float, measured: Iterator[float]) -> list[float]:
-    """Return measurements of seconds until these sum to a limit; at least one."""
+    """Return measured seconds until they sum to a limit; at least one."""
     taken: list[float] = []
     for seconds in measured:
         taken.append(seconds)
@@ -155,7 +155,7 @@ def within(limit: float, measured: Iterator[float]) -> list[float]:
 
 @contextmanager
 def predicting(session: Session, *models: nn.Module) -> Iterator[None]:
-    """Have models as scoring has them meanwhile: in eval mode, without gradients, in the run's precision."""
+    """Run models as in scoring, temporarily: in eval mode, without gradients, in the run's precision."""
     modes = [(module, module.training) for model in models for module in model.modules()]
     for model in models:
         model.eval()
@@ -168,7 +168,7 @@ def predicting(session: Session, *models: nn.Module) -> Iterator[None]:
 
 
 def _agree(session: Session, first: nn.Module, second: nn.Module) -> bool:
-    """Return whether two models answer alike."""
+    """Return whether two models give the same predictions."""
     problem = len(session.run.stages) - 1
     task, batches = session.tokens[problem].task, Batches(session, problem, "test")
     batch = batches(np.arange(min(_COMPARED, len(batches.lengths))))

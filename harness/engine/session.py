@@ -1,10 +1,11 @@
-"""What the parts of one run share: settings, processes, meter, and the body with its heads."""
+"""State shared by the parts of one run: settings, processes, meter, and the body with its heads."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from harness.batches import of_one_width
 from harness.engine.cache import Cache
 from harness.engine.compat import plain
 from harness.engine.data import Tokens
+from harness.engine.fast.paths import evaluating
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import Heads
 from harness.records import TUNING, Run, Shared
@@ -30,43 +32,47 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """A run under way in one process."""
+    """The current run in one process."""
 
     run: Run
     accelerator: Accelerator
     meter: Meter
     cache: Cache
     log: Callable[[dict[str, Any]], None]
-    """Told where the run is."""
+    """Receives progress events."""
     heads: Heads
     tokens: Sequence[Tokens]
-    """For each problem."""
+    """The tokens of each problem."""
     published: str
-    """Digest of the body as it was loaded."""
+    """Digest of the loaded body."""
     shared: Shared = field(default_factory=Shared)
-    """What extracting the features that tuning read from the cache took when it was done."""
+    """Original cost of the features that tuning read from the cache."""
     trained: dict[int, nn.Parameter] = field(default_factory=dict)
-    """The parameters the present stage has trained, by identity; held, so that no identity is used again."""
+    """Parameters trained by the current stage, by identity; stored so that no identity is reused."""
     splice: Splice | None = None
-    """What is kept below the blocks trained last."""
+    """Cached outputs below the blocks trained last."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the table must know of this run."""
+    """Notes on this run for the reader of the table."""
     steps: int = 0
     examples: int = 0
 
     @property
     def fast(self) -> bool:
-        """Whether the same may be computed in less time."""
+        """Whether faster equivalent implementations may be used."""
         return self.run.train.fast and not plain()
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Return a context for passes without training: they may be computed the fast way."""
+        return evaluating(self)
 
     @property
     def arithmetic(self) -> list[str]:
-        """What decides the last digits of a forward pass, and its cost."""
+        """Everything that affects the rounding and the cost of a forward pass."""
         return [self.run.train.precision, describe_device(self.accelerator.device), str(self.processes)]
 
     def spent(self) -> dict[str, float]:
-        """Return the seconds and the operations that tuning has taken so far, as if nothing had been kept; told to all processes."""
-        # Entering a phase charges what has passed to the one before it; what is asked here is no part of tuning.
+        """Return the seconds and operations of tuning so far, without cache savings, in all processes."""
+        # Entering a phase charges the time so far to the previous one; this query is not part of tuning.
         with self.meter.phase("validate"):
             phases = merge_phases(gather_object([self.meter.phases()]))
         tuning = [phases[name] for name in TUNING if name in phases]
@@ -82,7 +88,7 @@ class Session:
 
     @property
     def processes(self) -> int:
-        """How many processes share the run."""
+        """Number of processes that share the run."""
         return int(self.accelerator.num_processes)
 
     def agree(self, value: bool) -> bool:
@@ -92,11 +98,11 @@ class Session:
         return values[0]
 
     def gather(self, parts: Sequence[tuple[NDArray[np.int64], NDArray[Any]]], n: int) -> NDArray[Any]:
-        """Return the rows that all processes computed, `[n, ...]`, in order.
+        """Return the rows computed by all processes, `[n, ...]`, in order.
 
         Args:
-            parts: Row numbers `[b]` and what was computed for them `[b, ...]`, from this process.
-            n: How many rows there must be.
+            parts: Row numbers `[b]` and results `[b, ...]` of this process.
+            n: Expected number of rows.
 
         Raises:
             RuntimeError: A row is missing or was computed twice.
@@ -104,7 +110,7 @@ class Session:
         everything = gather_object(list(parts))
         rows = np.concatenate([numbers for numbers, _ in everything])
         if len(rows) != n or len(np.unique(rows)) != n:
-            message = f"{len(rows)} predictions of {len(np.unique(rows))} items came back for {n} items"
+            message = f"got {len(rows)} predictions of {len(np.unique(rows))} items for {n} items"
             raise RuntimeError(message)
         values = np.concatenate(of_one_width([array for _, array in everything]))
         result = np.empty_like(values)
@@ -113,7 +119,7 @@ class Session:
 
 
 def describe_device(device: torch.device) -> str:
-    """Return the device in words."""
+    """Return a description of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

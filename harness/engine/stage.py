@@ -1,4 +1,4 @@
-"""What a strategy is handed: one dataset of a run to tune on."""
+"""Implementation of a stage: one dataset of a run that a strategy tunes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from harness.contracts import Facts, Metric, Task
 from harness.delivery.pooled import FeatureHead
 from harness.delivery.write import is_adapter, saved_bytes, write_adapter
 from harness.engine.evaluate import DataView
-from harness.engine.fast.paths import evaluating
 from harness.engine.features import Features
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class EarlierStage:
-    """A stage that was tuned on before; see `harness.protocols.Earlier`."""
+    """An earlier stage; see `harness.protocols.Earlier`."""
 
     def __init__(self, session: Session, index: int) -> None:
-        """Take the stage with this index, from 0."""
+        """Open the stage with this index, from 0."""
         model = session.heads.models[index]
         assert model is not None
         self._session, self._task, self._model = session, session.tokens[index].task, model
@@ -54,18 +53,18 @@ class EarlierStage:
 
     @property
     def items(self) -> int:
-        """How many rows its train split has."""
+        """Number of rows of its train split."""
         return len(self._batches.lengths)
 
     def loss(self, rows: Sequence[int] | NDArray[Any]) -> torch.Tensor:
-        """Return the mean loss of rows of its train split under its own head, a scalar with a gradient."""
+        """Return the mean loss of rows of its train split with its head, a scalar with a gradient."""
         numbers = np.asarray(rows)
         items = self._batches.items(numbers)
         batch, weight = self._batches(numbers, items), self._task.weight(items)
         self._session.meter.add_flops(self._flops(batch["input_ids"].shape, weight))
-        # The head has dropout only where the body has: `train` and `eval` reach it through its own model alone.
+        # Use dropout in the head only if the body does: `train` and `eval` reach the head only through its own model.
         self._session.heads.head_of(self._model).train(self._session.heads.body.training)
-        with evaluating(self._session):
+        with self._session.evaluating():
             return self._task.loss(self._model, batch) / weight
 
 
@@ -76,11 +75,11 @@ class RunStage:
         """Prepare the stage with this index.
 
         Args:
-            session: The run under way.
-            features: Of the run's body.
-            index: Which of the run's stages, from 0.
-            metric: What validation is scored by.
-            folder: Where an adapter that is delivered is written before it is merged; None if it is not wanted.
+            session: The current run.
+            features: Features of the run's body.
+            index: Index of the stage, from 0.
+            metric: Metric of the validation score.
+            folder: Target folder of a delivered adapter, written before it is merged; None to not write it.
         """
         self.index = index
         self.seed = session.run.seed
@@ -90,18 +89,18 @@ class RunStage:
         self._session, self._features, self._metric, self._folder = session, features, metric, folder
         self._known = {id(parameter) for model in self._modules() for parameter in model.parameters()}
         self.ship_bytes: int | None = None
-        """Bytes that would have to be shipped; None as long as nobody has said of what."""
+        """Saved size in bytes; None until `ship` is called."""
         self.apart: Speed | str | None = None
-        """How fast the last stage's model answers with adapters beside its weights, or why that is not known; None if it has none."""
+        """Inference speed of the last stage's model with unmerged adapters, or why it is unknown; None without adapters."""
         self._fitted = False
         session.trained.clear()
 
     @property
     def model(self) -> PreTrainedModel:
-        """The body under this stage's head."""
+        """The body with this stage's head."""
         model = self._session.heads.models[self.index]
         if model is None:
-            message = f"task {self._session.tokens[self.index].task.name!r} builds no model to tune"
+            message = f"task {self._session.tokens[self.index].task.name!r} has no model to tune"
             raise UndefinedError(message)
         return model
 
@@ -113,20 +112,20 @@ class RunStage:
 
     @property
     def head(self) -> nn.ModuleList:
-        """The modules of `model` outside the body, and those of the body that it was published without."""
+        """The modules of `model` outside the body, and body parts missing in the published model."""
         return self._session.heads.head_of(self.model)
 
     def baseline(self) -> nn.Module:
-        """Return what answers without having learned from any text: the task's baseline, else the model as it is."""
+        """Return a model that learned from no text: the task's baseline, or the unchanged model if there is none."""
         baseline = self.task.baseline(lambda: self.targets("train"), self.facts)
         return self.model if baseline is None else baseline.to(self._session.accelerator.device)
 
     def last_blocks(self, count: int) -> Sequence[nn.Module]:
-        """Return the body's last blocks, from input to output, `[count]`."""
+        """Return the last blocks of the body, from input to output, `[count]`."""
         blocks = find_blocks(self.body)
         if count > len(blocks):
             name = self._session.run.strategy.name
-            message = f"strategy {name!r}: the model has {len(blocks)} blocks, so layers={count} is too many"
+            message = f"strategy {name!r}: layers={count} is too many; the model has {len(blocks)} blocks"
             raise HarnessError(message)
         return blocks[len(blocks) - count :]
 
@@ -136,7 +135,7 @@ class RunStage:
         return [EarlierStage(self._session, index) for index in range(self.index)]
 
     def steps(self) -> int:
-        """Return how many optimizer steps `fit` takes."""
+        """Return the number of optimizer steps of `fit`."""
         return planned_steps(self._session, self.index)
 
     def fit(
@@ -145,14 +144,14 @@ class RunStage:
         penalty: Callable[[], torch.Tensor] | None = None,
         after_backward: Callable[[int], None] | None = None,
     ) -> nn.Module:
-        """Train what requires a gradient with the run's settings, and return the same model."""
+        """Train all parameters that require a gradient with the run's settings, and return the same model."""
         fitted = fit(self._session, self.index, model, self.validate, penalty, after_backward)
         self._features.look()
         self._fitted = True
         return fitted
 
     def conclude(self, tuned: nn.Module) -> None:
-        """Log how good the stage's model is, where it was made without `fit`, which logs every epoch."""
+        """Log the validation score of a model made without `fit` (which logs every epoch)."""
         if not self._fitted and self.trained(tuned):
             value = self.validate(tuned)
             self._session.log({"stage": self.index, "validation": value, **self._session.spent()})
@@ -165,11 +164,11 @@ class RunStage:
         return extracted.array
 
     def targets(self, split: Split) -> NDArray[Any]:
-        """Return what is right for each item, `[n, ...]`."""
+        """Return the target of each item, `[n, ...]`."""
         return self._session.tokens[self.index].targets(split)
 
     def score(self, outputs: NDArray[Any], split: Split = "validation") -> float | None:
-        """Return how good these outputs for a split are, higher is better, by what the run's choices are made by."""
+        """Return the score of outputs for a split by the run's selection metric; higher is better."""
         try:
             value = self._metric.score(outputs, self.targets(split))
         except UndefinedError:
@@ -177,27 +176,27 @@ class RunStage:
         return value if self._metric.better == "higher" else -value
 
     def head_on_features(self, head: nn.Module, pooling: Pooling = "mean") -> nn.Module:
-        """Return a model that puts `head` on the body's pooled features."""
+        """Return a model with `head` on the body's pooled features."""
         return FeatureHead(self.body, head.to(self._session.accelerator.device), pooling)
 
     def ship(self, model: nn.Module) -> None:
-        """Take `model` as what would be shipped: count its bytes, and write it if it is an adapter that is to be delivered."""
+        """Declare `model` as the delivered model: record its saved size, and write it if it is a delivered adapter."""
         published = isinstance(model, FeatureHead) and self._features.published
         self.ship_bytes = saved_bytes(model, body_is_published=published)
         if not self._session.run.trial and self.index == len(self._session.run.stages) - 1 and can_merge(model):
-            # Now, because the adapters may be merged next.
+            # Measure now, because the adapters may be merged next.
             self.apart = measure_speed(self._session, model)
         if self._folder is not None and self._session.rank == 0 and is_adapter(model):
             with self._session.meter.phase("save"):
                 write_adapter(self._folder, model)
 
     def trained(self, tuned: nn.Module) -> int:
-        """Return how many parameters tuning has trained or made."""
+        """Return the number of parameters that tuning trained or created."""
         made = {id(p): p for p in tuned.parameters() if id(p) not in self._known}
         return sum(parameter.numel() for parameter in {**made, **self._session.trained}.values())
 
     def validate(self, model: nn.Module) -> float | None:
-        """Return the validation score, higher is better; None where the data has nothing to score."""
+        """Return the validation score, higher is better; None if it is undefined for the data."""
         with self._session.meter.phase("validate"):
             view = DataView(self._session, self._features, self.index, model, None)
             try:

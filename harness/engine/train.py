@@ -1,8 +1,8 @@
-"""The one training loop.
+"""The training loop.
 
-What it computes depends on the run alone: batches are drawn for all processes together, each process takes its part of
-every batch, and the loss is divided by the weight of the whole batch. So neither the number of processes nor
-accumulation changes the steps, the schedule or, within rounding, the result (but for dropout, whose masks differ).
+The result depends only on the run: batches are drawn for all processes together, each process takes its part of every
+batch, and the loss is divided by the weight of the whole batch. Thus neither the number of processes nor accumulation
+changes the steps, the schedule or, within rounding, the result (except dropout, whose masks differ).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LOG_EVERY = 10
 
 
 def planned_steps(session: Session, problem: int) -> int:
-    """Return how many optimizer steps `fit` takes on a problem, unless it stops early."""
+    """Return the number of optimizer steps of `fit` on a problem, without early stopping."""
     return sum(len(_batches(session, problem, epoch)) for epoch in range(session.run.train.epochs))
 
 
@@ -49,18 +49,18 @@ def fit(
     penalty: Penalty | None = None,
     after_backward: Callable[[int], None] | None = None,
 ) -> nn.Module:
-    """Train what requires a gradient in `model` on a problem's train split, in place, and return it.
+    """Train the parameters of `model` that require a gradient on a problem's train split, in place, and return the model.
 
     Args:
-        session: The run under way.
-        problem: Which of the run's problems.
-        model: What the problem's task can compute a loss with.
-        score: The validation score of the model, higher is better; called after every epoch. None if there is none.
+        session: The current run.
+        problem: Index of the problem in the run.
+        model: A model from which the problem's task can compute a loss.
+        score: Returns the model's validation score (higher is better) or None; called after every epoch.
         penalty: A scalar added to the mean loss of every step.
-        after_backward: Told the number of each step, from 0, when its gradients are there and before it is taken.
+        after_backward: Called with the step number (from 0) when its gradients are computed, before the step.
 
     Raises:
-        RuntimeError: Nothing in the model requires a gradient, or the loss is not a number.
+        RuntimeError: No parameter requires a gradient, or the loss is not finite.
     """
     config = session.run.train
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -98,7 +98,7 @@ def _batches(session: Session, problem: int, epoch: int) -> list[NDArray[np.int6
 
 
 class Training:
-    """The state of one training: model and optimizer as accelerate prepared them, and the step count."""
+    """The state of one training: the model and optimizer prepared by accelerate, and the step count."""
 
     def __init__(
         self,
@@ -130,8 +130,8 @@ class Training:
         with session.meter.phase("count"):
             part = "whole" if session.splice is None else f"above {len(session.splice.prefix.blocks)}"
             self._flops = count_flops(session, problem, model, self._spliced(loss), self._batches, part, training=True)
-        # A penalty may look at the embedding as it is, and use rows that this problem does not; who looks at the gradients wants
-        # that of the embedding itself.
+        # A penalty may read the whole embedding, including rows not used by this problem; `after_backward` needs the gradient of
+        # the embedding itself.
         self._fast = FastPaths(session, watched=penalty is not None or after_backward is not None)
         originals = [parameter for parameter in model.parameters() if parameter.requires_grad]
         vocabulary = functools.partial(session.tokens[problem].vocabulary, "train")
@@ -161,7 +161,7 @@ class Training:
             self._log(rate)
 
     def close(self) -> nn.Module:
-        """Return the trained model as it was before accelerate wrapped it."""
+        """Return the trained model without the wrapper of accelerate."""
         model = unprepared(self._session.accelerator, self._model)
         self._session.accelerator.free_memory()
         return model
@@ -170,31 +170,31 @@ class Training:
         return loss if self._session.splice is None else self._session.splice.prefix.wrap(loss)
 
     def _take_step(self, numbers: NDArray[np.int64]) -> torch.Tensor:
-        """Make one step on the rows of a batch, in more pieces if memory runs out; returns this process's part of the loss."""
+        """Take one step on a batch, in more pieces if memory runs out; return this process's part of the loss."""
         while True:
             try:
                 return self._step_in_pieces(numbers)
             except RuntimeError as error:
-                # Several processes would have to agree on it.
+                # Several processes would have to agree on the number of pieces.
                 if not ran_out(error) or self._session.processes > 1 or self._pieces >= len(numbers):
                     raise
             self._optimizer.zero_grad()
             self._pieces *= 2
-            message = f"each batch was computed in {self._pieces} pieces, because a larger part did not fit in memory"
+            message = f"each batch was computed in {self._pieces} pieces because larger pieces did not fit in memory"
             self._session.notes[:] = [note for note in self._session.notes if not note.startswith("each batch was")]
             self._session.notes.append(message)
 
     def _step_in_pieces(self, numbers: NDArray[np.int64]) -> torch.Tensor:
         session = self._session
         items = self._batches.items(numbers)
-        # What all processes do together is divided by what all of them together hold.
+        # Divide the loss of all processes by the weight of all of them.
         weight = self._task.weight(items)
         mine = np.arange(len(numbers))[session.rank :: session.processes]
         pieces = [mine[at :: self._pieces] for at in range(self._pieces)]
         compute = self._spliced(lambda batch: self._task.loss(self._prepared, batch, **self._shaping))
         total = torch.zeros((), device=session.accelerator.device)
         if self._penalty is not None:
-            # The same in every process, so averaging it over them leaves it as it is.
+            # The same in every process, so averaging over processes does not change it.
             with session.accelerator.no_sync(self._prepared), session.accelerator.autocast():
                 added = self._penalty()
                 session.accelerator.backward(added)
@@ -202,13 +202,13 @@ class Training:
         for position, piece in enumerate(pieces):
             last = position == len(pieces) - 1
             with nullcontext() if last else session.accelerator.no_sync(self._prepared):
-                # A process without rows takes part with one that counts nothing, so that none waits for it.
+                # A process without rows computes one row with weight 0, so that the others do not wait for it.
                 taken = piece if len(piece) else np.array([0])
                 part = {name: [values[at] for at in taken] for name, values in items.items()}
                 batch = self._batches(numbers[taken], part)
                 with session.accelerator.autocast():
                     loss = compute(batch) / weight * bool(len(piece))
-                # Gradients are averaged over processes; a sum is what is wanted.
+                # Gradients are averaged over processes; the sum is needed.
                 session.accelerator.backward(loss * session.processes)
                 session.meter.add_flops(self._flops(batch["input_ids"].shape, self._task.weight(part)))
             total += loss.detach()
@@ -229,9 +229,9 @@ class Training:
         for offset, loss in enumerate(losses.tolist()):
             if not math.isfinite(loss):
                 at = first + offset + 1
-                message = f"the loss is {loss} at step {at}: a lower learning rate may help"
+                message = f"the loss is {loss} at step {at}; try a lower learning rate"
                 if at == 1:
-                    message = f"the loss is {loss} at the first step, before anything was learned: the weights or the data are not sound"
+                    message = f"the loss is {loss} at the first step, before any update; check the model's weights and the data"
                 raise RuntimeError(message)
             self._session.log({"step": first + offset + 1, "steps": self._total, "loss": loss, "learning_rate": rate})
         self._losses.clear()
@@ -240,12 +240,12 @@ class Training:
 def parameter_groups(
     trained: Sequence[nn.Parameter], config: TrainConfig, new: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """Return what is trained, for an optimizer: weight matrices decay; biases and scales, which have one axis, do not.
+    """Return optimizer parameter groups: weight decay applies to matrices, not to parameters with one axis (biases, scales).
 
     Args:
-        trained: What is trained.
-        config: How.
-        new: Positions of those that are of a new head, which may have a learning rate of its own.
+        trained: The trained parameters.
+        config: The training settings.
+        new: Positions of the parameters of a new head, which may have a separate learning rate.
     """
     times = (config.head_learning_rate or 0.0) / (config.learning_rate or 1.0) if config.head_learning_rate else 1.0
     head = {id(trained[position]) for position in new} if times != 1.0 else set()
@@ -261,7 +261,7 @@ def parameter_groups(
 
 
 def _new_positions(session: Session, problem: int, fitted: nn.Module, trained: Sequence[nn.Parameter]) -> list[int]:
-    """Return the positions of parameters that belong to a new head; a language model's own head is not new."""
+    """Return the positions of the parameters of a new head; a language-model head is not new."""
     model = session.heads.models[problem]
     if model is None or model.get_output_embeddings() is not None:
         return []
@@ -271,14 +271,14 @@ def _new_positions(session: Session, problem: int, fitted: nn.Module, trained: S
 
 
 def _shaping(session: Session, problem: int) -> dict[str, Any]:
-    """Return what the task's loss is given besides, where the run's settings ask for it."""
+    """Return the additional arguments of the task's loss set in the run's settings."""
     config, tokens = session.run.train, session.tokens[problem]
     given: dict[str, Any] = {}
     if config.label_smoothing:
         given["label_smoothing"] = config.label_smoothing
     if config.class_weights is not None:
         counts = class_counts(tokens.prepared.splits["train"], len(tokens.prepared.facts.classes or ()))
-        # n / (classes * count), as scikit-learn's "balanced"; a class without a row has no loss to weigh.
+        # n / (classes * count), as scikit-learn's "balanced"; a class without rows has no loss.
         weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
         given["class_weights"] = torch.tensor(weights, dtype=torch.float32, device=session.accelerator.device)
     return given

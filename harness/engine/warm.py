@@ -1,4 +1,4 @@
-"""Imported by the process that runs' processes are copied from: what every run needs, once, before any device is touched."""
+"""Imported once by the server process from which run processes are forked, before any device is used."""
 
 from __future__ import annotations
 

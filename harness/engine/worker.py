@@ -1,4 +1,4 @@
-"""One job, computed in this process: a run, or one process's share of it."""
+"""Computation of one job in this process: a run, or this process's share of it."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ Tell = Callable[[dict[str, Any]], None]
 
 @functools.cache
 def prepare_process() -> None:
-    """Make settings that suit a process which does nothing but compute jobs."""
+    """Configure a process that only computes jobs."""
     import transformers
     from tqdm import tqdm
 
-    # Texts are tokenised once and kept; threads would only warn about the processes that follow.
+    # Tokens are cached; tokenizer threads would only cause warnings about forked processes.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Warnings of torch's C++ side, such as that looking for parts without a gradient costs time: it is why it is done.
+    # Hide warnings of torch's C++ code, such as that searching for unused parameters costs time: the search is needed.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # transformers' own deprecations, met inside peft; nothing a user could mend.
+    # Deprecations of transformers raised inside peft; users cannot fix them.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")
     # Loading a base model under a new head always reports that the head is new.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    # Its own is shared between processes, and stays behind in the system when a process is ended.
+    # tqdm's default lock is shared between processes and leaks when a process is killed.
     tqdm.set_lock(threading.RLock())
 
 
 @contextlib.contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Write what this process prints, libraries in C too, to the end of a file; one that stays empty is removed."""
+    """Append the output of this process, including C libraries, to a file; remove the file if it stays empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -73,24 +73,24 @@ def output_to(path: Path) -> Iterator[None]:
 
 
 def work(job: Job, catalog: Catalog, tell: Tell, place: Place) -> Outcome | Failure:
-    """Compute a job in a process that does nothing else; what it prints goes to the run's `worker.log`."""
+    """Compute a job in a dedicated process; its output goes to the run's `worker.log`."""
     prepare_process()
     with output_to(Store(job.results).folder(job.run) / WORKER_LOG):
         return perform(job, catalog, tell, place)
 
 
-def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Outcome | Failure:  # noqa: B008 - it is frozen
-    """Compute a job and store what came of it; return that."""
+def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Outcome | Failure:  # noqa: B008 - Place is frozen
+    """Compute a job, store its result and return it."""
     store = Store(job.results)
     if place.rank != 0:
         return _perform_share(job, catalog, store, log, place)
     with store.attempt(job.run) as folder:
-        # Another command may have finished it while this one waited for the folder.
+        # Another command may have finished the run while this one waited for the folder.
         outcome = store.outcome(job.run)
         if outcome is not None and job.deliver is None and (not job.keep_model or (folder / "model").exists()):
             return outcome
-        # A finished run that is computed again for its model alone leaves what is stored as it is. Line by line, so that the curve
-        # is whole before the outcome says that all is.
+        # A finished run that is computed again only for its model does not change the stored results. Line buffering writes the
+        # curve completely before the outcome is stored.
         with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", buffering=1, encoding="utf-8") as curve:
 
             def write(event: dict[str, Any]) -> None:
@@ -105,11 +105,11 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
 
 
 def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: Place) -> Outcome | Failure:
-    # Beside its place, so that it is whole or absent there, and what it says of where its base is stays true.
+    # Write to a sibling folder, then rename: the target is complete or absent, and relative paths to the base stay valid.
     target = job.deliver or (store.folder(job.run) / "model" if job.keep_model else None)
     temporary = target and target.parent / f".{target.name}-{place.rank}"
     if temporary:
-        shutil.rmtree(temporary, ignore_errors=True)  # of an attempt that was killed
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed attempt
     try:
         accelerator = _accelerator(job.run, place)
         alone = place.side_by_side == 1
@@ -123,7 +123,7 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
     except PrunedError as error:
         return Failure(run_id=job.run.id, status="pruned", reason=str(error))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever ends one run must not end the experiment
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - an error in one run must not end the experiment
         status = "out of memory" if ran_out(error) else "failed"
         return Failure(run_id=job.run.id, status=status, reason=_one_line(error), trace=traceback.format_exc())
     finally:
@@ -133,10 +133,10 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
 
 
 def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
-    """Return the run's device and processes.
+    """Return an accelerator for the run's device and processes.
 
     Raises:
-        RuntimeError: Another number of processes came up than was asked for.
+        RuntimeError: The number of started processes is not the requested one.
     """
     if place.processes > 1:
         os.environ.update(
@@ -156,16 +156,16 @@ def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
         device = (place.slot * place.processes + place.rank) % torch.cuda.device_count()
         os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{device}"
     precision = {"fp32": "no"}.get(run.train.precision, run.train.precision)
-    # Where runs follow one another in one process, none must inherit another's precision.
+    # Consecutive runs in one process must not inherit the precision of an earlier run.
     reset_accelerate()
     accelerator = accelerate.Accelerator(
         cpu=cpu,
         mixed_precision=precision,
-        # Heads of other problems, and parts of the body that a head does not use, get no gradient.
+        # Heads of other problems and unused body parts get no gradient.
         kwargs_handlers=[accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if accelerator.num_processes != place.processes:
-        message = f"{place.processes} processes were asked for, but {accelerator.num_processes} came up"
+        message = f"{place.processes} processes were requested, but {accelerator.num_processes} started"
         raise RuntimeError(message)
     return accelerator
 

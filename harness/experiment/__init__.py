@@ -1,1 +1,1 @@
-"""Asked to identified: an experiment file or flags become a plan of runs. Pure, and free of torch."""
+"""From an experiment file or flags to a plan of identified runs. No side effects, no torch."""

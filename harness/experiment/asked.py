@@ -1,4 +1,4 @@
-"""What is asked, on a command line or in a call: the same names, the same defaults, the same errors."""
+"""The request of a command or a Python call, with the same names, defaults and errors for both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.records import digest
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command or a call asks for: an experiment file or data, and what is added to it."""
+    """The request of a command or a call: an experiment file or data, and options."""
 
     target: str | None = None
     datasets: Sequence[str] | None = None
@@ -36,38 +36,38 @@ class Asked:
     margin: float | None = None
 
     def plan(self, catalog: Catalog) -> Plan:
-        """Return the plan of what is asked.
+        """Return the plan for the request.
 
         Raises:
-            HarnessError: The options contradict each other or name something that is not there.
+            HarnessError: The options contradict each other or name something unknown.
         """
         filed = self._filed()
         return make_plan(self.spec(catalog), catalog, named=bool(self.strategies or (filed and filed.strategies)))
 
     def spec(self, catalog: Catalog) -> ExperimentSpec:
-        """Return the experiment: the file's, if there is one, with what the options add."""
+        """Return the experiment: that of the file, if there is one, with the options applied."""
         given = self._given(catalog)
         filed = self._filed()
         if filed is not None:
             if self.text or self.label:
-                message = "--text and --label go with a data file, not with an experiment file"
+                message = "--text and --label need a data file, not an experiment file"
                 raise HarnessError(message)
             spec = make_spec({**filed.model_dump(exclude_unset=True), **given}, "options") if given else filed
             base = filed
         else:
             spec = base = make_spec({"name": self._name(), **self._defaults(catalog), **given}, "options")
         if self.options and not spec.strategies:
-            # Named, so that an option can name one of them.
+            # Listed explicitly, so that an option can refer to one of them.
             named = tuple(StrategyEntry(name=name) for name in default_names(catalog, Strategy))
             spec = spec.model_copy(update={"strategies": named})
         spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
         if spec == base and filed is not None:
             return spec
-        # Another question must not take the place of the file's own table, nor one data file's that of another.
+        # A different experiment must not overwrite the file's own table, nor one data file's table that of another.
         return spec.model_copy(update={"name": f"{spec.name}-{digest(spec.model_dump(mode='json'))[:6]}"})
 
     def _filed(self) -> ExperimentSpec | None:
-        """Return the experiment of the file that is named, if one is."""
+        """Return the experiment of the experiment file, if one is given."""
         return read_spec(Path(self.target)) if self.target is not None and self.target.endswith(".toml") else None
 
     def _given(self, catalog: Catalog) -> dict[str, Any]:
@@ -88,12 +88,12 @@ class Asked:
         return given
 
     def _defaults(self, catalog: Catalog) -> dict[str, Any]:
-        """Return what a comparison without an experiment file starts from."""
+        """Return the defaults of a comparison without an experiment file."""
         if self.target is not None and self.datasets:
-            message = f"both a data file ({self.target!r}) and --dataset are given: name the data once"
+            message = f"both a data file ({self.target!r}) and --dataset are given: use only one"
             raise HarnessError(message)
         if self.target is None and not self.datasets:
-            message = "nothing to compare on: give an experiment file, a data file, or --dataset"
+            message = "no data to compare on: give an experiment file, a data file or --dataset"
             raise HarnessError(message)
         tuned_on = {name.partition(":")[0] for name in _split(self.datasets or ())}
         watch = [name for name in default_names(catalog, Dataset, "default_watch") if name not in tuned_on]
@@ -107,7 +107,7 @@ class Asked:
                 }
             ]
         elif self.text or self.label:
-            message = "--text and --label go with a data file: give its path first"
+            message = "--text and --label need a data file: give its path as the first argument"
             raise HarnessError(message)
         return defaults
 
@@ -129,13 +129,13 @@ class Asked:
 
 
 def _named(catalog: Catalog, dataset: str) -> str:
-    """Return a dataset as it is named; one that is a path by what opens it, so that options may name that."""
+    """Return a dataset's name; a path is prefixed with the dataset that opens it, so that options can use it."""
     found = opener(catalog, Dataset, dataset)
     return dataset if found is None else f"{found.name}:{dataset}"
 
 
 def _split(values: Sequence[str]) -> list[str]:
-    """Return names given one by one or with commas between them."""
+    """Return names given separately or separated by commas."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 

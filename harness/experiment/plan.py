@@ -1,4 +1,4 @@
-"""From an experiment to the runs that answer it: every default resolved, every run identified, nothing computed."""
+"""From an experiment to its runs: resolve every default and identify every run, without computing anything."""
 
 from __future__ import annotations
 
@@ -26,52 +26,52 @@ class Arm(Record):
     role: Role
     runs: tuple[Run, ...]
     repeats: tuple[Run, ...] = ()
-    """The first run again, to see how much it differs from itself."""
+    """Repeats of the first run, to measure run-to-run variation."""
     space: dict[str, Span | tuple[JsonValue, ...]] = {}
-    """Settings that are chosen on validation, each with what may be tried; empty where nothing is to be chosen."""
+    """The search space: settings chosen on validation, each with its possible values; empty without a search."""
     search: SearchResult | None = Field(None, validation_alias=AliasChoices("search", "tuning"))
-    """How they were chosen; None where nothing was, or it is still to be done."""
+    """The search result; None without a search, or before it is done."""
 
 
 class Plan(Record):
-    """The runs that answer an experiment, and how their table is to be read."""
+    """The runs of an experiment, and how to build their table."""
 
     name: str
     question: str
     arms: tuple[Arm, ...]
     reference: str | None
     stage_metrics: tuple[tuple[str, ...], ...]
-    """For each stage, its metrics; the first is the one that counts."""
+    """For each stage, its metrics; the first is the primary one."""
     watch_metrics: tuple[str, ...]
     """For each watched dataset, its metric."""
     margin: float | None = None
-    """Within which two arms are as good as each other; None where that is left open."""
+    """Equivalence margin between two arms; None for no equivalence test."""
     budget: Budget | None = None
-    """What each arm may spend on choosing its settings; None where they are as given."""
+    """Search budget of each arm; None without a search."""
     notes: tuple[str, ...] = ()
-    """What was settled in planning that a reader must know."""
+    """Notes from planning, shown to the user."""
 
     @property
     def runs(self) -> list[tuple[Arm, Run]]:
-        """Every run with its arm, seed by seed, so that an interrupted grid has all its arms compared on some seeds."""
+        """Every run with its arm, seed by seed, so that an interrupted comparison has all arms for some seeds."""
         by_seed = zip(*(arm.runs for arm in self.arms), strict=True)
         runs = [(arm, run) for runs in by_seed for arm, run in zip(self.arms, runs, strict=True)]
         return [*runs, *((arm, run) for arm in self.arms for run in arm.repeats)]
 
 
 def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> Plan:
-    """Return the runs an experiment asks for.
+    """Return the plan of an experiment.
 
     Args:
-        spec: What is asked.
-        catalog: Where the components are.
-        named: Whether the user named the strategies; of others, those that do not suit are left out.
+        spec: The experiment.
+        catalog: Provides the components.
+        named: Whether the user named the strategies; otherwise unsuitable strategies are left out.
 
     Raises:
-        HarnessError: Something named is unknown, missing, double or mistyped.
+        HarnessError: A name or setting is unknown, missing, duplicated or mistyped.
     """
     if not spec.stages:
-        message = f"{spec.name}: no dataset to tune on: name one with stages = [...] or --dataset"
+        message = f"{spec.name}: no dataset to tune on: give one with stages = [...] or --dataset"
         raise HarnessError(message)
     model = _resolve(catalog, Model, spec.model or _default_model(catalog))
     stages = tuple(_problem(catalog, entry, watched=False) for entry in spec.stages)
@@ -80,7 +80,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
     tasks = [catalog.restore(Task, problem.task) for problem in stages]
     for problem, task in zip(stages, tasks, strict=True):
         if reason := task.check_model(model):
-            message = f"dataset {problem.dataset.name!r} cannot be tuned on by task {task.name!r}: {reason}"
+            message = f"dataset {problem.dataset.name!r} cannot be tuned on with task {task.name!r}: {reason}"
             raise HarnessError(message)
     budget = None if spec.tune is None else parse_budget(spec.tune)
     if budget is not None:
@@ -139,7 +139,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
 
 
 def default_names(catalog: Catalog, kind: type[C], flag: str = "default") -> tuple[str, ...]:
-    """Return the components of a kind that are used where a user names none, leaving out what is not installed."""
+    """Return the default components of a kind, without those that are not installed."""
     names = [cls.name for cls in catalog.every(kind) if getattr(cls, flag)]
     return tuple(name for name in names if catalog.make(kind, name, {}).missing() is None)
 
@@ -147,13 +147,13 @@ def default_names(catalog: Catalog, kind: type[C], flag: str = "default") -> tup
 def _default_model(catalog: Catalog) -> Entry:
     names = default_names(catalog, Model)
     if not names:
-        message = "no model is named and the default one is not installed: pip install 'finetune-harness[quickstart]'"
+        message = "no model is given and the default one is not installed: pip install 'finetune-harness[quickstart]'"
         raise HarnessError(message)
     return Entry(name=names[0])
 
 
 def _strategies(catalog: Catalog, spec: ExperimentSpec) -> list[tuple[StrategyEntry, Strategy]]:
-    """Return what is compared: baselines first, then the reference, then the rest as asked."""
+    """Return the strategies to compare: baselines first, then the reference, then the rest in the given order."""
     entries = list(spec.strategies or (StrategyEntry(name=name) for name in default_names(catalog, Strategy)))
     resolved = [(entry, _resolve(catalog, Strategy, entry)) for entry in entries]
     present = {strategy.name for _, strategy in resolved}
@@ -167,16 +167,19 @@ def _problem(catalog: Catalog, entry: DatasetEntry, *, watched: bool) -> TaskDat
     dataset = _resolve(catalog, Dataset, entry)
     task = catalog.make(Task, entry.task or dataset.task_for(watched=watched), entry.task_params)
     if watched and not task.watchable:
-        message = f"dataset {entry.name!r} cannot be watched by task {task.name!r}: it needs a head that tuning makes"
+        message = (
+            f"dataset {entry.name!r} cannot be watched with task {task.name!r}: the task needs a head that only tuning "
+            "creates"
+        )
         raise HarnessError(message)
     if not watched and not task.tunable:
-        message = f"dataset {entry.name!r} cannot be tuned on by task {task.name!r}: it is only for watching"
+        message = f"dataset {entry.name!r} cannot be tuned on with task {task.name!r}: the task is for watching only"
         raise HarnessError(message)
     return TaskData(dataset=dataset.reference(), task=task.reference())
 
 
 def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
-    """Return the component an entry names: by name, by `name:argument`, or by a path that some component opens."""
+    """Return the component of an entry, given by name, by `name:argument`, or by a path that a component opens."""
     name, colon, argument = entry.name.partition(":")
     where = kind_of(kind)
     opened = opener(catalog, kind, entry.name)
@@ -199,7 +202,7 @@ def _resolve(catalog: Catalog, kind: type[C], entry: Entry) -> C:
 
 
 def opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
-    """Return the class that opens a path given in place of a name: by its ending, as a folder, or as any file there is."""
+    """Return the class that opens a path given as a name, by its suffix, as a folder, or as any existing file."""
     names = {cls.name for cls in catalog.every(kind)}
     if text.partition(":")[0] in names:
         return None
@@ -212,7 +215,7 @@ def opener(catalog: Catalog, kind: type[C], text: str) -> type[C] | None:
 
 
 def _given(spec: ExperimentSpec, entry: StrategyEntry) -> dict[str, Any]:
-    """Return the training settings that the user gives a strategy; a blank learning rate is the strategy's own, as if not given."""
+    """Return the user's training settings for a strategy; a blank learning rate counts as not given."""
     given = {**spec.train, **entry.train}
     return {key: value for key, value in given.items() if key != "learning_rate" or value is not None}
 
@@ -225,25 +228,25 @@ def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[
 
 
 def _within_limits(train: TrainConfig, model: Model, notes: list[str], *, asked: bool) -> TrainConfig:
-    """Return the settings with no longer texts than the model takes.
+    """Return the settings with `max_length` reduced to the model's limit.
 
     Raises:
-        HarnessError: Longer ones were asked for.
+        HarnessError: The user asked for longer texts.
     """
     most = most_tokens(model, train.max_length)
     if most is None or train.max_length <= most:
         return train
     if asked:
-        message = f"train.max_length is {train.max_length}, but model {model.name!r} takes at most {most} tokens"
+        message = f"train.max_length is {train.max_length}, but model {model.name!r} supports at most {most} tokens"
         raise HarnessError(message)
-    notes.append(f"texts have at most {most} tokens, which is what the model takes, and not {train.max_length}")
+    notes.append(f"max_length is {most} tokens, the model's limit, instead of {train.max_length}")
     return train.model_copy(update={"max_length": most})
 
 
 def _selecting(
     train: TrainConfig, strategy: Strategy, spec: ExperimentSpec, tasks: Sequence[Task], catalog: Catalog
 ) -> TrainConfig:
-    """Return the settings with the metric that choices are made by: the first that is asked for, where anything is chosen."""
+    """Return the settings with the selection metric: the first requested one, if anything is selected."""
     named = train.select_by or (spec.metrics[0] if spec.metrics else None)
     wanted = catalog.find(Metric, named).name if named else None
     chooses = strategy.selects or train.patience is not None or spec.tune is not None
@@ -253,10 +256,10 @@ def _selecting(
 
 
 def _heeded(train: TrainConfig, strategy: Strategy, tasks: Sequence[Task], label: str, notes: list[str]) -> TrainConfig:
-    """Return the settings without those that would change the loss, had this strategy one; each such is noted.
+    """Return the settings without those that have no effect on this strategy; each is noted.
 
     Raises:
-        HarnessError: The task's loss takes one not.
+        HarnessError: The task's loss does not support a setting.
     """
     ignored = {}
     for name in ("class_weights", "label_smoothing", "head_learning_rate"):
@@ -264,7 +267,7 @@ def _heeded(train: TrainConfig, strategy: Strategy, tasks: Sequence[Task], label
             continue
         no_head = name == "head_learning_rate" and all(task.answers == "text" for task in tasks)
         if name != "head_learning_rate" and (strange := [task.name for task in tasks if name not in task.shaping]):
-            message = f"train.{name} cannot be used: task {strange[0]!r} does not take it"
+            message = f"train.{name} cannot be used: task {strange[0]!r} does not support it"
             raise HarnessError(message)
         if name not in strategy.shapes or no_head:
             ignored[name] = TrainConfig.model_fields[name].default
@@ -291,15 +294,15 @@ def _check_different(arms: Iterable[Arm]) -> None:
     labels, first_of = set(), dict[str, str]()
     for arm in arms:
         if arm.label in labels:
-            message = f"two arms are called {arm.label!r}: give one of them another label"
+            message = f"two arms have the label {arm.label!r}: give one of them another label"
             raise HarnessError(message)
         labels.add(arm.label)
-        # One that is searched for is another than one that is given the settings which the search begins with.
+        # An arm with a search differs from an arm with the settings at which the search starts.
         asked = f"{arm.runs[0].id} {sorted(arm.space.items())}"
         if (twin := first_of.setdefault(asked, arm.label)) != arm.label:
             message = (
-                f"arms {twin!r} and {arm.label!r} have the same settings, so they are the same runs: change one of them, or see "
-                "how far a run differs from itself with --repeat"
+                f"arms {twin!r} and {arm.label!r} have the same settings, so they are the same runs: change one of "
+                "them, or measure run-to-run variation with --repeat"
             )
             raise HarnessError(message)
 
@@ -308,15 +311,16 @@ def _check_distinct(stages: tuple[TaskData, ...], watch: tuple[TaskData, ...]) -
     tuned_on = [problem.dataset for problem in stages]
     for position, dataset in enumerate(tuned_on):
         if dataset in tuned_on[:position]:
-            message = f"dataset {dataset.name!r} is asked for as a stage twice"
+            message = f"dataset {dataset.name!r} is given as a stage twice"
             raise HarnessError(message)
     for position, problem in enumerate(watch):
         known = {(dataset.name, dataset.fingerprint) for dataset in tuned_on}
         if (problem.dataset.name, problem.dataset.fingerprint) in known:
             message = (
-                f"dataset {problem.dataset.name!r} is tuned on, so it cannot be watched: only what nobody tunes on can"
+                f"dataset {problem.dataset.name!r} is tuned on, so it cannot be watched: watch a dataset that is not a "
+                "stage"
             )
             raise HarnessError(message)
         if problem in watch[:position]:
-            message = f"dataset {problem.dataset.name!r} is watched by {problem.task.name!r} twice"
+            message = f"dataset {problem.dataset.name!r} is watched with task {problem.task.name!r} twice"
             raise HarnessError(message)

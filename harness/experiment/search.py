@@ -1,6 +1,6 @@
-"""Choosing each arm's settings on validation, every arm on the same budget: what is tried, and what was chosen.
+"""Hyperparameter search on validation, with the same budget for every arm: the search space and the choice.
 
-The search itself is `harness.runner.search`.
+The search itself is in `harness.runner.search`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 Space = Mapping[str, Span | tuple[JsonValue, ...]]
 SEED = 1_000_000
-"""Trials have seeds from here on, which no final run has, so that nothing is chosen for the luck of a run that is then shown."""
+"""Trials use seeds from here on, which no final run uses, so that no choice profits from a reported run's luck."""
 _LEARNING_RATE = "train.learning_rate"
 _TENFOLD = 10.0
-"""How far up and down from a strategy's own learning rate is looked."""
+"""Factor above and below a strategy's default learning rate that is searched."""
 _EDGE = 0.1
-"""Share of a span, on its own scale, that counts as its end."""
+"""Share of a span, on its own scale, that counts as its edge."""
 SPREAD = (0.25, 0.75, 0.125, 0.875)
-"""Where on its span the first setting is tried after the default, before what was seen decides: drawn at random, a handful of
-trials may all fall together."""
+"""Positions on its span at which the first setting is tried after the default, before the sampler decides: a few random
+draws could all lie close together."""
 
 
 class Budget(Record):
-    """What each arm may spend on trials: their number, or their device time."""
+    """The search budget of each arm: a number of trials, or device time."""
 
     trials: PositiveInt | None = None
     seconds: PositiveFloat | None = None
 
     def spent(self, trials: int, seconds: float) -> bool:
-        """Return whether nothing is left."""
+        """Return whether the budget is used up."""
         return trials >= self.trials if self.trials is not None else seconds >= (self.seconds or 0)
 
     def within(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Return the first trials that this budget pays for: another command may have had more to spend."""
+        """Return the first trials that fit this budget: another command may have had a larger one."""
         taken: list[Trial] = []
         for trial in trials:
             if self.spent(len(taken), sum(other.seconds for other in taken)):
@@ -55,17 +55,17 @@ class Budget(Record):
         return taken
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the budget in words."""
         if self.trials is not None:
             return f"{self.trials} trial{'s' * (self.trials > 1)}"
         return f"{self.seconds:g} s of device time"
 
 
 def parse_budget(text: int | str) -> Budget:
-    """Return the budget that `8` or `20m` stands for.
+    """Return the budget for a text such as `8` or `20m`.
 
     Raises:
-        HarnessError: It stands for none.
+        HarnessError: The text is not a budget.
     """
     written = str(text).strip()
     if written.isdigit() and int(written):
@@ -80,34 +80,34 @@ def parse_budget(text: int | str) -> Budget:
 
 
 def check_searchable(seeds: Collection[int], tasks: Sequence[Task], select_by: str | None = None) -> None:
-    """Make sure that trials can be told apart from final runs and be compared with each other.
+    """Check that trials differ from final runs and can be compared with each other.
 
     Raises:
-        HarnessError: They cannot.
+        HarnessError: A seed is too large, or the stages have different metrics.
     """
     if max(seeds) >= SEED:
-        message = f"seed {max(seeds)} may be that of a trial of --tune: choose one below {SEED:,}"
+        message = f"seed {max(seeds)} is reserved for trials of --tune: choose a seed below {SEED:,}"
         raise HarnessError(message)
     if (
         not (select_by and all(select_by in task.metrics for task in tasks))
         and len(metrics := sorted({task.metrics[0] for task in tasks})) > 1
     ):
         shared = set.intersection(*(set(task.metrics) for task in tasks))
-        mend = f": name one they share, such as -o train.select_by={min(shared)}" if shared else ""
-        message = f"--tune needs one score to choose by, but the stages are scored by {' and '.join(metrics)}{mend}"
+        mend = f": choose one they share, such as -o train.select_by={min(shared)}" if shared else ""
+        message = f"--tune needs a single metric, but the stages use {' and '.join(metrics)}{mend}"
         raise HarnessError(message)
 
 
 def search_space(
     strategy: Strategy, tasks: Sequence[Task], train: TrainConfig, given: Mapping[str, JsonValue]
 ) -> dict[str, Span | tuple[JsonValue, ...]]:
-    """Return what is searched for a strategy: its learning rate and what it declares, but for what the user gave.
+    """Return the search space of a strategy: its learning rate and declared settings, except those the user gave.
 
     Args:
-        strategy: With its parameters.
-        tasks: Of the stages.
+        strategy: The strategy with its parameters.
+        tasks: The tasks of the stages.
         train: Its training settings.
-        given: Settings and parameters that the user gave by name.
+        given: Settings and parameters given by the user.
     """
     space: dict[str, Span | tuple[JsonValue, ...]] = {}
     if strategy.role == "baseline":
@@ -118,16 +118,16 @@ def search_space(
 
 
 def most_trials(space: Space, budget: Budget) -> int | None:
-    """Return how many trials an arm can get; None where time decides alone."""
+    """Return the maximum number of trials of an arm; None if only time limits it."""
     lists = [len(values) for values in space.values() if not isinstance(values, Span)]
     every = [math.prod(lists)] if len(lists) == len(space) else []
     return min([*every, *([budget.trials] if budget.trials is not None else [])], default=None)
 
 
 def default_values(run: Run, space: Space) -> dict[str, JsonValue]:
-    """Return the values that an untuned run has of what is searched: always the first trial."""
+    """Return the default values of the searched settings: always the first trial."""
     settings: dict[str, JsonValue] = {_LEARNING_RATE: run.train.learning_rate, **run.strategy.params}
-    # A parameter that came later is left out of the record where it has its default, which is the first of its values here.
+    # A parameter added in a later version is not in the record if it has its default, which is the first of its values.
     return {key: settings.get(key, _first_of(values)) for key, values in space.items()}
 
 
@@ -136,7 +136,7 @@ def _first_of(values: Span | tuple[JsonValue, ...]) -> JsonValue:
 
 
 def first_values(run: Run, space: Space) -> list[dict[str, JsonValue]]:
-    """Return what is tried before what was seen decides: the untuned values, then the first span from end to end."""
+    """Return the values tried before the sampler decides: the defaults, then points across the first span."""
     default = default_values(run, space)
     key, span = next((key, values) for key, values in space.items() if isinstance(values, Span))
     low, high = (math.log(end) if span.log else end for end in (span.low, span.high))
@@ -145,7 +145,7 @@ def first_values(run: Run, space: Space) -> list[dict[str, JsonValue]]:
 
 
 def with_values(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> Run:
-    """Return the run with settings that a search has found."""
+    """Return the run with settings found by a search."""
     rate = values.get(_LEARNING_RATE, run.train.learning_rate)
     params = {key: value for key, value in values.items() if key != _LEARNING_RATE}
     strategy = catalog.make(Strategy, run.strategy.name, {**run.strategy.params, **run.strategy.location, **params})
@@ -154,24 +154,24 @@ def with_values(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> 
 
 
 def trial_run(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> Run:
-    """Return the run that tries settings: validation alone is scored, and nothing watched."""
+    """Return the trial run for settings: it scores validation only and watches nothing."""
     return _as_trial(with_values(run, values, catalog))
 
 
 def _as_trial(run: Run) -> Run:
-    # Other seeds asked for are another experiment, whose settings are chosen anew.
+    # Other seeds are another experiment with its own search.
     return run.model_copy(update={"seed": SEED + run.seed, "watch": (), "trial": True})
 
 
 def study_id(arm: Arm) -> str:
-    """Return what tells the search for an arm's settings from any other: what is tried, on what; not how often."""
+    """Return the id of an arm's search, from its template run and search space, but not its budget."""
     template = _as_trial(arm.runs[0])
     space = {key: list(values) for key, values in arm.space.items()}
     return digest([template.id, space])[:12]
 
 
 def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool) -> SearchResult:
-    """Return what was chosen: the values of the best trial, the first of equals.
+    """Return the search result: the values of the best trial, the first one in a tie.
 
     Raises:
         HarnessError: No trial has a score.
@@ -179,7 +179,7 @@ def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool
     scored = [trial for trial in trials if trial.status == "done" and trial.score is not None]
     if not scored:
         message = (
-            f"strategy {label!r}: none of its {len(trials)} trials has a validation score, so nothing can be chosen"
+            f"strategy {label!r}: none of its {len(trials)} trials has a validation score, so no settings can be chosen"
         )
         raise HarnessError(message)
     best = max(scored, key=lambda trial: trial.score or 0.0)
@@ -188,16 +188,16 @@ def choose(trials: Sequence[Trial], space: Space, label: str, *, exhausted: bool
 
 
 def kept_at(arm: Arm, budget: Budget, store: Store) -> Path:
-    """Return the file in which the choice for an arm on this budget is kept; what was tried lies beside it."""
+    """Return the file with the search result of an arm for this budget; the trials are stored next to it."""
     name = f"{budget.trials}-trials" if budget.trials is not None else f"{budget.seconds:g}-seconds"
     return store.study(arm.runs[0], study_id(arm)) / f"{name}.json"
 
 
 def find_search(arm: Arm, budget: Budget, store: Store) -> SearchResult | None:
-    """Return how an arm's settings were chosen on this budget; None if they have not been yet.
+    """Return the search result of an arm for this budget; None if there is none yet.
 
     Raises:
-        HarnessError: What was kept of it cannot be read.
+        HarnessError: The stored result cannot be read.
     """
     path = kept_at(arm, budget, store)
     try:
@@ -205,12 +205,12 @@ def find_search(arm: Arm, budget: Budget, store: Store) -> SearchResult | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        message = f"{str(path)!r} cannot be read ({error}): move it away, and the stored trials are read again"
+        message = f"{str(path)!r} cannot be read ({error}): move it away to rebuild it from the stored trials"
         raise HarnessError(message) from None
 
 
 def settle(plan: Plan, store: Store, catalog: Catalog) -> Plan:
-    """Return the plan with the settings that were chosen for each arm; those still to be chosen stay as they are."""
+    """Return the plan with the chosen settings of each arm; arms without a search result are unchanged."""
     if plan.budget is None:
         return plan
     arms = []
@@ -221,18 +221,18 @@ def settle(plan: Plan, store: Store, catalog: Catalog) -> Plan:
 
 
 def unsettled(plan: Plan) -> list[Arm]:
-    """Return the arms whose settings are still to be chosen."""
+    """Return the arms whose search is not done yet."""
     return [arm for arm in plan.arms if arm.space and arm.search is None] if plan.budget else []
 
 
 def _settled(arm: Arm, found: SearchResult, catalog: Catalog) -> Arm:
-    """Return the arm with the settings that were chosen for it."""
+    """Return the arm with its chosen settings."""
     runs, repeats = (tuple(with_values(run, found.chosen, catalog) for run in some) for some in (arm.runs, arm.repeats))
     return arm.model_copy(update={"runs": runs, "repeats": repeats, "search": found})
 
 
 def _at_edge(value: JsonValue, values: Span | tuple[JsonValue, ...]) -> bool:
-    """Return whether a better value may lie beyond what was searched."""
+    """Return whether a value is at the edge of its span, so that a better one may lie outside."""
     if not isinstance(values, Span) or not isinstance(value, int | float):
         return False
     scale = math.log if values.log else float

@@ -1,4 +1,4 @@
-"""What a user asks for: an experiment file, or the same thing from flags.
+"""The experiment as the user describes it, in a file or with flags.
 
     question = "..."
     model = "..."
@@ -8,8 +8,8 @@
     seeds = [0, 1, 2]
     train = { epochs = 3 }
 
-A component is named by a string (`"name"`, `"name:argument"`, or a path some component opens) or by a table whose other
-keys are its parameters.
+A component is a string (`"name"`, `"name:argument"`, or a path that a component opens) or a table whose other keys are
+its parameters.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ E = TypeVar("E", bound="Entry")
 
 
 class Entry(Record):
-    """A component as the user names it."""
+    """A component as given by the user."""
 
     name: str
     params: dict[str, JsonValue] = {}
 
     @model_validator(mode="before")
     @classmethod
-    def _from_toml(cls, value: Any) -> Any:  # whatever TOML holds
+    def _from_toml(cls, value: Any) -> Any:  # any TOML value
         if isinstance(value, str):
             return {"name": value}
         if not isinstance(value, dict):
@@ -56,56 +56,59 @@ class Entry(Record):
 
 
 class DatasetEntry(Entry):
-    """A dataset, and what is made of it."""
+    """A dataset and its task."""
 
     task: str | None = None
-    """None for the dataset's own."""
+    """None for the dataset's default task."""
     task_params: dict[str, JsonValue] = {}
     """In TOML, the other keys of a table given as `task`."""
 
 
 class StrategyEntry(Entry):
-    """A strategy, and what goes with it alone."""
+    """A strategy with its own label and training settings."""
 
     label: str | None = None
-    """What its row is called; None for its name."""
+    """Label of its row; None for its name."""
     train: dict[str, JsonValue] = {}
-    """Training settings for it alone."""
+    """Training settings for this strategy only."""
 
 
 class ExperimentSpec(Record):
-    """One question and how to ask it."""
+    """An experiment: a question and the settings to answer it."""
 
     name: str
-    question: str = Field("", description="what the table is to answer, in words")
-    model: Entry | None = Field(None, description="the base model; blank: the default one")
+    question: str = Field("", description="the question that the table answers, in words")
+    model: Entry | None = Field(None, description="base model; blank: the default model")
     stages: tuple[DatasetEntry, ...] = Field((), description="datasets to tune on, in order")
-    watch: tuple[DatasetEntry, ...] = Field((), description="datasets measured before and after, never tuned on")
-    strategies: tuple[StrategyEntry, ...] = Field((), description="what is compared; blank: the default ones")
-    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1, description="one run of every arm for each")
-    metrics: tuple[str, ...] = Field((), description="score columns; blank: the task's own")
-    reference: str | None = Field(None, description="label of the arm the others are compared with")
+    watch: tuple[DatasetEntry, ...] = Field((), description="datasets measured before and after tuning, never tuned on")
+    strategies: tuple[StrategyEntry, ...] = Field((), description="strategies to compare; blank: the default ones")
+    seeds: tuple[NonNegativeInt, ...] = Field(
+        (0, 1, 2), min_length=1, description="seeds; every arm has one run per seed"
+    )
+    metrics: tuple[str, ...] = Field((), description="metrics to show; blank: those of the task")
+    reference: str | None = Field(None, description="label of the reference arm, which the others are compared with")
     train: dict[str, JsonValue] = Field({}, description="training settings for every arm")
     margin: float | None = Field(
-        None, gt=0, description="difference within which two arms are as good as each other; blank: none"
+        None, gt=0, description="equivalence margin: two arms that differ by less are equivalent; blank: none"
     )
     tune: PositiveInt | str | None = Field(
-        None, description="trials, or device time such as '20m', in which each arm's settings are chosen on validation"
+        None,
+        description="budget of each arm's hyperparameter search on validation: trials, or device time such as '20m'",
     )
     repeat: PositiveInt = Field(
-        1, description="times each arm's first seed is run, to see how much a run differs from itself"
+        1, description="number of runs of each arm's first seed, to measure run-to-run variation"
     )
 
     @model_validator(mode="after")
     def _no_seed_twice(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            message = f"a seed stands twice: {list(self.seeds)}"
+            message = f"duplicate seed: {list(self.seeds)}"
             raise ValueError(message)
         return self
 
 
 def read_spec(path: Path) -> ExperimentSpec:
-    """Return the experiment a TOML file describes; its name is the file's.
+    """Return the experiment in a TOML file; its default name is the name of the file.
 
     Raises:
         HarnessError: The file is missing, is not TOML, or has an unknown or mistyped setting.
@@ -130,7 +133,7 @@ def make_spec(table: Mapping[str, Any], where: str) -> ExperimentSpec:
     """Return the checked experiment.
 
     Raises:
-        HarnessError: A setting is unknown or mistyped; `where` begins the message.
+        HarnessError: A setting is unknown or mistyped; the message starts with `where`.
     """
     try:
         return ExperimentSpec(**table)
@@ -139,14 +142,14 @@ def make_spec(table: Mapping[str, Any], where: str) -> ExperimentSpec:
 
 
 def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSpec:
-    """Return the experiment with `NAME.KEY=VALUE` options put in.
+    """Return the experiment with `NAME.KEY=VALUE` options applied.
 
-    NAME is `train`, `model`, the label or name of a strategy, or the name of a dataset or of the model; VALUE is read as TOML, and
-    as a plain string where it is none. `train` settings given here hold for every arm; `DATASET.task=NAME` is what is made of
-    a dataset, `DATASET.task.KEY=VALUE` a setting of that. No VALUE is blank.
+    NAME is `train`, `model`, the label or name of a strategy, or the name of a dataset or of the model. VALUE is read as
+    TOML, or as a plain string if it is not TOML; an empty VALUE means blank. `train` settings given here apply to every arm.
+    `DATASET.task=NAME` sets the task of a dataset, `DATASET.task.KEY=VALUE` a setting of that task.
 
     Raises:
-        HarnessError: An option has another form, or names nothing in the experiment.
+        HarnessError: An option has another form, or NAME is not in the experiment.
     """
     for option in options:
         target, dot, rest = option.partition(".")
@@ -159,7 +162,7 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
 
 
 def toml_value(text: str) -> JsonValue:
-    """Return a value as TOML reads it, or the text itself where it is not TOML; None, which TOML lacks, for no text."""
+    """Return a value parsed as TOML, or the text itself if it is not TOML; None, which TOML lacks, if empty."""
     if not text:
         return None
     try:
@@ -170,7 +173,7 @@ def toml_value(text: str) -> JsonValue:
 
 
 def with_limits(spec: ExperimentSpec, limits: Sequence[str]) -> ExperimentSpec:
-    """Return the experiment with `split=rows` limits put on every stage.
+    """Return the experiment with `split=rows` limits applied to every stage.
 
     Raises:
         HarnessError: A limit has another form.
@@ -233,7 +236,7 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
 
 
 def _handles(entry: Entry) -> set[str]:
-    """Return the names by which an option may mean an entry."""
+    """Return the names by which an option can refer to an entry."""
     label = entry.label if isinstance(entry, StrategyEntry) else None
     return {entry.name, entry.name.partition(":")[0], *([label] if label else [])}
 

@@ -1,1 +1,1 @@
-"""Run this plan: look at the data, choose settings, hand the missing runs to an executor, tell the observers."""
+"""Run a plan: examine the data, search settings, hand the missing runs to an executor, notify the observers."""

@@ -1,4 +1,4 @@
-"""Hand jobs to an executor, keep account of them, and tell the observers."""
+"""Hand jobs to an executor, track them, and notify the observers."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from harness.runner.observers import Observers
 from harness.store import Store
 
 _ROUNDS = 2
-"""Times that a job is handed out before it counts as lost."""
+"""Number of attempts before a job counts as lost."""
 
 Heard = Callable[[Run, dict[str, Any]], str | None]
-"""Told where a run is; returns why it need not go on, or None."""
+"""Called with the progress of a run; returns a reason to stop it, or None."""
 
 
 class _Host:
-    """The command, as an executor sees it."""
+    """The command's side of an executor."""
 
     def __init__(self, catalog: Catalog, observers: Observers, heard: Heard | None) -> None:
         self._catalog, self._observers, self._heard = catalog, observers, heard
 
     def tell(self, job: Job, event: dict[str, Any]) -> str | None:
-        """Pass on what a job says; returns why it should be ended, or None."""
+        """Pass on an event of a job; returns a reason to stop the job, or None."""
         self._observers.logged(job.run, event)
         return self._heard(job.run, event) if self._heard else None
 
     def compute(self, job: Job, *, cpu: bool = False) -> Outcome | Failure:
-        """Compute a job in this process; what it prints goes to standard error, because a table may go to standard output."""
+        """Compute a job in this process; its output goes to standard error, because standard output is for tables."""
         from harness.delivery.load import quiet
         from harness.engine.worker import perform
         from harness.records import Place
@@ -54,18 +54,18 @@ def compute(
     observers: Observers | None = None,
     heard: Heard | None = None,
 ) -> Iterator[tuple[Job, Outcome | Failure]]:
-    """Compute jobs; yields each once with what came of it, as they end, and has it stored.
+    """Compute jobs; yield each once with its result, as they end, and store failures.
 
-    A job that is lost, or that the executor never answers, is handed out once more. What is said to be done must be stored; a
-    job that nobody asked for is told of and left alone.
+    A job that is lost, or for which the executor returns no result, is tried once more. The outcome of a finished job
+    must be stored; a result for a job that was not requested is reported and ignored.
 
     Args:
-        jobs: Each with what its arm is called; taken as there is room.
-        executor: Where they are computed.
-        catalog: Where their components are.
-        say: Told what a user should know.
-        observers: Told what happens; None for nobody.
-        heard: Told where a run is; returns why it need not go on, or None.
+        jobs: Each with the label of its arm; taken as there is room.
+        executor: Computes the jobs.
+        catalog: Provides their components.
+        say: Called with messages for the user.
+        observers: Notified of events; None for none.
+        heard: Called with the progress of a run; returns a reason to stop it, or None.
 
     Raises:
         HarnessError: The executor itself fails.
@@ -85,7 +85,7 @@ def compute(
         lost: list[Job] = []
         for job, result in _answers(executor, waiting, host, say):
             if isinstance(result, Failure) and result.status == "lost" and round_ < _ROUNDS:
-                say(f"{labels[job.run.id]} seed {job.run.seed} was lost and is computed again: {result.reason}")
+                say(f"{labels[job.run.id]} seed {job.run.seed} was lost and is tried again: {result.reason}")
                 lost.append(job)
                 continue
             if isinstance(result, Failure):
@@ -100,7 +100,7 @@ def compute(
 def _answers(
     executor: Executor, jobs: Iterator[Job], host: _Host, say: Callable[[str], None]
 ) -> Iterator[tuple[Job, Outcome | Failure]]:
-    """Yield what an executor says of each job, once, and only what it can say."""
+    """Yield the executor's result for each job, once, after checking it."""
     open_: dict[str, Job] = {}
 
     def handed_out() -> Iterator[Job]:
@@ -124,26 +124,26 @@ def _answers(
         error.add_note(f"while executor {executor.name!r} computed runs")
         raise
     for job in open_.values():
-        reason = f"executor {executor.name!r} ended without saying what came of it"
+        reason = f"executor {executor.name!r} ended without a result for this run"
         yield job, Failure(run_id=job.run.id, status="lost", reason=reason)
 
 
 def _checked(
     answer: Any, executor: Executor, open_: dict[str, Job], say: Callable[[str], None]
 ) -> tuple[Job | None, Outcome | Failure]:
-    """Return the job that an answer is about, taken off the open ones, with its result; no job where nobody asked."""
+    """Return the job of a result, removed from the open jobs, and the result; no job if it was not requested."""
     nothing = Failure(run_id="", status="lost", reason="")
     try:
         given, result = answer
         job = open_.pop(given.run.id, None)
     except (TypeError, ValueError, AttributeError):
-        say(f"executor {executor.name!r} gave what is no job with its result: {answer!r:.80}")
+        say(f"executor {executor.name!r} yielded something other than a job and its result: {answer!r:.80}")
         return None, nothing
     if job is None:
-        say(f"executor {executor.name!r} gave a run that nobody asked for, which is left alone: {given.run.id}")
+        say(f"executor {executor.name!r} yielded a run that was not requested, which is ignored: {given.run.id}")
         return None, nothing
     if not isinstance(result, (Outcome, Failure)) or result.run_id != job.run.id:
-        reason = f"executor {executor.name!r} gave {type(result).__name__} that is not about this run"
+        reason = f"executor {executor.name!r} yielded a {type(result).__name__} that does not belong to this run"
         return job, Failure(run_id=job.run.id, status="failed", reason=reason)
     if isinstance(result, Outcome):
         try:
@@ -151,6 +151,8 @@ def _checked(
         except DamagedError as error:
             return job, Failure(run_id=job.run.id, status="failed", reason=str(error))
         if stored is None:
-            reason = f"executor {executor.name!r} says it is done, but nothing is stored in {str(job.results)!r}"
+            reason = (
+                f"executor {executor.name!r} reports the run as done, but nothing is stored in {str(job.results)!r}"
+            )
             return job, Failure(run_id=job.run.id, status="lost", reason=reason)
     return job, result

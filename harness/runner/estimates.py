@@ -1,4 +1,4 @@
-"""What the runs that are missing will take: from those of the same arm that are stored, else from a rehearsal."""
+"""Estimated cost of the missing runs, from stored runs of the same arm or else from a rehearsal."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from harness.store import Store, dump, write_atomically
 
 
 class Prediction(Record):
-    """What a run was said to take before any of its arm was stored; kept, to be held against what it took."""
+    """The predicted cost of a run, saved before any run of its arm is stored, for comparison with the actual cost."""
 
     seconds: float
-    """Of wall time."""
+    """Wall time."""
     processes: int
     memory_bytes: int | None
     device: str
     share: float
-    """Of the data it was rehearsed with."""
+    """Share of the data used for the rehearsal."""
 
 
 class Estimate(NamedTuple):
-    """What an arm's missing runs will take, if this machine is like that of the stored ones."""
+    """The estimated cost of an arm's missing runs, if this machine is like that of the stored ones."""
 
     missing: int
     stored: int
-    """How many runs it is taken from; if 0, it is the prediction."""
+    """Number of stored runs the estimate is based on; if 0, it is the prediction."""
     seconds: float | None
-    """Of wall time for each missing run; None where nothing is known."""
+    """Wall time for each missing run; None if unknown."""
     device_seconds: float | None
     """The same, summed over the processes of a run."""
     memory_bytes: int | None
-    """The highest peak: of the accelerator's memory where there is one, else of the process."""
+    """The highest peak: of accelerator memory if there is an accelerator, else of the process."""
     devices: tuple[str, ...]
-    """What they ran on."""
+    """Devices of the stored runs."""
     prediction: Prediction | None
 
 
 def estimate(arm: Arm, store: Store) -> Estimate:
-    """Return what an arm's missing runs will take: other seeds do the same work on the same texts."""
+    """Return the estimated cost of an arm's missing runs: other seeds do the same work on the same texts."""
     outcomes = [store.sound(run) for run in (*arm.runs, *arm.repeats)]
     done = [outcome for outcome in outcomes if outcome is not None]
     missing, predicted = len(outcomes) - len(done), _read_prediction(arm, store)
@@ -66,9 +66,10 @@ def estimate(arm: Arm, store: Store) -> Estimate:
 
 
 def search_seconds(arm: Arm, budget: Budget, found: Estimate) -> float | None:
-    """Return about how long choosing an arm's settings takes, in device seconds; None where nothing is known.
+    """Return the approximate device seconds of the search for an arm's settings; None if unknown.
 
-    A trial takes at most what a run takes, which is tested and watched besides; a budget in time ends no trial that was begun.
+    A trial takes at most as long as a run, which also includes tests and watching; a time budget does not stop a trial
+    that has started.
     """
     trials = most_trials(arm.space, budget)
     if trials is not None and found.device_seconds is not None:
@@ -78,12 +79,12 @@ def search_seconds(arm: Arm, budget: Budget, found: Estimate) -> float | None:
 
 
 def keep_prediction(arm: Arm, store: Store, prediction: Prediction) -> None:
-    """Keep what an arm's runs are said to take."""
+    """Save the predicted cost of an arm's runs."""
     write_atomically(_place(arm, store), dump(prediction.model_dump()))
 
 
 def peak_bytes(outcome: Outcome) -> int | None:
-    """Return a run's highest peak of memory, of the accelerator where there is one; None where the system does not tell."""
+    """Return a run's peak memory, of the accelerator if there is one; None if the system does not report it."""
     on_device = [phase.peak_device_bytes for phase in outcome.phases.values() if phase.peak_device_bytes is not None]
     resident = [phase.peak_memory_bytes for phase in outcome.phases.values() if phase.peak_memory_bytes is not None]
     return max(on_device or resident, default=None)

@@ -1,6 +1,6 @@
-"""What is looked at before the first run: all data is read, and the model is seen to be whole and to suit it.
+"""Checks before the first run: read all data, and check that the model is complete and suits the data.
 
-A mistake in the last dataset must not cost an hour, and a reader must see what was understood.
+An error in the last dataset is found before any run, and the user sees how the data was read.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SAMPLE = 1000
-"""Rows of train that are tokenised to see how many are cut, and how many tokens are unknown."""
+"""Training rows that are tokenised to count truncated texts and unknown tokens."""
 _SHOWN = 400
-"""Characters of an example that are shown."""
+"""Maximum characters shown of an example."""
 _UNKNOWN_WARNING, _UNKNOWN_ERROR = 30.0, 90.0
 """Per cent of unknown tokens."""
 _FEW = 30
-"""Test rows below which a score says little."""
+"""Number of test rows below which scores are unreliable."""
 _LEAK, _FEWEST_LETTERS = 0.95, 3
-"""Share of a class's texts that hold its name, and of other texts that do not, at which the name gives the class away."""
+"""Class-name leak: the minimum share of a class's texts that contain its name, and of other texts that do not; the
+minimum length of a name."""
 
 
 class Examined(NamedTuple):
-    """What was understood."""
+    """Summary of data and model."""
 
     data: tuple[DataSummary, ...]
-    """Of the stages' datasets, then of those that are watched."""
+    """Of the stages' datasets, then of the watched ones."""
     notes: tuple[str, ...]
-    """What a reader must know of the model and its settings."""
+    """Notes on the model and its settings."""
 
 
 def examine(
@@ -59,25 +60,26 @@ def examine(
     leaks: bool = True,
     fetch: bool = True,
 ) -> Examined:
-    """Return what is understood of a plan's data and model.
+    """Return a summary of a plan's data and model.
 
     Args:
-        plan: What is to run.
-        catalog: Where its components are.
-        cache: Where prepared data is kept for the runs.
-        say: Told what is being done.
-        apart: Look at the model in a process of its own, which has torch already, and leave out these plugins there; None to look
-            at it here.
-        leaks: Look for test texts in train splits, and keep that for the runs.
-        fetch: Look at the weights of a model that is not on this machine, too, which fetches them.
+        plan: The plan.
+        catalog: Provides its components.
+        cache: Stores prepared data for the runs.
+        say: Called with progress messages.
+        apart: Examine the model in a separate process, which has already imported torch, without these plugins; None to
+            examine it in this process.
+        leaks: Search train splits for test texts, and cache the result for the runs.
+        fetch: Also check the weights of a model that is not on this machine, which downloads them.
 
     Raises:
-        HarnessError: Data cannot be read or does not suit its task, or the model is not whole or does not suit the data.
+        HarnessError: Data cannot be read or does not suit its task, or the model is incomplete or does not suit the
+            data.
     """
     run = plan.arms[0].runs[0]
     prepared = _prepared(run, catalog, cache, say)
     if leaks:
-        find_leaks(prepared, len(run.stages), cache)  # kept for the runs, none of which has to wait for it
+        find_leaks(prepared, len(run.stages), cache)  # cached, so that no run has to wait for it
     say("examining the model")
     examined = (
         _with_model(run, catalog, prepared, fetch=fetch)
@@ -97,7 +99,7 @@ def _prepared(run: Run, catalog: Catalog, cache: Cache, say: Callable[[str], Non
 
 
 def _with_model(run: Run, catalog: Catalog, prepared: Sequence[Prepared], *, fetch: bool) -> Examined:
-    """Return what the model makes of the data, and what must be known of itself."""
+    """Return the data summaries with the model's tokenizer, and notes on the model."""
     model = catalog.restore(Model, run.model)
     with quiet():
         tokenizer = model.tokenizer()
@@ -119,12 +121,12 @@ def _with_model(run: Run, catalog: Catalog, prepared: Sequence[Prepared], *, fet
 
 
 def _in_process_of_its_own(run: Run, without: Sequence[str], cache: Cache, *, fetch: bool) -> Examined:
-    """Return what `_with_model` does, from a copy of the warm process: torch and the data need not share one memory."""
+    """Return the result of `_with_model` from a copy of the warm process, so torch and the data do not share memory."""
     process, connection = start_process(_answer, run, tuple(without), cache.root, fetch)
     try:
         found = connection.recv()
     except EOFError:
-        message = f"model {run.model.name!r} could not be examined: the process that looked at it ended without a word"
+        message = f"model {run.model.name!r} could not be examined: the examining process ended without a result"
         raise HarnessError(message) from None
     finally:
         process.join()
@@ -134,50 +136,52 @@ def _in_process_of_its_own(run: Run, without: Sequence[str], cache: Cache, *, fe
 
 
 def _answer(run: Run, without: Sequence[str], cache: Path, fetch: bool, connection: Connection) -> None:
-    """Examine, in the new process, and send what is found."""
+    """Examine in the new process, and send the result."""
     try:
         catalog = load_catalog(without)
         found = _with_model(run, catalog, _prepared(run, catalog, Cache(cache), lambda _: None), fetch=fetch)
         connection.send((found.data, found.notes))
     except HarnessError as error:
         connection.send(HarnessError(str(error)))
-    except Exception as error:  # noqa: BLE001 - raised again where the command can hear it
+    except Exception as error:  # noqa: BLE001 - raised again in the process of the command
         connection.send(RuntimeError(f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
     finally:
         connection.close()
 
 
 def _check_tokenizer(model: Model, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """See that the model has a row of its embedding for every token; returns what to tell.
+    """Check that the embedding has a row for every token; return notes.
 
     Raises:
-        HarnessError: It has not, for a token that texts may have.
+        HarnessError: A row is missing for a token that can occur in texts.
     """
     rows = getattr(model.config(), "vocab_size", None)
     if not isinstance(rows, int) or len(tokenizer) <= rows:
         return []
-    told = f"its tokenizer has {len(tokenizer)} tokens, but its embedding {rows} rows"
+    told = f"its tokenizer has {len(tokenizer)} tokens, but its embedding has {rows} rows"
     special = set(tokenizer.all_special_ids)
     beyond = [number for number in tokenizer.get_vocab().values() if number >= rows]
     if any(number not in special for number in beyond):
-        message = f"model {model.name!r}: {told}: they do not belong together, or the embedding was not enlarged when tokens were added"
+        message = (
+            f"model {model.name!r}: {told}: use the matching tokenizer, or enlarge the embedding for the added tokens"
+        )
         raise HarnessError(message)
-    return [f"{told}: special tokens that no text has"]
+    return [f"{told}: only special tokens, which do not occur in texts, have no row"]
 
 
 def _check_weights(
     model: Model, run: Run, catalog: Catalog, prepared: Sequence[Prepared], tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
-    """See that a model is whole and has the heads that are needed; returns what to tell.
+    """Check that a model is complete and has the required heads; return notes.
 
     Raises:
-        HarnessError: It is not so.
+        HarnessError: It is incomplete or lacks a head.
     """
     from harness.engine.models import RunLoader
 
     loader = RunLoader(model, run.train, tokenizer.pad_token_id, weightless=True)
     for problem, found in zip(run.stages, prepared, strict=False):
-        with contextlib.suppress(UndefinedError):  # the run will say so
+        with contextlib.suppress(UndefinedError):  # the run reports it
             catalog.restore(Task, problem.task).build(loader, found.facts)
     return loader.notes
 
@@ -195,7 +199,7 @@ def _summary(
     counts = split_counts(prepared)
     left_out = {**facts.left_out}
     if prepared.moved:
-        left_out["its text also stands in a split that must stay unseen"] = prepared.moved
+        left_out["text also occurs in a held-out split"] = prepared.moved
     if prepared.over:
         left_out["over the limit"] = prepared.over
     columns = facts.columns or {name: (name,) for name in splits["train"].column_names if name != "id"}
@@ -205,15 +209,15 @@ def _summary(
     except (HarnessError, UndefinedError) as error:
         if stage:
             raise HarnessError(str(error)) from None
-        # What is only watched is a blank with its reason then.
+        # A watched dataset then has a blank with this reason.
         tokens = _Tokens("", 0.0, 0.0)
         warnings.append(str(error))
     if stage:
         warnings += _doubts(prepared, counts, tokens.unknown)
         if tokens.unknown > _UNKNOWN_ERROR:
             message = (
-                f"dataset {problem.dataset.name!r}: {tokens.unknown:.0f} % of its tokens are unknown to the model's tokenizer: the "
-                "model cannot read these texts; take another model"
+                f"dataset {problem.dataset.name!r}: {tokens.unknown:.0f} % of its tokens are unknown to the model's "
+                "tokenizer, so the model cannot read these texts: choose another model"
             )
             raise HarnessError(message)
     return DataSummary(
@@ -241,13 +245,13 @@ def _summary(
 class _Tokens(NamedTuple):
     example: str
     truncated: float
-    """Per cent of texts."""
+    """Percentage of texts."""
     unknown: float
-    """Per cent of tokens, special ones not counted."""
+    """Percentage of tokens, without special tokens."""
 
 
 def _tokens(task: Task, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, max_length: int) -> _Tokens:
-    """Return what the model will see of train."""
+    """Return an example and token statistics of the training split."""
     train = prepared.splits["train"]
     chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), _SAMPLE)).astype(int))
     encoded = task.encode(train.select(chosen)[:], tokenizer, max_length)
@@ -271,25 +275,25 @@ def _tokens(task: Task, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, 
 
 
 def _means_else(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Return whether the token for what is unknown is also that for an end or for padding, so that counting it says nothing."""
+    """Return whether the unknown token is also the end, padding or start token, so that counting it is meaningless."""
     return tokenizer.unk_token_id in (tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id)
 
 
 def _doubts(prepared: Prepared, counts: dict[str, dict[str, int]] | None, unknown: float) -> list[str]:
-    """Return what of the splits may mislead, a line each."""
+    """Return warnings about the splits, one line each."""
     doubts = []
     rows = {name: len(split) for name, split in prepared.splits.items()}
     if rows["test"] < _FEW:
         doubts.append(
-            f"the test split has {rows['test']} row{'s' * (rows['test'] != 1)} and validation {rows['validation']}: scores on so "
-            "few say little"
+            f"the test split has {rows['test']} row{'s' * (rows['test'] != 1)} and validation {rows['validation']}: "
+            "scores on so few rows are unreliable"
         )
     if counts is not None:
-        for split, told in (("test", "never tested"), ("train", "never learned")):
+        for split, told in (("test", "not tested"), ("train", "not learned")):
             if lacking := [name for name, count in counts[split].items() if not count and name != "O"]:
                 some = ", ".join(f"{name!r} ({sum(found[name] for found in counts.values())})" for name in lacking[:3])
                 more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-                doubts.append(f"without a row in {split}, so {told}: {some}{more}")
+                doubts.append(f"classes without rows in {split}, so {told}: {some}{more}")
         doubts += _given_away(prepared)
     if unknown > _UNKNOWN_WARNING:
         doubts.append(
@@ -299,7 +303,7 @@ def _doubts(prepared: Prepared, counts: dict[str, dict[str, int]] | None, unknow
 
 
 def _given_away(prepared: Prepared) -> list[str]:
-    """Return a line where the texts of every class hold its name and those of others do not."""
+    """Return a warning if the texts of every class contain its name and those of the others do not."""
     train, classes = prepared.splits["train"], prepared.facts.classes or ()
     if "label" not in train.column_names or not len(train) or isinstance(train[0]["label"], list):
         return []
@@ -313,4 +317,4 @@ def _given_away(prepared: Prepared) -> list[str]:
         others = [name in text for text, label in zip(texts, labels, strict=True) if label != number]
         if len(name) < _FEWEST_LETTERS or sum(own) < _LEAK * len(own) or sum(others) > (1 - _LEAK) * len(others):
             return []
-    return ["the texts of each class hold its name: the answer may stand in the text"]
+    return ["the texts of each class contain its name: the text may give away the label"]

@@ -1,4 +1,4 @@
-"""Which executor is asked for."""
+"""Selection of the executor."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from harness.experiment.spec import toml_value
 
 
 def find_executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any], *, here: bool = False) -> Executor:
-    """Return the executor that is asked for: by name with settings, or the default one.
+    """Return the requested executor, by name with settings, or the default one.
 
     Args:
-        catalog: Where executors are.
-        asked: As `--executor` takes it.
-        flags: Settings that have an option of their own; what is None or False was not given.
-        here: Whether the one is asked for that computes in this process.
+        catalog: Provides the executors.
+        asked: The value of `--executor`.
+        flags: Settings with their own options; None or False means not given.
+        here: Whether to use the executor that computes in this process.
 
     Raises:
-        HarnessError: There is none of that name, or it has no such setting.
+        HarnessError: The executor does not exist, or has no such setting.
     """
     if here and asked:
-        message = f"--in-process and --executor {asked} exclude each other"
+        message = f"--in-process cannot be used with --executor {asked}"
         raise HarnessError(message)
     name, _, text = (asked or "").partition(":")
     if not name:
         every = catalog.every(Executor)
         found = next((cls for cls in every if (cls.here if here else cls.default)), None)
         if found is None:
-            message = "no executor is installed that computes here" if here else "no default executor is installed"
+            message = "no in-process executor is installed" if here else "no default executor is installed"
             raise HarnessError(f"{message}: name one with --executor")
         name = found.name
     settings: dict[str, Any] = {}

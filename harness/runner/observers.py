@@ -1,4 +1,4 @@
-"""Whoever wants to know how a comparison goes. One that raises is left out from then on, and ends nothing else."""
+"""Observers of a comparison. An observer that raises is disabled; the comparison continues."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from harness.records import Failure, Outcome, Run
 
 
 class Observers:
-    """The installed observers, and some for the time being."""
+    """The installed observers, and temporary ones."""
 
     def __init__(self, catalog: Catalog, say: Callable[[str], None], *more: object) -> None:
-        """Prepare to tell the catalog's plugins and `more`, objects with the same hooks; `say` is told who is left out."""
+        """Prepare to notify the catalog's plugins and `more`, objects with the same hooks; `say` reports failures."""
         self._hooks, self._say, self._more = catalog.plugins.hook, say, more
         self._left_out: set[str] = set()
 
     def started(self, run: Run, label: str) -> None:
-        """Tell that a run of the arm `label` begins."""
+        """Report that a run of the arm `label` starts."""
         self._tell("harness_run_started", run=run, label=label)
 
     def logged(self, run: Run, event: dict[str, Any]) -> None:
-        """Tell where a run is."""
+        """Report the progress of a run."""
         self._tell("harness_run_logged", run=run, event=event)
 
     def finished(self, run: Run, result: Outcome | Failure) -> None:
-        """Tell what came of a run."""
+        """Report the result of a run."""
         self._tell("harness_run_finished", run=run, result=result)
 
     def _tell(self, hook: str, **known: Any) -> None:
@@ -38,7 +38,7 @@ class Observers:
                 continue
             try:
                 implementation.function(*(known[argument] for argument in implementation.argnames))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code fails alone
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing plugin must not stop the comparison
                 self._left_out.add(name)
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
-                self._say(f"observer {name!r} failed and is left out from here on: {reason}")
+                self._say(f"observer {name!r} failed and is disabled: {reason}")

@@ -1,4 +1,4 @@
-"""A plan, carried out: data and model looked at, settings chosen, what is missing computed."""
+"""Carrying out a plan: examine data and model, search settings, compute the missing runs."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from harness.runner.search import Search
 from harness.store import Store
 
 _ROOM_BYTES = 200_000_000
-"""Free space below which no run is begun: enough for caches and predictions of a small comparison."""
+"""Free space required to start a run: enough for caches and predictions of a small comparison."""
 _WARM = "harness.engine.warm"
 
 
 class CarriedOut(NamedTuple):
-    """What carrying out a plan came to."""
+    """The result of carrying out a plan."""
 
     plan: Plan
-    """With the settings that were chosen."""
+    """With the chosen settings."""
     failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Carries out plans: where runs are computed, stored and told of."""
+    """Carries out plans, with a store, an executor and a way to report progress."""
 
     store: Store
     catalog: Catalog
     executor: Executor
     say: Callable[[str], None]
-    """Told what a user should know while it goes on."""
+    """Called with progress messages for the user."""
     keep_models: bool = False
 
     def carry_out(self, plan: Plan, report: Callable[[Examined], Iterable[str]] = lambda _: ()) -> CarriedOut:
-        """Compute what is missing of a plan; nothing where all is stored.
+        """Compute the missing runs of a plan; nothing if all are stored.
 
         Args:
-            plan: What is asked.
-            report: Returns the lines that say what was understood of the data and the model.
+            plan: The plan.
+            report: Returns lines that summarise the data and the model.
 
         Raises:
-            HarnessError: The data or the model cannot be used, there is no room, or no trial of an arm has a score.
+            HarnessError: Data or model cannot be used, the disk is full, or no trial of an arm has a score.
         """
         plan = settle(plan, self.store, self.catalog)
         searched = unsettled(plan)
@@ -72,22 +72,22 @@ class Runner:
         if not missing:
             return CarriedOut(plan, ())
         stored = len({run.id for _, run in plan.runs}) - len(missing)
-        begin = f"{len(missing)} runs to compute" + (f"; {stored} are stored already" if stored else "")
+        begin = f"{len(missing)} runs to compute" + (f"; {stored} already stored" if stored else "")
         results = [result for _, result in self.compute(missing, begin, len(missing))]
         return CarriedOut(plan, tuple(result for result in results if isinstance(result, Failure)))
 
     def prepare(self, plan: Plan) -> None:
-        """Let the executor get ready for a plan's runs while something else is done."""
+        """Let the executor prepare for a plan's runs in the background."""
         self.executor.prepare([_WARM, *slow_imports(plan, self.catalog)])
 
     def examine(self, plan: Plan, *, leaks: bool = True, fetch: bool = True, cache: Cache | None = None) -> Examined:
-        """Return what is understood of a plan's data and model; see `harness.runner.examine`."""
+        """Return a summary of a plan's data and model; see `harness.runner.examine`."""
         apart = None if self.executor.here else tuple(sorted(self.catalog.without))
         cache = cache or Cache(self.store.cache)
         return examine(plan, self.catalog, cache, self.say, apart=apart, leaks=leaks, fetch=fetch)
 
     def missing(self, plan: Plan) -> list[tuple[str, Run]]:
-        """Return the runs that are not stored, each with its arm's label; of arms for which the same was chosen, once."""
+        """Return the runs that are not stored, each with its arm's label; a run shared by several arms once."""
         missing = {run.id: (arm.label, run) for arm, run in reversed(plan.runs) if not self._is_done(run)}
         return list(reversed(missing.values()))
 
@@ -99,14 +99,14 @@ class Runner:
         heard: Heard | None = None,
         deliver: Path | None = None,
     ) -> Iterator[tuple[Run, Outcome | Failure]]:
-        """Compute runs, each given with its arm's label; yields each with what came of it, as they end.
+        """Compute runs, each given with its arm's label; yield each with its result, as they end.
 
         Args:
             runs: Taken as there is room.
-            begin: Said first.
-            total: How many there are; None where that is not known.
-            heard: Told where a run is; returns why it need not go on, or None.
-            deliver: Where the model of the one run is written besides.
+            begin: Message printed first.
+            total: Number of runs; None if unknown.
+            heard: Called with the progress of a run; returns a reason to stop it, or None.
+            deliver: Folder to which the model of a single run is also written.
         """
         jobs = ((label, self.job(run, deliver)) for label, run in runs)
         with Progress(begin, total, self.say) as progress:
@@ -115,7 +115,7 @@ class Runner:
                 yield job.run, result
 
     def job(self, run: Run, deliver: Path | None = None) -> Job:
-        """Return a run as executors are handed it."""
+        """Return the job for a run, as executors receive it."""
         return Job(
             run=run,
             results=self.store.root.resolve(),
@@ -127,7 +127,7 @@ class Runner:
     def _search(self, searched: Sequence[Arm], plan: Plan) -> None:
         assert plan.budget is not None
         with Search(searched, plan.budget, self.store, self.catalog, self.executor.processes) as search:
-            begin = f"choosing settings on validation, {plan.budget} for each of {len(searched)} strategies"
+            begin = f"hyperparameter search on validation: {plan.budget} for each of {len(searched)} strategies"
             for run, result in self.compute(search.runs(), begin, search.expected, search.heard):
                 search.told(run, result)
             search.finish()
@@ -136,7 +136,7 @@ class Runner:
         try:
             outcome = self.store.outcome(run)
         except DamagedError:
-            return True  # nothing stored is written over: the table says what to do
+            return True  # stored runs are never overwritten: the table says what to do
         return outcome is not None and (not self.keep_models or (self.store.folder(run) / "model").exists())
 
 
@@ -153,5 +153,7 @@ def slow_imports(plan: Plan, catalog: Catalog) -> list[str]:
 def _check_room(results: Path) -> None:
     free = shutil.disk_usage(results).free
     if free < _ROOM_BYTES:
-        message = f"no room on the disk: {free / 1e6:.0f} MB are free at {str(results)!r}, {_ROOM_BYTES / 1e6:.0f} MB are needed"
+        message = (
+            f"not enough disk space at {str(results)!r}: {free / 1e6:.0f} MB free, {_ROOM_BYTES / 1e6:.0f} MB needed"
+        )
         raise HarnessError(message)

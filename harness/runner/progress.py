@@ -1,4 +1,4 @@
-"""What is going on: bars in a terminal, a line per run elsewhere. An observer like any plugin's."""
+"""Progress display: bars in a terminal, otherwise one line per run. It is an observer, like those of plugins."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from harness.records import Failure, Outcome, Run
 
 
 class Progress:
-    """Shows the whole grid and the runs under way, on standard error."""
+    """Shows overall progress and the current runs, on standard error."""
 
     def __init__(self, begin: str, total: int | None, say: Callable[[str], None]) -> None:
-        """Prepare to show `total` runs, or some number that only the end tells; says `begin` first.
+        """Prepare to show `total` runs, or an unknown number if None; print `begin` first.
 
-        Lines are given to `say` where there is no terminal to draw bars in.
+        Without a terminal, lines are passed to `say`.
         """
         self._total, self._count, self._say = total, 0, say
         self._under_way: dict[str, tuple[str, float, TaskID]] = {}
@@ -31,7 +31,7 @@ class Progress:
         self._write(begin)
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         if self._console.is_terminal:
             self._bars = Bars(
                 TextColumn("{task.description}"),
@@ -49,14 +49,14 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the show."""
+        """Stop the display."""
         if self._bars is not None:
             self._bars.stop()
 
     @hookimpl
     def harness_run_started(self, run: Run, label: str) -> None:
-        """Name a run that begins."""
-        again = f" again ({run.repeat})" if run.repeat else ""
+        """Show a run that starts."""
+        again = f" repeat {run.repeat}" if run.repeat else ""
         name, task = label if run.trial else f"{label} seed {run.seed}{again}", TaskID(0)
         if self._bars is not None:
             task = self._bars.add_task(name, total=None, note="starting")
@@ -64,7 +64,7 @@ class Progress:
 
     @hookimpl
     def harness_run_logged(self, run: Run, event: dict[str, object]) -> None:
-        """Say where a run is."""
+        """Update the progress of a run."""
         if self._bars is None:
             return
         loss = f"  loss {event['loss']:.3f}" if isinstance(event.get("loss"), float) else ""
@@ -78,7 +78,7 @@ class Progress:
 
     @hookimpl
     def harness_run_finished(self, run: Run, result: Outcome | Failure) -> None:
-        """Print what came of a run."""
+        """Print the result of a run."""
         self._count += 1
         name, start, task = self._under_way.pop(run.id)
         if self._bars is not None:

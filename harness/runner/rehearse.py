@@ -1,9 +1,10 @@
-"""A run rehearsed on a sample of its data: what it would take on all of it. Nothing of it is kept as a run.
+"""Rehearsal of a run on a sample of its data, to predict its cost on all data. It is not stored as a run.
 
-    every split ──► its longest rows + a share of the others ──► the ordinary run, in a results folder of its own
+    every split ──► its longest rows + a share of the others ──► an ordinary run in a temporary results folder
 
-Twice, with a small share and a larger one: what grows from one to the other grows on with the rest of the rows; what does not, as
-loading the model, is taken as it was. The longest rows are in both, so the largest batch is met and memory is known.
+The rehearsal runs twice, with a small share and a larger one. Time that grows between the two is extrapolated to all
+rows; time that does not grow, such as loading the model, is constant. Both contain the longest rows, so the largest batch
+occurs and peak memory is measured.
 """
 
 from __future__ import annotations
@@ -30,44 +31,44 @@ from harness.runner.plans import Runner
 from harness.store import Store
 
 _GROWING = {*TUNING, "validate", "test", "watch"}
-"""The phases that take longer where there are more rows."""
+"""The phases whose time grows with the number of rows."""
 _STEPS = (1, 6)
-"""Optimizer steps per epoch that the two shares come to, besides the one on the longest rows."""
+"""Optimizer steps per epoch of the two shares, in addition to the one on the longest rows."""
 _PASSES = 60
-"""Forward passes that the larger share may come to, so that large test splits do not make it long."""
+"""Maximum forward passes of the larger share, so that large test splits do not make it slow."""
 
 
 class Rehearsed(NamedTuple):
-    """What a run would take, by its rehearsal."""
+    """The predicted cost of a run, from its rehearsal."""
 
     outcome: Outcome
-    """Of the larger share; its seconds and peaks are not those of the whole."""
+    """Of the larger share; its seconds and peaks are not those of the full run."""
     seconds: float
-    """Of wall time, on all rows."""
+    """Predicted wall time on all rows."""
     share: float
-    """Of the rows that the larger share has."""
+    """Share of the rows in the larger sample."""
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """How a split is cut."""
+    """Sample sizes of a split."""
 
     longest: dict[str, int]
-    """Rows of each split that are taken for their length."""
+    """Number of longest rows taken from each split."""
     shares: tuple[float, float]
-    """Of the others."""
+    """Shares of the other rows."""
 
 
 class Rehearsal:
-    """Where runs of one plan are rehearsed, one after another, sharing what they would share."""
+    """Rehearses runs of one plan, one after another, with a shared cache."""
 
     def __init__(self, runs: Sequence[Run], cache: Cache, runner: Runner) -> None:
         """Prepare to rehearse some of these runs.
 
         Args:
-            runs: All on the same data.
-            cache: Where their data is kept.
-            runner: How they would be computed.
+            runs: Runs on the same data.
+            cache: Holds their prepared data.
+            runner: The runner that would compute them.
         """
         self._runner = runner
         first = runs[0]
@@ -82,7 +83,7 @@ class Rehearsal:
         self._folder = tempfile.TemporaryDirectory(dir=cache.root, prefix=".rehearsal-")
 
     def __enter__(self) -> Self:
-        """Cut the data."""
+        """Sample the data."""
         for share, root in zip(self._sizes.shares, self._roots, strict=True):
             cache = Cache(Store(root).cache)
             for prepared in self._data.values():
@@ -92,12 +93,12 @@ class Rehearsal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave nothing behind."""
+        """Delete the temporary files."""
         self._folder.cleanup()
 
     def rehearse(self, run: Run) -> Rehearsed | Failure:
-        """Return what a run would take, or why it cannot be said."""
-        # Of a few rows, validation says too little to stop by.
+        """Return the predicted cost of a run, or why it cannot be predicted."""
+        # On a few rows, validation is too noisy for early stopping.
         run = run.model_copy(update={"train": run.train.model_copy(update={"patience": None})})
         large = self._perform(run, self._roots[1])
         if isinstance(large, Failure) or self._sizes.shares[1] == 1:
@@ -118,12 +119,12 @@ class Rehearsal:
 
 
 def rehearse_unknown(plan: Plan, runner: Runner) -> dict[str, str]:
-    """Rehearse the arms of which no run is stored and nothing is predicted; returns why some could not be, by label."""
+    """Rehearse the arms without stored runs or predictions; return the reasons of failures, by label."""
     unknown = [arm for arm in plan.arms if estimate(arm, runner.store).seconds is None]
     if not unknown:
         return {}
     reasons = {}
-    runner.say(f"rehearsing {len(unknown)} strategies on a sample of the data")
+    runner.say(f"trial runs of {len(unknown)} strategies on a sample of the data")
     runner.prepare(plan)
     with Rehearsal([arm.runs[0] for arm in plan.arms], Cache(runner.store.cache), runner) as rehearsal:
         for number, arm in enumerate(unknown, 1):
@@ -144,9 +145,9 @@ def rehearse_unknown(plan: Plan, runner: Runner) -> dict[str, str]:
 
 
 def extrapolate(small: Outcome, large: Outcome, shares: tuple[float, float]) -> float:
-    """Return the seconds of wall time a run would take on all rows, from what it took on two shares of them."""
+    """Return the predicted wall seconds of a run on all rows, from runs on two shares of them."""
     growth = sum(
-        # Less time for more rows is chance.
+        # Less time for more rows is noise.
         max(0.0, phase.wall_seconds - small.phases[name].wall_seconds)
         for name, phase in large.phases.items()
         if name in _GROWING and name in small.phases
@@ -156,7 +157,7 @@ def extrapolate(small: Outcome, large: Outcome, shares: tuple[float, float]) -> 
 
 
 def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everything: Sequence[Prepared]) -> _Sizes:
-    """Return how the splits are cut, the same for all arms."""
+    """Return the sample sizes, the same for all arms."""
     batch = max(
         train.batch_size if train.batch_tokens is None else -(-train.batch_tokens // train.max_length)
         for train in settings
@@ -167,13 +168,13 @@ def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everythi
     scored = sum(len(prepared.splits["test"]) for prepared in everything)
     scored += epochs * sum(len(prepared.splits["validation"]) for prepared in stages)
     most = min(_STEPS[1] * batch * len(stages) / trained, _PASSES * per_pass / scored)
-    # Where the data is hardly larger than the sample, the rehearsal is the run.
+    # If the data is not much larger than the sample, rehearse on all rows.
     more = most if most < 0.5 else 1.0
     return _Sizes({"train": batch, "validation": per_pass, "test": per_pass}, (more * _STEPS[0] / _STEPS[1], more))
 
 
 def cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:
-    """Return the data with a sample of each split's rows: a larger share holds what a smaller one does."""
+    """Return the data with a sample of each split's rows; a larger share contains every smaller one."""
     splits = {}
     for split in SPLITS:
         rows = prepared.splits[split]
@@ -185,7 +186,7 @@ def cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:
 
 
 def _lengths(rows: Any) -> NDArray[np.int64]:
-    """Return how many characters each row has, in all its texts, `[n]`: near enough to tell the longest, and known at once."""
+    """Return the characters of all texts in each row, `[n]`: a fast approximation of length."""
     lengths = np.zeros(len(rows), dtype=np.int64)
     for name in rows.column_names:
         values = rows[name][:]

@@ -1,7 +1,7 @@
-"""The search for each arm's settings: trials are runs, told apart and stored like any other; Optuna says which to try next.
+"""The hyperparameter search for each arm: trials are runs, stored like any other; Optuna proposes the next one.
 
-Every arm has the same budget. Trials of an earlier command count, those that were cut short or failed are made again, and one
-whose curve is below the median of the others' is pruned.
+Every arm has the same budget. Trials of an earlier command count, interrupted or failed ones are run again, and a trial
+whose curve is below the median of the others is pruned.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     import optuna
 
 _UNPRUNED = 1 + len(SPREAD)
-"""Trials that are made whole before any is measured by their median, as that of two or three is chance: with two, the best
-learning rate of an arm was pruned after its first epoch, in which none had learned anything yet, and one that learns nothing was
-chosen. And trials after which an arm is given up if all have failed."""
+"""Number of complete trials before pruning starts, because the median of two or three is noise: with two, the best
+learning rate of an arm was pruned after its first epoch, when no trial had learned anything yet, and one that learns
+nothing was chosen. Also the number of trials after which an arm is given up if all have failed."""
 
 
 class Search:
-    """The searches of several arms, trial by trial. Use as a context: no other command searches for the same meanwhile."""
+    """The searches of several arms, trial by trial. Used as a context manager, it locks out other commands."""
 
     def __init__(self, arms: Sequence[Arm], budget: Budget, store: Store, catalog: Catalog, processes: int) -> None:
         """Prepare to search; `processes` share each run."""
@@ -52,31 +52,31 @@ class Search:
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        """Wait until no other command searches for the same, and read what was tried."""
-        # In one order for all commands, or two of them could wait for each other.
+        """Wait until no other command runs the same search, and read the earlier trials."""
+        # All commands lock in the same order; otherwise two of them could deadlock.
         for study in sorted(self._studies, key=lambda study: study.folder):
             self._held.enter_context(study.hold())
             study.open()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let others search."""
+        """Release the locks."""
         self._held.close()
 
     @property
     def expected(self) -> int | None:
-        """How many trials are to be made; None where time decides."""
+        """Number of trials still to run; None if the budget is a time."""
         missing = [study.missing() for study in self._studies]
         return None if None in missing else sum(count for count in missing if count is not None)
 
     def runs(self) -> Iterator[tuple[str, Run]]:
-        """Yield trials that are to be made, each with what it is called, the arm with the fewest first."""
+        """Yield the trials to run, each with a label, from the arm with the fewest trials first."""
         while open_ := [study for study in self._studies if not study.done()]:
             study = min(open_, key=lambda study: study.begun)
             run = study.ask()
             if run is None:
                 continue
-            # Two arms may come to try the same: it is made once, and told to both.
+            # Two arms may try the same settings: the trial runs once and counts for both.
             others = self._under_way.setdefault(run.id, [])
             others.append(study)
             if len(others) > 1:
@@ -85,21 +85,21 @@ class Search:
                 yield f"{study.arm.label} trial {study.begun}", run
 
     def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
-        """Take what a trial says of itself; returns why it need not go on, or None."""
+        """Process the progress of a trial; return a reason to stop it, or None."""
         reasons = [study.heard(run, event) for study in self._under_way[run.id]]
-        # For the sake of one arm it is not ended that another still wants.
+        # A shared trial is stopped only if no arm needs it.
         return reasons[0] if all(reasons) else None
 
     def told(self, run: Run, result: Outcome | Failure) -> None:
-        """Take what came of a trial."""
+        """Process the result of a trial."""
         for study in self._under_way.pop(run.id):
             study.told(run, result)
 
     def finish(self) -> None:
-        """Choose, and keep what was chosen.
+        """Choose settings and save the choice.
 
         Raises:
-            HarnessError: No trial of an arm has a score; what was chosen for the others is kept.
+            HarnessError: No trial of an arm has a score; the choices for the other arms are saved.
         """
         errors = []
         for study in self._studies:
@@ -131,13 +131,13 @@ class _Study:
         return FileLock(self.folder / "lock")
 
     def open(self) -> None:
-        """Read what was tried; what a killed command left half done is to be tried again."""
+        """Read the earlier trials; those a killed command left unfinished are run again."""
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         class Held:
-            """The folder's own lock is held already, and it ends with its process."""
+            """A no-op lock: the folder's own lock is already held, and is released when the process ends."""
 
             def acquire(self) -> bool:
                 return True
@@ -158,7 +158,7 @@ class _Study:
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED, n_warmup_steps=1, n_min_trials=_UNPRUNED),
         )
         known = self._study.get_trials(deepcopy=False)
-        # What failed in an earlier command may do so no longer: it is tried again, and counts as what comes of it then.
+        # A trial that failed in an earlier command is run again, and its new result counts.
         failed = [trial for trial in known if trial.state == optuna.trial.TrialState.FAIL]
         self._given_up = {trial.number for trial in failed}
         again = [trial.params for trial in failed if trial.params]
@@ -167,9 +167,9 @@ class _Study:
             if values not in seen:
                 seen.append(values)
                 self._next.append(values)
-        # Made again before any other: their runs may even be there already.
+        # Unfinished trials come first: their runs may already be stored.
         running = [trial for trial in known if trial.state == optuna.trial.TrialState.RUNNING]
-        # By their numbers, from the storage: a trial does not tell what its storage calls it.
+        # A trial does not expose its storage id, so it is looked up by number.
         study = storage.get_study_id_from_name(self.folder.name)
         ids = [storage.get_trial_id_from_study_id_trial_number(study, trial.number) for trial in running]
         self._left = [optuna.Trial(self._study, trial_id) for trial_id in ids]
@@ -177,23 +177,23 @@ class _Study:
         self._ample = self.done()
 
     def done(self) -> bool:
-        """Return whether no other trial is to be begun."""
+        """Return whether no further trial should start."""
         trials = self._trials()
         hopeless = len(trials) >= _UNPRUNED and all(trial.status == "failed" for trial in trials)
         return hopeless or self._exhausted() or self._budget.spent(self.begun, sum(trial.seconds for trial in trials))
 
     def missing(self) -> int | None:
-        """Return how many trials are to be made; None where time decides."""
+        """Return the number of trials still to run; None if the budget is a time."""
         most = most_trials(self.arm.space, self._budget)
         if self._budget.trials is None or most is None:
             return None
         return max(0, most - self.begun)
 
     def ask(self) -> Run | None:
-        """Begin a trial: returns its run, or None if that is there already."""
+        """Start a trial; return its run, or None if it is already stored."""
         import optuna
 
-        # Made anew for each trial, so that a search that is taken up again does not draw what it drew before.
+        # Rebuilt for each trial, so that a resumed search does not draw the same values again.
         seed = int(digest([self.folder.name, len(self._study.get_trials(deepcopy=False))])[:8], 16)
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=len(SPREAD))
         if self._next and not self._left:
@@ -210,7 +210,7 @@ class _Study:
         return None
 
     def join(self, run: Run, other: _Study) -> None:
-        """Take over what another search has heard of a trial that both have begun, as if it had been begun for both at once."""
+        """Copy the progress of a shared trial from another search, as if it had started for both at once."""
         trial, *_ = self._asked[run.id]
         _, start, seen = other._asked[run.id]
         for number, value in enumerate(seen, 1):
@@ -218,7 +218,7 @@ class _Study:
         self._asked[run.id] = (trial, start, list(seen))
 
     def heard(self, run: Run, event: Mapping[str, Any]) -> str | None:
-        """Take a point of the validation curve; returns why the trial is not worth going on with, or None."""
+        """Process a point of the validation curve; return a reason to prune the trial, or None."""
         value = event.get("validation")
         if not isinstance(value, float):
             return None
@@ -226,18 +226,19 @@ class _Study:
         seen.append(value)
         if len(seen) not in self._study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(value, len(seen))
-        # At its end a trial has cost what it costs.
+        # A trial at its last step is not pruned: nothing would be saved.
         if event.get("step", 0) >= event.get("steps", 0) or not trial.should_prune():
             return None
         return f"validation {value:.3f} after epoch {len(seen)} is below the median of the other trials"
 
     def told(self, run: Run, result: Outcome | Failure) -> None:
-        """Take what came of a trial."""
+        """Process the result of a trial."""
         self._tell(run, result, (time.perf_counter() - self._asked[run.id][1]) * self._processes)
 
     def finish(self) -> None:
-        """Choose, and keep what was chosen."""
-        # What this command began within its budget counts; of what another had more to spend on, as much as this one has.
+        """Choose settings and save the choice."""
+        # All trials that this command started within its budget count; if another command had a larger budget, only as
+        # many as this budget allows.
         trials = self._budget.within(self._trials()) if self._ample else self._trials()
         exhausted = bool(self._grid) and len(trials) >= len(self._grid)
         try:
@@ -245,7 +246,7 @@ class _Study:
         except HarnessError as error:
             reasons = [trial.user_attrs.get("reason") for trial in self._study.get_trials(deepcopy=False)]
             last = next((reason for reason in reversed(reasons) if reason), "")
-            message = f"{error}{f'; the last one: {last}' if last else ''}"
+            message = f"{error}{f'; last reason: {last}' if last else ''}"
             raise HarnessError(message) from None
         write_atomically(kept_at(self.arm, self._budget, self._store), dump(tuning.model_dump(mode="json")))
 
@@ -254,20 +255,20 @@ class _Study:
 
         trial, *_ = self._asked.pop(run.id)
         if isinstance(result, Failure) and result.status == "cancelled":
-            return  # it stays under way, and is made again by the command that goes on
+            return  # it stays unfinished, and the next command runs it again
         trial.set_user_attr("seconds", seconds)
         if isinstance(result, Failure):
             state = TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
             trial.set_user_attr("reason", result.reason)
             self._study.tell(trial, state=state)
         elif result.validation is None:
-            trial.set_user_attr("reason", "there is nothing to score in the validation split")
+            trial.set_user_attr("reason", "the validation split has nothing to score")
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, result.validation)
 
     def _trials(self) -> list[Trial]:
-        """Return the trials that ended by themselves, in the order in which they were begun."""
+        """Return the trials that ended, in the order in which they started."""
         status = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
         return [
             Trial(
@@ -287,7 +288,7 @@ class _Study:
 def _grid(
     space: Mapping[str, Span | tuple[JsonValue, ...]], default: Mapping[str, JsonValue]
 ) -> list[dict[str, JsonValue]]:
-    """Return every combination where there are finitely many, that of `default` first; nothing where there are not."""
+    """Return all combinations, `default` first; none if a setting is continuous."""
     lists = [values for values in space.values() if not isinstance(values, Span)]
     if len(lists) < len(space):
         return []
@@ -303,7 +304,7 @@ def _suggest(trial: optuna.Trial, key: str, allowed: Span | tuple[JsonValue, ...
 
 
 def _mend(path: Path) -> None:
-    """Take off a last line that a killed command has not finished; Optuna could not read what comes after it."""
+    """Remove an incomplete last line left by a killed command; Optuna could not read anything after it."""
     if path.exists():
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""What was understood of data and model, as people read it."""
+"""Text summaries of data and model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from harness.records import DataSummary
 from harness.runner.examine import Examined
 
 _CLASSES = 8
-"""Classes that are listed; of more, the largest."""
+"""Maximum number of classes listed; the largest ones if there are more."""
 
 
 def say(text: str) -> None:
-    """Write a line where progress is written."""
+    """Write a line to standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def brief(examined: Examined, stages: int) -> Iterator[str]:
-    """Yield a few lines on the data that is tuned on, then what else must be known."""
+    """Yield a few lines on the tuning data, then notes."""
     for data in examined.data[:stages]:
         classes = f"; {_classes(data.classes)}" if data.classes else ""
         yield f"{data.dataset}: {data.task}, {data.rows:,} rows ({_splits(data)}){classes}"
@@ -33,7 +33,7 @@ def brief(examined: Examined, stages: int) -> Iterator[str]:
 
 
 def in_full(data: DataSummary) -> Iterator[tuple[str, str]]:
-    """Yield what was understood of a dataset, a heading and a text each."""
+    """Yield the summary of a dataset, as pairs of heading and text."""
     yield "task", data.task + (f": {data.why}" if data.why else "")
     yield (
         "rows",
@@ -44,7 +44,7 @@ def in_full(data: DataSummary) -> Iterator[tuple[str, str]]:
     if data.classes:
         yield "classes", _classes(data.classes, data)
     yield "example", data.example
-    yield "texts", f"{data.truncated:g} % are cut; {data.unknown_tokens:g} % of the tokens are unknown"
+    yield "texts", f"{data.truncated:g} % truncated; {data.unknown_tokens:g} % unknown tokens"
     yield from (("note", note) for note in data.notes)
     yield from (("warning", warning) for warning in data.warnings)
 
@@ -68,7 +68,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _classes(classes: Mapping[str, int], data: DataSummary | None = None) -> str:
-    """Return classes with their counts, and those in each split if the data is given."""
+    """Return classes with their counts, and the counts in each split if the data is given."""
     shown = list(classes) if len(classes) <= _CLASSES else sorted(classes, key=lambda name: -classes[name])[:_CLASSES]
 
     def told(name: str) -> str:

@@ -1,1 +1,1 @@
-"""The numbers of a comparison become columns, notes and text: what reporters are handed."""
+"""Turn the numbers of a comparison into tables: columns, notes and text, the input of reporters."""

@@ -1,8 +1,8 @@
-"""Whether a table is what its stored runs say: every cell recomputed, and the runs packed for others to do the same.
+"""Verify a table against its stored runs by recomputing every cell, and pack the runs so that others can do the same.
 
 bundle.json     the plan, versions, and the sha256 of every other file
-table.json      the table; table.<suffix> as people read it
-results/        the runs: run.json, outcome.json, predictions.npz, log.jsonl; no texts but those that were predicted
+table.json      the table; table.<suffix> is the rendered table
+results/        the runs: run.json, outcome.json, predictions.npz, log.jsonl; the only texts are predicted ones
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ _RUN_FILES = ("run.json", "outcome.json", "predictions.npz", "log.jsonl", "failu
 _ALLOWED = re.compile(r"bundle\.json|table\.[a-z]+|results/\.harness|results/runs/[A-Za-z0-9_-]+/[a-z]+\.[a-z]+")
 _PACKAGES = ("finetune-harness", "numpy", "scipy", "scikit-learn")
 _CLOSE = 1e-9
-"""Relative difference of two numbers that another machine's arithmetic may make."""
+"""Relative difference of two numbers that is allowed for arithmetic on another machine."""
 
 
 class Verified(NamedTuple):
-    """What was found."""
+    """The result of a verification."""
 
     sound: int
-    """Runs whose predictions and log have the hashes they were stored with."""
+    """Runs whose predictions and log match their stored hashes."""
     unsealed: int
-    """Runs of a version that kept no hashes; they can be read."""
+    """Readable runs that were stored by a version without hashes."""
     missing: int
     """Runs that have not finished."""
     damaged: tuple[str, ...]
-    """Of each damaged run, what is wrong."""
+    """For each damaged run, what is wrong."""
     cells: int
-    """That were recomputed."""
+    """Number of recomputed cells."""
     differing: tuple[str, ...] | None
-    """Cells that are not as the kept table has them, a line each; None where no table was kept."""
+    """Cells that differ from the saved table, one line each; None if no table was saved."""
 
 
 class Bundle(NamedTuple):
-    """What a bundle holds, unpacked."""
+    """The unpacked contents of a bundle."""
 
     plan: Plan
     store: Store
@@ -59,18 +59,18 @@ class Bundle(NamedTuple):
 
 
 def _runs(plan: Plan) -> list[Run]:
-    """Return a plan's runs, each once."""
+    """Return a plan's runs without duplicates."""
     return list({run.id: run for _, run in plan.runs}.values())
 
 
 def verify(plan: Plan, store: Store, catalog: Catalog, kept: Table | None) -> Verified:
-    """Recompute every cell of a table from stored predictions and outcomes, without anything that was cached.
+    """Recompute every cell of a table from stored predictions and outcomes, without using the cache.
 
     Args:
-        plan: What the table is of.
+        plan: The plan of the table.
         store: Where its runs are.
         catalog: Where the metrics come from.
-        kept: The table as it was made; None if none was kept.
+        kept: The saved table; None if none was saved.
     """
     sound, unsealed, missing = 0, 0, 0
     damaged: list[str] = []
@@ -92,14 +92,14 @@ def verify(plan: Plan, store: Store, catalog: Catalog, kept: Table | None) -> Ve
 def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str], target: Path) -> int:
     """Write a bundle of a plan's runs and its table; return how many finished runs are in it.
 
-    Folders of this machine are left out of what says where data and models were.
+    Locations of data and models are reduced to file names, so that no folders of this machine are included.
 
     Args:
-        plan: What the table is of.
+        plan: The plan of the table.
         store: Where its runs are.
         table: The table.
-        rendered: The table as people read it, by the ending of its file.
-        target: The file; it is whole or absent.
+        rendered: The rendered tables, by file suffix.
+        target: The file to write; it is written completely or not at all.
 
     Raises:
         HarnessError: A run is damaged.
@@ -133,24 +133,27 @@ def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str], ta
 
 
 def unpack(path: Path, folder: Path) -> Bundle:
-    """Return what a bundle holds, unpacked into an empty folder.
+    """Unpack a bundle into an empty folder and return its contents.
 
     Raises:
-        HarnessError: It is no bundle, or a file in it is not the one that was packed.
+        HarnessError: It is not a bundle, or a file in it was changed after packing.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read("bundle.json"))
             if about["format"] != _FORMAT:
-                message = f"{str(path)!r} is a bundle of format {about['format']}, and this version reads {_FORMAT}: update harness"
+                message = (
+                    f"{str(path)!r} has bundle format {about['format']}, but this version reads format {_FORMAT}: "
+                    "update harness"
+                )
                 raise HarnessError(message)
             for name, sha256 in about["files"].items():
                 if not _ALLOWED.fullmatch(name):
-                    message = f"{str(path)!r} is no bundle of harness: it names {name!r}"
+                    message = f"{str(path)!r} is not a harness bundle: unexpected file {name!r}"
                     raise HarnessError(message)
                 data = archive.read(name)
                 if hashlib.sha256(data).hexdigest() != sha256:
-                    message = f"{str(path)!r}: {name} is not the file that was packed (another sha256)"
+                    message = f"{str(path)!r}: {name} was changed after packing (its sha256 differs)"
                     raise HarnessError(message)
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_bytes(data)
@@ -161,12 +164,12 @@ def unpack(path: Path, folder: Path) -> Bundle:
         )
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, ValueError, ValidationError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"{str(path)!r} is no bundle that harness bundle wrote, or is damaged: {why}"
+        message = f"{str(path)!r} was not written by harness bundle or is damaged: {why}"
         raise HarnessError(message) from None
 
 
 def _anywhere(value: Any) -> Any:
-    """Return records with the names of files alone where they say where something is."""
+    """Return records with every location reduced to a file name."""
     if isinstance(value, dict):
         return {key: _names(item) if key == "location" else _anywhere(item) for key, item in value.items()}
     return [_anywhere(item) for item in value] if isinstance(value, list) else value
@@ -187,13 +190,13 @@ def _differences(kept: Table, found: Table) -> Iterator[str]:
         old, new = theirs.get(place), ours.get(place)
         row, column = place
         if old is None or new is None:
-            yield f"{row}, {column}: {'is new' if old is None else 'is gone'}"
+            yield f"{row}, {column}: {'only in the recomputed table' if old is None else 'only in the saved table'}"
         elif changed := _changed(old, new):
             one, two = _shown(old), _shown(new)
             yield (
                 f"{row}, {column}: {one} in the saved table, {two} recomputed"
                 if one != two
-                else f"{row}, {column}: {one} in both, but another {' and '.join(changed)} beneath the digits shown"
+                else f"{row}, {column}: {one} in both, but different {' and '.join(changed)} beyond the digits shown"
             )
 
 
@@ -207,7 +210,7 @@ def _cells(table: Table) -> dict[tuple[str, str], Cell]:
 
 
 def _changed(old: Cell, new: Cell) -> list[str]:
-    """Return what of a cell differs, by name."""
+    """Return the names of the values in which two cells differ."""
     numbers = {"value": "value", "half_width": "interval", "difference": "difference", "p": "p"}
     changed = [word for name, word in numbers.items() if not _close(getattr(old, name), getattr(new, name))]
     return changed + [name for name in ("text", "verdict", "rank") if getattr(old, name) != getattr(new, name)]

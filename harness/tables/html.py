@@ -1,4 +1,4 @@
-"""A table as a notebook shows it."""
+"""Render a table as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLE = (
 
 
 def render(table: Table) -> str:
-    """Return the table as a fragment of HTML: the best in bold, noise dimmed, notes folded below."""
+    """Return the table as an HTML fragment: the best in bold, noise dimmed, notes collapsed below."""
     head = "".join(f"<th>{escape(text)}</th>" for text in ("strategy", "n", *map(_heading, table.columns)))
     rows = "".join(
         f"<tr><td>{escape(_label(row))}</td><td>{len(row.runs)}</td>{''.join(map(_cell, row.cells))}</tr>"

@@ -1,4 +1,4 @@
-"""The lines under a table: what a reader must know to trust or repeat it."""
+"""Notes under a table: what a reader needs to trust or reproduce it."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from harness.tables.writing import (
 )
 
 _SHOWN = 5
-"""Classes that the note counts; of more, the largest."""
+"""Number of classes whose counts are shown: the largest ones."""
 
 
 TRANSFER = (
-    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j teaches dataset j; S stages",
-    "average: mean over j of R[S, j] (this and the next two: Lopez-Paz and Ranzato 2017, equations 2 to 4)",
-    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is the same, negated",
+    "R[i, j] is the score on dataset j after stage i (0: before tuning); stage j is tuned on dataset j; S stages",
+    "average: mean over j of R[S, j] (this and the next two lines: Lopez-Paz and Ranzato 2017, eq. 2 to 4)",
+    "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is its negative",
     "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
-    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, equation 3)",
-    "± of these is the 95 % interval of the mean over seeds alone (Student's t); they are not compared, and none is bold",
+    "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, eq. 3)",
+    "± of these is the 95 % interval of the mean over seeds only (Student's t); not tested for significance, not bold",
 )
 
 
 def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
-    """Yield the lines under the table of a part."""
+    """Yield the notes under the table of a part."""
     for label, differences in part.part.mixed.items():
         fields = listed(found.field for found in differences)
-        yield f"the runs of {label} differ among themselves in {fields}: its mean is over unlike tests"
+        yield f"the runs of {label} differ in {fields}: the mean combines scores of different tests"
     yield from _unequal_budgets(part.part)
     if analysis.scope == "matrix":
         yield from TRANSFER
@@ -51,13 +51,13 @@ def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
 
 
 def _unequal_budgets(part: Part) -> Iterable[str]:
-    """Yield a warning where arms that learn were not given the same passes over the data, or the same batches."""
+    """Yield a warning if arms that learn had different numbers of epochs or different batches."""
     told = [
         f"{label} has {found.field} {blank(found.second)}, {first} {blank(found.first)}"
         for first, label, found in part.unequal_budgets()
     ]
     if told:
-        yield f"unequal budgets, so that what one arm scores more may be owed to its own: {'; '.join(told)}"
+        yield f"unequal training budgets, which may explain differences in score: {'; '.join(told)}"
 
 
 def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
@@ -66,17 +66,17 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
     if len(plan.arms[0].runs) < 2 or not any(found.measure.parts for found in part.measured):
         return
     if reference is None:
-        yield "bold: no arm is shown to be better, at 95 % for all pairs of arms of a column together (Holm)"
+        yield "bold: no strategy is significantly better, at 95 % over all pairs of strategies in a column (Holm)"
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
-        f"verdicts are against {reference}, paired by test item, at 95 % for all arms of a column together (Holm){within}; "
-        "bold: no arm is shown to be better"
+        f"verdicts compare with {reference}, paired by test item, at 95 % over all strategies in a column (Holm)"
+        f"{within}; bold: no strategy is significantly better"
     )
 
 
 def _about_noise(part: Compared) -> Iterable[str]:
-    """Yield how much runs differ that should not."""
+    """Yield how much runs that should be equal differ."""
     told = [
         f"{found.measure.column.title} {three_decimals(found.noise.identical)} and {three_decimals(found.noise.seeds)}"
         if found.noise.seeds is not None
@@ -86,26 +86,27 @@ def _about_noise(part: Compared) -> Iterable[str]:
     ]
     if told:
         yield (
-            "noise: run again with the same seed, values differ by at most the first number, with another seed by the second "
-            f"(standard deviation); smaller differences from the reference are dimmed: {'; '.join(told)}"
+            "noise: the largest difference between runs with the same seed, then the standard deviation between seeds; "
+            f"smaller differences from the reference may be noise (dimmed in the terminal): {'; '.join(told)}"
         )
 
 
 def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
-    """Return what a reader must know to trust or repeat the table."""
+    """Yield what a reader needs to trust or reproduce the table."""
     run = plan.arms[0].runs[0]
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
     if len(plan.arms[0].runs) > 1:
         yield (
-            f"± of scores and forgetting is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and "
-            f"over test items (crossed bootstrap of {RESAMPLES:,} resamples, Student's t with Satterthwaite's degrees of freedom)"
+            f"± of scores and forgetting is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds "
+            f"({seeds}) and over test items (crossed bootstrap of {RESAMPLES:,} resamples, Student's t with "
+            "Satterthwaite's degrees of freedom)"
         )
     else:
         yield f"1 seed ({seeds}): no interval; a difference may be noise"
     if len(run.task_data) > 1:
         yield (
-            "forgetting: score when known (before tuning; for a stage, when learned) minus score at the end, so that "
-            "0 is nothing lost (negated backward transfer, Lopez-Paz and Ranzato 2017)"
+            "forgetting: earlier score (before tuning; for a stage's dataset, after its own stage) minus final score, "
+            "so 0 means nothing was forgotten (negated backward transfer, Lopez-Paz and Ranzato 2017)"
         )
     if not finished:
         yield "no run has finished yet"
@@ -114,43 +115,46 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     source = f" ({run.model.fingerprint[:12]})" if run.model.fingerprint else ""
     yield f"model: {called(run.model)}{source}, {count(outcome.parameters_total)} parameters"
     for position, problem in enumerate(run.task_data):
-        # The baseline looks at fewer splits than the strategies that learn.
+        # The baseline reads fewer splits than the strategies that learn.
         notes = [item.outcome.data[position] for item in finished]
         note = max(notes, key=lambda note: len(note.splits))
         sizes = ", ".join(_split_size(name, split, run.train.max_length) for name, split in note.splits.items())
-        moved = f"; {note.moved:,} rows left out: their text is in another split" if note.moved else ""
+        moved = f"; {note.moved:,} rows left out because their text is also in another split" if note.moved else ""
         classes = _classes(note)
-        yield f"{'watched' if problem in run.watch else 'tuned on'}: {called(problem.dataset)} by {problem.task.name}: {'; '.join([sizes + classes + moved, *_leaks(notes, run), *note.notes, *(f'warning: {warning}' for warning in note.warnings)])}"
+        warnings = (f"warning: {warning}" for warning in note.warnings)
+        text = "; ".join([sizes + classes + moved, *_leaks(notes, run), *note.notes, *warnings])
+        use = "watched" if problem in run.watch else "tuned on"
+        yield f"{use}: {called(problem.dataset)} by {problem.task.name}: {text}"
     yield _training(plan)
     yield from _about_search(plan)
     if any(item.outcome.shared.seconds for item in finished):
         yield (
-            "tune: features of an unchanged body are extracted once and shared; the time counts their extraction, "
-            "'warm' is without it"
+            "time: features of an unchanged body are extracted once and cached; time includes their extraction, "
+            "'warm' excludes it"
         )
     for title, values in (
         ("device", {f"{item.outcome.device}, {_processes(item.outcome.processes)}" for item in finished}),
         ("versions", {", ".join(f"{k} {v}" for k, v in item.outcome.versions.items()) for item in finished}),
     ):
-        mixed = " (runs differ in this: compare with care)" if len(values) > 1 else ""
+        mixed = " (differs between runs: compare with care)" if len(values) > 1 else ""
         yield f"{title}: {' | '.join(sorted(values))}{mixed}"
     yield from sorted({note for item in finished for note in item.outcome.notes})
 
 
 def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable[str]:
-    """Return what a reader must know of energy, money and speed."""
+    """Yield how energy, money and speed were measured."""
     yield from sorted({item.outcome.energy for item in finished if item.outcome.energy is not None})
     if price is not None:
-        yield f"money: {plain()(price * 3600)} an hour for each device, for what the time counts"
+        yield f"money: {plain()(price * 3600)} per hour for each device, for the time in the time column"
     if any(item.outcome.inference for item in finished):
         yield (
-            "inference: the last stage's model, adapters merged where they can be ('apart': beside the weights); latency: median of "
-            "single test items; throughput: in batches like scoring's"
+            "inference: model of the last stage, adapters merged where possible ('apart': not merged); latency: median "
+            "over single test items; throughput: in batches, as in scoring"
         )
 
 
 def _about_search(plan: Plan) -> Iterable[str]:
-    """Return how settings were chosen, or that they were not where it matters."""
+    """Yield how settings were chosen, or a warning where a setting that matters was not searched."""
     if plan.budget is None:
         by_rate: dict[float, list[str]] = {}
         for arm in plan.arms:
@@ -159,36 +163,36 @@ def _about_search(plan: Plan) -> Iterable[str]:
         for rate, labels in by_rate.items():
             if len(labels) > 1:
                 yield (
-                    f"{' and '.join(labels)} share the learning rate {rate:g}, which was not searched for: what suits one may not "
-                    "suit the other; --tune chooses for each"
+                    f"{' and '.join(labels)} use the same learning rate, {rate:g}, without a hyperparameter search: it "
+                    "may not suit them equally; --tune searches for each"
                 )
         return
-    yield f"settings were chosen on validation, {plan.budget} for each strategy, with a seed that no run of the table has:"
+    yield f"hyperparameter search: on validation, {plan.budget} per strategy, with a seed not used in the table:"
     for arm in plan.arms:
         if arm.search is None:
             if arm.role != "baseline":
-                why = "they are still to be chosen: harness compare" if arm.space else "it has none to choose"
+                why = "not searched yet; run harness compare" if arm.space else "nothing to search"
                 yield f"{arm.label}: {why}"
             continue
         trials = arm.search.trials
         pruned = sum(trial.status == "pruned" for trial in trials)
         failed = sum(trial.status == "failed" for trial in trials)
-        count = f"{len(trials)} trials" + (" (all there are)" if arm.search.exhausted else "")
+        count = f"{len(trials)} trials" + (" (search space exhausted)" if arm.search.exhausted else "")
         count += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed" if failed else "")
         chosen = ", ".join(f"{key} {setting(value)}" for key, value in arm.search.chosen.items())
-        edge = f"; at the end of what was searched: {', '.join(arm.search.edges)}" if arm.search.edges else ""
+        edge = f"; at the edge of the search range: {', '.join(arm.search.edges)}" if arm.search.edges else ""
         yield f"{arm.label}: {chosen} ({count}, {in_seconds(sum(trial.seconds for trial in trials))}){edge}"
 
 
 def _split_size(name: str, split: SplitNote, max_length: int) -> str:
-    """Return how many rows a split has, and what had to be done to long ones."""
+    """Return how many rows a split has, and how many were cut or split into windows."""
     done = [f"in {split.windows:,} windows"] if split.windows is not None else []
     done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
 
 
 def _classes(note: DataNote) -> str:
-    """Return how many classes the data has, and how often the largest of them occur."""
+    """Return how many classes the data has, and the counts of the largest."""
     if not note.classes:
         return ""
     if note.counts is None:
@@ -200,22 +204,22 @@ def _classes(note: DataNote) -> str:
 
 
 def _leaks(notes: Sequence[DataNote], run: Run) -> Iterable[str]:
-    """Yield how many test texts are no test of a model that was tuned on them, or on nearly the same."""
+    """Yield how many test texts the model has seen in tuning, exactly or nearly."""
     items = max((note.splits["test"].items for note in notes if "test" in note.splits), default=0)
     for leak in next((note.leaks for note in notes if note.leaks is not None), ()):
         place = leak.split if leak.stage is None else f"{leak.split} of {called(run.stages[leak.stage].dataset)}"
         if leak.exact:
-            more = f", and {leak.near:,} more but for punctuation or Unicode form" if leak.near else ""
-            yield f"{leak.exact:,} of {items:,} test texts stand in {place} too{more}"
+            more = f", and {leak.near:,} more ignoring punctuation and Unicode form" if leak.near else ""
+            yield f"{leak.exact:,} of {items:,} test texts also occur in {place}{more}"
         else:
-            yield f"{leak.near:,} of {items:,} test texts stand in {place} too but for punctuation or Unicode form"
+            yield f"{leak.near:,} of {items:,} test texts also occur in {place} ignoring punctuation and Unicode form"
 
 
 def _training(plan: Plan) -> str:
-    """Return the training settings: those all arms share, then those in which they differ."""
+    """Return the training settings: first those shared by all arms, then those that differ."""
     settings = {arm.label: arm.runs[0].train for arm in plan.arms}
     learning = {arm.label: settings[arm.label] for arm in plan.arms if arm.role != "baseline"} or settings
-    # Settings that came later are told where an arm has them.
+    # Settings added in later versions are shown only where an arm sets them.
     names = [name for name in TrainConfig.model_fields if any(name not in unsaid(train) for train in learning.values())]
     configs = {label: {name: getattr(train, name) for name in names} for label, train in learning.items()}
     first = next(iter(configs.values()))

@@ -1,4 +1,4 @@
-"""From the numbers of a comparison to a table: arms as rows; score, forgetting and cost as groups of columns."""
+"""Build the table of a comparison: arms as rows; score, forgetting and cost as groups of columns."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def tabulate(
     *,
     cached: bool = True,
 ) -> Table:
-    """Return the table of what is stored of a plan; takes what `analyse` takes."""
+    """Return the table of a plan's stored runs; takes the arguments of `analyse`."""
     return make_table(analyse(plan, store, catalog, scope, price, cached=cached))
 
 
 def make_table(analysis: Analysis) -> Table:
-    """Return the table of a comparison; arms that cannot be compared with the first ones are tables of their own."""
+    """Return the table of a comparison; arms that cannot be compared with the first ones get separate tables."""
     first, *others = (_table(analysis, part) for part in analysis.parts)
     return first.model_copy(update={"others": tuple(others)})
 
@@ -62,10 +62,10 @@ def _table(analysis: Analysis, part: Compared) -> Table:
 
 
 def _apart(table: Table, part: Compared, first: Compared) -> Table:
-    """Return the table of arms that cannot be compared with the first ones, with why."""
-    reasons = listed(f"{found.field} is {found.second}, there {found.first}" for found in part.part.apart)
+    """Return the table of arms that cannot be compared with the first ones, with the reasons."""
+    reasons = listed(f"{found.field} is {found.second} (first table: {found.first})" for found in part.part.apart)
     ids = [other.part.base[1].run.id for other in (first, part) if other.part.base]
-    more = f"; harness why {' '.join(ids)} tells everything in which they differ" if len(ids) == 2 else ""
+    more = f"; run harness why {' '.join(ids)} for all differences" if len(ids) == 2 else ""
     return table.model_copy(
         update={
             "title": f"{table.title}: {', '.join(arm.label for arm in part.plan.arms)}",

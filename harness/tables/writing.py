@@ -1,4 +1,4 @@
-"""Numbers and settings as text: the digits that tables show where a reporter chooses no others."""
+"""Format numbers and settings as text: the default digits in tables; reporters may use others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.records import Column, Quantity
 
 
 def write_value(column: Column, value: float | None, half_width: float | None = None) -> str:
-    """Return a column's value, with half of its interval if it has one that is not nothing; empty for None."""
+    """Return a column's value, with `±` half of its interval if that is not zero; empty for None."""
     if value is None:
         return ""
     write = WRITERS[column.quantity]
@@ -18,7 +18,7 @@ def write_value(column: Column, value: float | None, half_width: float | None = 
 
 
 def write_beside(column: Column, beside: Mapping[str, float]) -> str:
-    """Return what belongs beside a column's value, such as `0.850 → 0.800` or `1.2 s warm`."""
+    """Return the details shown next to a column's value, such as `0.850 → 0.800` or `1.2 s warm`."""
     write = WRITERS[column.quantity]
     if {"before", "after"} <= beside.keys():
         return f"{three_decimals(beside['before'])} → {three_decimals(beside['after'])}"
@@ -26,22 +26,22 @@ def write_beside(column: Column, beside: Mapping[str, float]) -> str:
 
 
 def three_decimals(value: float) -> str:
-    """Return a score."""
+    """Return a score as text."""
     return f"{value:.3f}"
 
 
 def signed(value: float) -> str:
-    """Return a difference; plain 0 where there is none."""
+    """Return a difference with its sign; plain 0 if it is zero."""
     return f"{value:+.3f}" if value else "0"
 
 
 def in_seconds(value: float) -> str:
-    """Return a time."""
+    """Return a time as text."""
     return f"{value:,.1f} s"
 
 
 def plain(unit: str = "") -> Callable[[float], str]:
-    """Return how to write three significant digits without prefix or exponent."""
+    """Return a function that writes three significant digits without prefix or exponent."""
 
     def write(value: float) -> str:
         return np.format_float_positional(float(f"{value:.3g}"), trim="-") + unit
@@ -58,7 +58,7 @@ def count(value: float) -> str:
 
 
 def in_unit(unit: str) -> Callable[[float], str]:
-    """Return how to write a quantity of this unit."""
+    """Return a function that writes a quantity with this unit."""
 
     def write(value: float) -> str:
         number = count(value)
@@ -68,13 +68,13 @@ def in_unit(unit: str) -> Callable[[float], str]:
 
 
 def setting(value: object) -> str:
-    """Return a setting as it is read."""
-    # Those that a search has found have more digits than anybody reads.
+    """Return a setting as text."""
+    # Values found by a hyperparameter search have more digits than are useful.
     return f"{value:.4g}" if isinstance(value, float) and f"{value:g}" != f"{value}" else f"{value}"
 
 
 def blank(value: object) -> str:
-    """Return a setting, or a dash where it is left open."""
+    """Return a setting as text, or a dash if it is not set."""
     return "-" if value is None else setting(value)
 
 
@@ -90,7 +90,7 @@ WRITERS: Mapping[Quantity, Callable[[float], str]] = {
     "latency": plain(" ms"),
     "throughput": plain(" items/s"),
 }
-"""How each quantity is written."""
+"""The function that writes each quantity."""
 
 _BESIDE: Mapping[str, Callable[[Callable[[float], str], float], str]] = {
     "share": lambda _, value: f"{value:.2%}",
@@ -100,4 +100,4 @@ _BESIDE: Mapping[str, Callable[[Callable[[float], str], float], str]] = {
     "p95": lambda write, value: f"p95 {write(value)}",
     "apart": lambda write, value: f"apart {write(value)}",
 }
-"""How what belongs beside a value is written, given how the value is."""
+"""The function that writes each detail next to a value, given the function that writes the value."""

@@ -1,9 +1,9 @@
-"""The plugin author's conformance kit: run it in the tests of your plugin.
+"""Conformance checks for plugin authors, to run in the tests of a plugin.
 
     def test_my_strategy_keeps_the_contract():
         harness.testing.check_strategy(MyStrategy())
 
-Everything is real and small: a model of 30 thousand random weights, toy datasets, the harness's own engine.
+The checks use a model with 30 thousand random weights, toy datasets and the harness's own engine.
 """
 
 from __future__ import annotations

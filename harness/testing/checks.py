@@ -1,4 +1,4 @@
-"""What each kind of component must keep, checked on real small things. Each check raises `AssertionError` for what is not kept."""
+"""Contract checks for each kind of component, on small models and datasets. A failed check raises `AssertionError`."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ from harness.testing.toys import (
 )
 
 _MUCH, _SPARE_BYTES = 2, 20_000
-"""How many times the bytes of what is trained, and how many besides for names, are not much to deliver."""
+"""Largest accepted saved size: this multiple of the trained bytes, plus this many bytes for names."""
 
 
 class DeliveryWarning(UserWarning):
-    """What a strategy delivers is less useful than it could be."""
+    """The delivered model is less useful than it could be."""
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Check a strategy against its contract, by tuning a tiny model twice, through two stages if it can.
+    """Check a strategy by tuning a tiny model twice, on two stages if it supports them.
 
-    What it delivers is loaded again by the library's own loader and must answer as the tuned model did.
+    The delivered model is loaded with the library's own loader; its predictions must equal those of the tuned model.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
 
     Warns:
-        DeliveryWarning: What it delivers is loaded by no library, or is much larger than what it trained.
+        DeliveryWarning: No library can load the delivered model, or it is much larger than the trained weights.
     """
     check_component(strategy)
     try:
         TrainConfig(**dict(strategy.training([])))
     except ValidationError as error:
-        message = f"{strategy.name}: defaults are not training settings: {error}"
+        message = f"{strategy.name}: defaults are not valid training settings: {error}"
         raise AssertionError(message) from None
     catalog = with_component(strategy)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,21 +81,30 @@ def check_strategy(strategy: Strategy) -> None:
         first = compute(run, catalog, Path(folder) / "first", keep_model=True)
         second = compute(run, catalog, Path(folder) / "second")
         stores = [Store(Path(folder) / name) for name in ("first", "second")]
-        _check(first.ship_bytes > 0, f"{strategy.name}: nothing would be delivered")
-        _check(first.parameters_trained == second.parameters_trained, f"{strategy.name}: trains now this, now that")
+        _check(first.ship_bytes > 0, f"{strategy.name}: the saved size is 0 bytes")
+        _check(
+            first.parameters_trained == second.parameters_trained,
+            f"{strategy.name}: two identical runs train different numbers of parameters",
+        )
         cells = {(e.moment, e.problem) for e in first.evaluations if e.undefined is None}
         wanted = {(moment, stage) for stage in range(stages) for moment in range(stage + 1, stages + 1)}
         wanted |= {(moment, stages + at) for moment in range(stages + 1) for at in range(len(run.watch))}
-        _check(cells == wanted, f"{strategy.name}: predictions are missing or too many: {sorted(cells ^ wanted)}")
+        _check(cells == wanted, f"{strategy.name}: missing or unexpected predictions: {sorted(cells ^ wanted)}")
         for cell in sorted(cells):
             a, b = (store.predictions(run, *cell) for store in stores)
-            _check(bool(np.isfinite(a.outputs).all()), f"{strategy.name}: predicts what is not a number (cell {cell})")
-            _check(np.array_equal(a.outputs, b.outputs), f"{strategy.name}: the same run twice differs (cell {cell})")
+            _check(
+                bool(np.isfinite(a.outputs).all()),
+                f"{strategy.name}: predictions contain nan or infinity (cell {cell})",
+            )
+            _check(
+                np.array_equal(a.outputs, b.outputs),
+                f"{strategy.name}: two identical runs give different predictions (cell {cell})",
+            )
         _check_delivery(strategy, run, first, stores[0], catalog)
 
 
 def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store, catalog: Catalog) -> None:
-    """Check that what a run has kept answers, loaded again, as its predictions say."""
+    """Check that the saved model gives the stored predictions when loaded again."""
     from harness.delivery.load import Delivered
     from harness.delivery.manifest import read_manifest
     from harness.delivery.rescore import TOLERANCES, compare
@@ -108,7 +117,7 @@ def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store
         manifest = read_manifest(folder)
         if manifest.kind == "none":
             if strategy.role != "baseline":
-                message = f"{strategy.name}: what it delivers cannot be used elsewhere: {manifest.reason}"
+                message = f"{strategy.name}: the delivered model cannot be used outside harness: {manifest.reason}"
                 warnings.warn(message, DeliveryWarning, stacklevel=3)
             continue
         test = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
@@ -118,23 +127,23 @@ def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store
         differing = compare(expected, found, delivered.task.answers, TOLERANCES["float32"]).unequal
         _check(
             not len(differing),
-            f"{strategy.name}: what it delivers answers {len(differing)} of {len(expected.ids)} items otherwise than the tuned model "
-            f"(stage {index + 1}, loaded by {delivered.loader})",
+            f"{strategy.name}: the delivered model and the tuned model disagree on {len(differing)} of {len(expected.ids)} items "
+            f"(stage {index + 1}, loaded with {delivered.loader})",
         )
     most = _SPARE_BYTES + _MUCH * 4 * outcome.parameters_trained
     if outcome.ship_bytes > most and strategy.role != "baseline":
         message = (
-            f"{strategy.name}: trains {outcome.parameters_trained:,} parameters and would ship {outcome.ship_bytes:,} bytes: where "
-            "less than the whole model is needed, declare that with stage.ship"
+            f"{strategy.name}: trains {outcome.parameters_trained:,} parameters, but its saved size is {outcome.ship_bytes:,} bytes; "
+            "if less than the whole model is needed, declare it with stage.ship"
         )
         warnings.warn(message, DeliveryWarning, stacklevel=3)
 
 
 def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], expected: float) -> None:
-    """Check a metric against its contract and a known value, within 1e-6.
+    """Check a metric against its contract and a known value, with tolerance 1e-6.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     check_component(metric)
     value = metric.score(outputs, targets)
@@ -147,33 +156,35 @@ def check_metric(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any], e
         nothing = metric.score(outputs[:0], targets[:0])
     except (UndefinedError, ValueError):
         return
-    _check(bool(np.isnan(nothing)), f"{metric.name}: no items give {nothing}: raise UndefinedError")
+    _check(bool(np.isnan(nothing)), f"{metric.name}: the score of no items is {nothing}; raise UndefinedError instead")
 
 
 def check_component(component: Component) -> None:
-    """Check what every component must keep: a name, a first line, light to import, and made again from its record.
+    """Check what every component needs: a docstring, a version, light imports, and equality when rebuilt from its record.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     cls = type(component)
     summary = (cls.__doc__ or "").strip().partition("\n")[0]
-    _check(bool(summary), f"{cls.__name__} has no docstring: its first line is what `harness list` prints")
-    _check(isinstance(component.version, int), f"{component.name}: the version must be a whole number")
+    _check(bool(summary), f"{cls.__name__} has no docstring; `harness list` prints its first line")
+    _check(isinstance(component.version, int), f"{component.name}: the version must be an integer")
     reference = component.reference()
     again = cls(**{**reference.params, **reference.location})
-    _check(again == component, f"{kind_of(cls)} {component.name!r} is not the same when made again from its record")
+    _check(
+        again == component, f"{kind_of(cls)} {component.name!r} is not equal to the component rebuilt from its record"
+    )
     _check_light(cls.__module__)
 
 
 def _check_light(module: str) -> None:
     heavy: Sequence[str] = ("torch", "transformers", "peft", "datasets", "pandas", "sklearn")
-    # What imports pytest is a test, whose components are made up.
+    # A module that imports pytest is a test; its components are not checked.
     code = f"import sys, {module}; print(*[name for name in {heavy!r} if name in sys.modules and 'pytest' not in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode == 0:  # a module made up in a test cannot be imported, and need not be
+    if done.returncode == 0:  # modules created in a test cannot be imported and need no check
         found = done.stdout.split()
-        _check(not found, f"importing {module} imports {', '.join(found)}: import them inside methods")
+        _check(not found, f"importing {module} also imports {', '.join(found)}; import them inside methods")
 
 
 def _check(condition: bool, message: str) -> None:
@@ -182,10 +193,10 @@ def _check(condition: bool, message: str) -> None:
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Check a dataset against its contract, by reading it twice and making splits of it.
+    """Check a dataset by reading it twice and preparing its splits.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     import datasets
 
@@ -195,17 +206,17 @@ def check_dataset(dataset: Dataset) -> None:
     found: Any = dataset.read()
     _check(isinstance(found, Data), f"{name}: read() returns {type(found).__name__}, not harness.Data")
     for split, rows in found.splits.items():
-        _check(split in SPLITS, f"{name}: {split!r} is none of {', '.join(SPLITS)}")
+        _check(split in SPLITS, f"{name}: unknown split {split!r}; use {', '.join(SPLITS)}")
         _check(
             isinstance(rows, datasets.Dataset),
-            f"{name}: its {split} split is a {type(rows).__name__}, not a datasets.Dataset",
+            f"{name}: the {split} split is a {type(rows).__name__}, not a datasets.Dataset",
         )
-    _check("train" in found.splits, f"{name}: it has no train split")
+    _check("train" in found.splits, f"{name}: no train split")
     again = dataset.read()
     for split, rows in found.splits.items():
         _check(
             rows.to_dict() == again.splits[split].to_dict(),
-            f"{name}: reading it twice gives other rows or another order",
+            f"{name}: reading twice gives different rows or a different order",
         )
     labels = found.splits["train"]["label"][:] if "label" in found.splits["train"].column_names else []
     if found.facts.classes is not None and labels and isinstance(labels[0], int):
@@ -215,21 +226,21 @@ def check_dataset(dataset: Dataset) -> None:
     for watched in (False, True):
         task = catalog.make(Task, dataset.task_for(watched=watched), {})
         reason = task.check(found.facts, found.splits["train"].column_names)
-        _check(reason is None, f"{name}: its own task {task.name!r} cannot use it: {reason}")
+        _check(reason is None, f"{name}: the task from task_for(), {task.name!r}, does not accept it: {reason}")
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(dataset, dataset.reference(), Cache(Path(folder)))
         _check(all(len(prepared.splits[split]) for split in SPLITS), f"{name}: a split is empty")
 
 
 def check_task(task: Task, dataset: Dataset | None = None) -> None:
-    """Check a task against its contract: a tiny model is tuned on data by full fine-tuning, if it can be, and asked.
+    """Check a task by tuning a tiny model with full fine-tuning, if the task can be tuned, and predicting.
 
     Args:
         task: The task.
-        dataset: Data that suits it; None for sentences with a label.
+        dataset: A suitable dataset; None for sentences with a label.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     check_component(task)
     catalog = with_component(task)
@@ -242,41 +253,41 @@ def check_task(task: Task, dataset: Dataset | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = write_tiny_model(Path(folder) / "model")
         reason = task.check_model(TinyModel(path=str(model)))
-        _check(reason is None, f"{task.name}: it refuses a tiny encoder: {reason}")
+        _check(reason is None, f"{task.name}: does not accept a tiny encoder: {reason}")
         strategy = next(cls for cls in catalog.every(Strategy) if cls.role == "reference")
         run = toy_run(catalog, model, catalog.make(Strategy, strategy.name, {}), stages=1)
         run = run.model_copy(update={"stages": (problem,), "watch": ()} if task.tunable else {"watch": (problem,)})
         outcome, store = compute(run, catalog, Path(folder) / "results"), Store(Path(folder) / "results")
         position = 0 if task.tunable else 1
         cells = [cell for cell in outcome.evaluations if cell.problem == position]
-        _check(any(cell.undefined is None for cell in cells), f"{task.name}: nothing is predicted: {cells}")
+        _check(any(cell.undefined is None for cell in cells), f"{task.name}: no predictions: {cells}")
         prepared = prepare(data, data.reference(), Cache(store.cache))
         for cell in cells:
             if cell.undefined is not None:
                 continue
             found = store.predictions(run, cell.moment, position)
-            _check(len(set(found.ids.tolist())) == len(found.ids), f"{task.name}: two predictions have one id")
-            _check(len(found.ids) >= 1, f"{task.name}: nothing is predicted")
+            _check(len(set(found.ids.tolist())) == len(found.ids), f"{task.name}: two predictions have the same id")
+            _check(len(found.ids) >= 1, f"{task.name}: no predictions")
             if task.tunable:
                 _check(
                     set(found.ids.tolist()) <= set(prepared.splits["test"]["id"][:]),
-                    f"{task.name}: ids that no test row has",
+                    f"{task.name}: predictions have ids that are not in the test split",
                 )
             if found.outputs.dtype.kind == "f":
-                _check(bool(np.isfinite(found.outputs).all()), f"{task.name}: predicts what is not a number")
+                _check(bool(np.isfinite(found.outputs).all()), f"{task.name}: predictions contain nan or infinity")
             for metric in task.metrics:
                 try:
                     score(catalog.make(Metric, metric, {}), found.outputs, found.targets)
                 except UndefinedError as error:
-                    message = f"{task.name}: its metric {metric!r} has no value on its predictions: {error}"
+                    message = f"{task.name}: metric {metric!r} is undefined for its predictions: {error}"
                     raise AssertionError(message) from None
 
 
 def check_model(model: Model) -> None:
-    """Check a base model against its contract, by loading its body and asking it of two texts.
+    """Check a base model by loading its body and encoding two texts.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     import torch
 
@@ -287,48 +298,50 @@ def check_model(model: Model) -> None:
     )
     _check("model_type" in model.published(), f"{name}: published() has no model_type")
     tokenizer = model.tokenizer()
-    _check(tokenizer.pad_token_id is not None, f"{name}: its tokenizer has no pad token")
+    _check(tokenizer.pad_token_id is not None, f"{name}: the tokenizer has no pad token")
     body: Any = model.load("AutoModel").eval()
     bad = [key for key, weight in body.named_parameters() if not bool(torch.isfinite(weight).all())]
-    _check(not bad, f"{name}: weights that are not numbers: {', '.join(bad[:3])}")
+    _check(not bad, f"{name}: weights contain nan or infinity: {', '.join(bad[:3])}")
     batch = tokenizer(["a text", "another text that is longer"], padding=True, return_tensors="pt")
     with torch.no_grad():
         given = {key: batch[key] for key in ("input_ids", "attention_mask")}
         body = body.get_encoder() if body.config.is_encoder_decoder else body
         hidden = body(**given).last_hidden_state
-    _check(hidden.shape[0] == 2 and bool(torch.isfinite(hidden).all()), f"{name}: its hidden states are not numbers")
+    _check(
+        hidden.shape[0] == 2 and bool(torch.isfinite(hidden).all()), f"{name}: hidden states contain nan or infinity"
+    )
 
 
 def check_reporter(reporter: Reporter) -> None:
-    """Check a reporter against its contract, on tables with everything in them that tables may have.
+    """Check a reporter with tables that contain every feature a table can have.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     check_component(reporter)
     name = reporter.name
-    _check(reporter.suffix.startswith("."), f"{name}: the suffix must begin with a dot")
+    _check(reporter.suffix.startswith("."), f"{name}: the suffix must start with a dot")
     table = _table()
     text: Any = reporter.render(table)
     _check(isinstance(text, str) and bool(text), f"{name}: render() must return text")
-    _check(reporter.render(table) == text, f"{name}: the same table twice gives other text")
+    _check(reporter.render(table) == text, f"{name}: rendering the same table twice gives different text")
     for label in ("alpha", "beta", "apart"):
-        _check(label in text, f"{name}: the arm {label!r} is not in what it writes")
+        _check(label in text, f"{name}: the output lacks the arm {label!r}")
     for number in ("nan", "None"):
-        _check(number not in text, f"{name}: a blank is written as {number}")
+        _check(number not in text, f"{name}: an empty cell is written as {number}")
     empty = table.model_copy(update={"rows": (), "footnotes": (), "about": (), "others": ()})
-    _check(isinstance(reporter.render(empty), str), f"{name}: a table without arms cannot be written")
+    _check(isinstance(reporter.render(empty), str), f"{name}: render() fails for a table without arms")
 
 
 def check_observer(observer: object) -> None:
-    """Check an observer: any object or module with hooks, told of a real comparison with a run that trains and one that fails.
+    """Check an observer (an object or module with hooks) on a comparison with one successful and one failing run.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     hooks = [hook for hook in _OBSERVED if callable(getattr(observer, hook, None))]
     name = getattr(observer, "__name__", type(observer).__name__)
-    _check(bool(hooks), f"{name}: it has none of {', '.join(_OBSERVED)}")
+    _check(bool(hooks), f"{name}: no hook found; define one of {', '.join(_OBSERVED)}")
     said: list[str] = []
     catalog = with_plugin(toy_catalog(), observer, "observer")
     known = {
@@ -337,7 +350,9 @@ def check_observer(observer: object) -> None:
         for one in getattr(catalog.plugins.hook, hook).get_hookimpls()
         if one.plugin is observer
     }
-    _check(set(hooks) == known, f"{name}: {', '.join(sorted(set(hooks) - known))} is not marked with @harness.hookimpl")
+    _check(
+        set(hooks) == known, f"{name}: {', '.join(sorted(set(hooks) - known))} lacks the decorator @harness.hookimpl"
+    )
     with tempfile.TemporaryDirectory() as folder:
         model = write_tiny_model(Path(folder) / "model")
         strategy = next(cls for cls in catalog.every(Strategy) if cls.role == "reference")
@@ -354,10 +369,10 @@ _OBSERVED = ("harness_run_started", "harness_run_logged", "harness_run_finished"
 
 
 def check_executor(executor: Executor) -> None:
-    """Check an executor against its contract: it computes what is computed in this process, alike, and tells what fails.
+    """Check an executor: its outcomes and failures must equal those computed in this process.
 
     Raises:
-        AssertionError: What it does not keep.
+        AssertionError: The component breaks its contract.
     """
     check_component(executor)
     catalog, name = load_catalog(), executor.name
@@ -383,13 +398,14 @@ def check_executor(executor: Executor) -> None:
             found = results[1].get(run_id)
             kinds = [type(one).__name__ for one in (expected, found)]
             _check(
-                kinds[0] == kinds[1], f"{name}: run {run_id} gives {kinds[1]}, and {kinds[0]} in this process: {found}"
+                kinds[0] == kinds[1], f"{name}: run {run_id} gives {kinds[1]}, but {kinds[0]} in this process: {found}"
             )
         for _, run in plan.runs:
             if isinstance(results[0][run.id], Outcome):
                 a, b = (runner.store.predictions(run, 1, 0) for runner in (here, there))
                 _check(
-                    np.allclose(a.outputs, b.outputs, atol=1e-4), f"{name}: run {run.id} predicts something else there"
+                    np.allclose(a.outputs, b.outputs, atol=1e-4),
+                    f"{name}: run {run.id} gives different predictions than in this process",
                 )
 
 
@@ -398,7 +414,7 @@ def _results(runner: Runner, runs: Sequence[tuple[Any, Run]]) -> dict[str, Outco
 
 
 def _table() -> Table:
-    """Return a table with blanks, notes, marks, names that mean something to formats, and arms that stand apart."""
+    """Return a table with empty cells, notes, marks, names with markup, and a second table."""
     columns = (
         Column(key="right", group="score", title="right", better="higher"),
         Column(key="lost", group="score", title="lost", unit="nats | token", better="lower"),

@@ -1,4 +1,4 @@
-"""Real small things to test with: a model of 30 thousand random weights, sentences in which one word tells the class."""
+"""Small components for tests: a model with 30 thousand random weights, and sentences where one word determines the class."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TinyModel(Model):
     name = "tiny"
     locating = frozenset({"path"})
 
-    path: str = Field(description="folder that write_tiny_model wrote")
+    path: str = Field(description="folder written by write_tiny_model")
 
     def locate(self) -> ModelSource:
         """Return the folder."""
@@ -51,13 +51,13 @@ class TinyModel(Model):
 
 
 class ToyDataset(Dataset):
-    """Sentences in which one word tells the class, for tests."""
+    """Sentences where one word determines the class, for tests."""
 
     name = "toy"
 
-    rows: int = Field(60, description="sentences in all")
-    classes: int = Field(2, ge=1, le=len(TELLING), description="how many classes")
-    seed: int = Field(0, description="of the sentences")
+    rows: int = Field(60, description="number of sentences")
+    classes: int = Field(2, ge=1, le=len(TELLING), description="number of classes")
+    seed: int = Field(0, description="seed of the sentences")
 
     def read(self) -> Data:
         """Return all sentences as `train`."""
@@ -73,7 +73,7 @@ class ToyDataset(Dataset):
         return Data({"train": train}, Facts(TELLING[: self.classes], "public domain", None))
 
     def task_for(self, *, watched: bool) -> str:
-        """Return the first installed task that toys go with."""
+        """Return the first installed task that suits the toy data."""
         return (watch_tasks() if watched else tuned_tasks())[0]
 
 
@@ -93,7 +93,7 @@ class Offering:
     """A plugin that offers one component."""
 
     def __init__(self, component: type[Component]) -> None:
-        """Offer a component by the hook of its kind."""
+        """Offer a component with the hook of its kind."""
 
         def offer() -> list[type[Component]]:
             return [component]
@@ -103,14 +103,14 @@ class Offering:
 
 
 def with_component(component: Component) -> Catalog:
-    """Return what is installed, the toys, and a component, which need not be installed."""
+    """Return a catalog with the installed components, the toys, and a component that need not be installed."""
     installed, cls = load_catalog(), type(component)
     known = cls.name in installed.offers[kind_of(cls)]
     return toy_catalog(installed if known else with_plugin(installed, Offering(cls), cls.name))
 
 
 def toy_catalog(catalog: Catalog | None = None) -> Catalog:
-    """Return a catalog (of what is installed, unless one is given) with the toys in it."""
+    """Return a catalog with the toys added; default: the installed components."""
     return with_plugin(catalog or load_catalog(), _Toys(), "toys")
 
 
@@ -118,10 +118,10 @@ def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 
     """Write a tiny random model with a tokenizer of the toys' words, as `save_pretrained` does; return the folder.
 
     Args:
-        folder: Where to; made if it is not there.
-        architecture: A class of transformers; None for that of the default model.
-        seed: Of the weights.
-        settings: What the architecture's configuration has of its own.
+        folder: Target folder; created if it does not exist.
+        architecture: A transformers class; None for that of the default model.
+        seed: Seed of the weights.
+        settings: Additional settings of the architecture's configuration.
     """
     import torch
     import transformers
@@ -165,18 +165,18 @@ def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 
 
 
 def _takes(config_class: Any, name: str, value: Any) -> bool:
-    """Return whether a configuration can be given a setting: some architectures refuse a number of layers, or of positions."""
+    """Return whether a configuration accepts a setting: some architectures reject a number of layers or positions."""
     try:
         config_class(**{name: value})
     except NotImplementedError:
         return False
-    except Exception:  # noqa: BLE001 - what is wrong by itself may be right with the others
+    except Exception:  # noqa: BLE001 - invalid alone, but may be valid together with the others
         return True
     return True
 
 
 def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, stages: int = 2, **train: Any) -> Run:
-    """Return a run of two toy stages, or of the first alone, watching a third dataset by every task that a bare body can be watched by."""
+    """Return a run of one or two toy stages, watching a third dataset with every task that needs no published head."""
 
     def problem(dataset: ToyDataset, task: str) -> TaskData:
         return TaskData(dataset=dataset.reference(), task=catalog.make(Task, task, {}).reference())
@@ -197,16 +197,16 @@ def toy_run(catalog: Catalog, model: Path, strategy: Strategy, seed: int = 0, st
 
 @functools.cache
 def tuned_tasks() -> tuple[str, ...]:
-    """Return the installed tasks that say one class of a text."""
+    """Return the installed tasks that predict one class per text."""
     return tuple(task.name for task in load_catalog().every(Task) if task.answers == "class")
 
 
 @functools.cache
 def watch_tasks() -> tuple[str, ...]:
-    """Return the installed tasks by which toys can be watched in any body; first those that need their labels."""
+    """Return the installed tasks that can watch the toys with any body, those that need labels first."""
     catalog, facts = load_catalog(), Facts(TELLING[:2])
     tasks = [catalog.make(Task, cls.name, {}) for cls in catalog.every(Task) if cls.watchable]
-    # One that builds a head needs a model that was published with it.
+    # A task that builds a head needs a model published with it.
     bare = [task for task in tasks if task.headless and task.check(facts, ("text", "label")) is None]
     return tuple(task.name for task in sorted(bare, key=lambda task: task.check(Facts(), ("text",)) is None))
 
@@ -217,15 +217,15 @@ def _default_architecture() -> str:
     for name in default_names(catalog, Model):
         found: str = catalog.make(Model, name, {}).published()["architectures"][0]
         return found
-    message = "no default model is installed: name an architecture, or pip install 'finetune-harness[quickstart]'"
+    message = "no default model is installed; give an architecture, or run pip install 'finetune-harness[quickstart]'"
     raise HarnessError(message)
 
 
 def compute(run: Run, catalog: Catalog, results: Path, *, keep_model: bool = False) -> Outcome:
-    """Return the outcome of a run computed in this process and stored under `results`, with its model if that is kept.
+    """Compute a run in this process, store it under `results` (with its model if `keep_model`), and return its outcome.
 
     Raises:
-        AssertionError: The run failed; shows the trace.
+        AssertionError: The run failed; contains the trace.
     """
     from harness.engine.worker import perform
 
@@ -238,6 +238,6 @@ def compute(run: Run, catalog: Catalog, results: Path, *, keep_model: bool = Fal
 
 
 def runner_here(results: Path, catalog: Catalog, say: Callable[[str], None] = lambda _: None) -> Runner:
-    """Return what carries out plans in this process, with a catalog's components; `say` is told what a user would be."""
+    """Return a runner that executes plans in this process with a catalog's components; `say` receives user messages."""
     executor = next(cls for cls in catalog.every(Executor) if cls.here)
     return Runner(Store(results), catalog, catalog.make(Executor, executor.name, {"cpu": True}), say)

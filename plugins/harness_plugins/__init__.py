@@ -1,1 +1,1 @@
-"""The built-in plugins. They have no privileges: found through entry points, each can be left out with --without."""
+"""The built-in plugins. They are found through entry points like any other plugin, and --without excludes each."""

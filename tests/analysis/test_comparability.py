@@ -132,7 +132,7 @@ def test_what_only_one_watches_hinders_only_what_is_said_of_forgetting():
     found = compare_settings(RUN, changed(watch=RUN.watch[1:]))
     assert summed(found) == [("watch.0", "prose by loss", None, ("forgetting",))]
     assert conclude(found) == (
-        "Their scores and their costs can be compared; what is forgotten of what they watch cannot: watch.0"
+        "Their scores and their costs can be compared; their forgetting of watched datasets cannot: watch.0"
     )
 
 

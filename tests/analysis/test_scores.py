@@ -116,10 +116,10 @@ def _raise(error: BaseException) -> None:
     [
         (lambda: _raise(ValueError("no\nidea")), "metric 'broken' failed: ValueError: no idea"),
         (lambda: _raise(SystemExit(3)), "metric 'broken' failed: SystemExit: 3"),
-        (lambda: "good", "metric 'broken' returned 'good', which is no number"),
-        (lambda: float("nan"), "metric 'broken' returned nan, which is no number"),
-        (lambda: float("inf"), "metric 'broken' returned inf, which is no number"),
-        (lambda: None, "metric 'broken' returned None, which is no number"),
+        (lambda: "good", "metric 'broken' returned 'good', which is not a finite number"),
+        (lambda: float("nan"), "metric 'broken' returned nan, which is not a finite number"),
+        (lambda: float("inf"), "metric 'broken' returned inf, which is not a finite number"),
+        (lambda: None, "metric 'broken' returned None, which is not a finite number"),
     ],
     ids=["raises", "exits", "a string", "nan", "inf", "nothing"],
 )

@@ -90,7 +90,7 @@ def test_describe_shows_a_method_of_peft_with_its_settings_and_where_its_learnin
     ("name", "message"),
     [
         ("peft:vara", "unknown method of PEFT 'vara': did you mean 'vera'?"),
-        ("full:3", "strategy 'full:3': 'full' takes nothing after a colon, but got '3'"),
+        ("full:3", "strategy 'full:3': 'full' takes no argument after a colon, but got '3'"),
     ],
 )
 def test_describe_refuses_what_a_name_cannot_stand_for(name, message):

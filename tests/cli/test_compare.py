@@ -175,7 +175,7 @@ def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place, interru
         os.kill(process.pid, signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
-    assert "interrupted; the same command resumes where it stopped" in said
+    assert "interrupted; run the same command to resume" in said
     folders = list((place / "stopped" / "runs").iterdir())
     finished = [folder for folder in folders if (folder / "outcome.json").exists()]
     failures = [json.loads((folder / "failure.json").read_text()) for folder in folders if folder not in finished]
@@ -268,7 +268,52 @@ def test_a_run_that_fails_or_crashes_takes_no_other_with_it_and_is_a_row_with_it
     assert computed(done) == 2
     again = harness("compare", *arguments, cwd=place, path=plugins)
     assert again.returncode == 1
-    assert "2 runs to compute; 2 are stored already" in again.stderr
+    assert "2 runs to compute; 2 already stored" in again.stderr
+
+
+KILLED = """
+import os
+import pathlib
+import signal
+import harness
+
+class Vanish(harness.Strategy):
+    "Has its process killed, the first time."
+    name = "vanish"
+    def tune(self, stage):
+        print("I am about to vanish", flush=True)
+        marker = pathlib.Path("vanished")
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        stage.model.requires_grad_(False)
+        stage.head.requires_grad_(True)
+        return stage.fit(stage.model)
+
+class Segfault(harness.Strategy):
+    "Crashes."
+    name = "segfault"
+    def tune(self, stage):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+@harness.hookimpl
+def harness_strategies():
+    return [Vanish, Segfault]
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_is_computed_again_and_what_it_prints_is_in_its_log(place, tmp_path):
+    plugins = install(tmp_path, "killed", KILLED)
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "vanish,segfault", *QUICK, "--results", "killed"]
+    done = harness("compare", *arguments, "-f", "json", cwd=place, path=plugins)
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("vanish seed 0 was lost"))
+    assert "SIGKILL" in told
+    assert "vanish seed 0: done in" in done.stderr
+    assert "segfault seed 0: failed: its process crashed (SIGSEGV)" in done.stderr
+    json.loads(done.stdout)
+    (log,) = (place / "killed" / "runs").glob("vanish-*/worker.log")
+    assert log.read_text().count("I am about to vanish") == 2
 
 
 @pytest.mark.slow
@@ -292,7 +337,7 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
     [
         (["missing.csv"], "error: no data file 'missing.csv'"),
         (["missing.toml"], "error: no experiment file 'missing.toml'"),
-        (["reviews.csv", "--label", "lable"], "error: reviews.csv: unknown column 'lable': did you mean 'label'?; the columns are text, label; name the right one with --label"),
+        (["reviews.csv", "--label", "lable"], "error: reviews.csv: unknown column 'lable': did you mean 'label'?; the columns are text, label; set the column with --label"),
         (["reviews.csv", "-s", "lorra"], "error: unknown strategy 'lorra': did you mean 'lora'?"),
         (["reviews.csv", "-m", "minlm"], "error: unknown model 'minlm': did you mean 'minilm'?"),
         (["-d", "imbd"], "error: unknown dataset 'imbd': did you mean 'imdb'?"),
@@ -303,12 +348,12 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
         (["reviews.csv", "--format", "mardown"], "error: unknown reporter 'mardown': did you mean 'markdown'?"),
         (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
         (["reviews.csv", "--without", "lora", "-s", "lora"], "error: unknown strategy 'lora': did you mean 'adalora'?"),
-        (["one-class.csv"], "error: dataset 'file' does not suit task 'text-classification': needs at least two classes, but the data has only 'a'"),
-        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2): it looks like cp1252, in which a line reads 'été,a': if that is right, add -o file.encoding=cp1252, or save the file as UTF-8"),
+        (["one-class.csv"], "error: dataset 'file' does not fit task 'text-classification': needs at least two classes, but the data has only 'a'"),
+        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2); it looks like cp1252 (a line would read 'été,a': if that is right, use -o file.encoding=cp1252, or save the file as UTF-8"),
         (["empty.csv"], "error: empty.csv: the file is empty"),
-        ([], "error: nothing to compare on: give an experiment file, a data file, or --dataset"),
-        (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' names no revision: write hub:<id>@<revision>, so that the run can be repeated"),
-        (["reviews.csv", "--results", "model"], "error: 'model' is not empty and not a results folder of harness: name another with --results"),
+        ([], "error: no data to compare on: give an experiment file, a data file or --dataset"),
+        (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' has no revision: write hub:<id>@<revision>, so that the run is reproducible"),
+        (["reviews.csv", "--results", "model"], "error: 'model' is not empty and not a results folder of harness: give another folder with --results"),
     ],
     ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else "",
 )  # fmt: skip
@@ -339,4 +384,4 @@ def test_no_room_on_the_disk_is_said_before_anything_is_computed(place, monkeypa
         app, ["compare", "reviews.csv", "-m", "./model", "-w", "none", "--in-process", "--results", "full-disk"]
     )
     assert isinstance(result.exception, HarnessError)
-    assert str(result.exception) == "no room on the disk: 1 MB are free at 'full-disk', 200 MB are needed"
+    assert str(result.exception) == "not enough disk space at 'full-disk': 1 MB free, 200 MB needed"

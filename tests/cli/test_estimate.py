@@ -35,14 +35,14 @@ def test_what_is_unknown_is_rehearsed_once_and_held_against_what_it_took(asked, 
     catalog, store = toy_catalog(), Store(tmp_path / "results")
     runner = runner_here(store.root, catalog, say)
     reasons = rehearse_unknown(asked, runner)
-    assert "a lower learning rate may help" in reasons["full"]
+    assert "try a lower learning rate" in reasons["full"]
     told = estimates(asked, store, reasons)
     assert (told["frozen"]["missing"], told["frozen"]["stored"], told["frozen"]["reason"]) == (2, 0, None)
     assert told["frozen"]["seconds"] == told["frozen"]["prediction"]["seconds"] > 0
     assert (told["full"]["seconds"], told["full"]["reason"]) == (None, reasons["full"])
     show_estimates(asked, store, reasons, price=1.0)
     said = capsys.readouterr()
-    assert "rehearsing 2 strategies" in said.err
+    assert "trial runs of 2 strategies" in said.err
     assert "100% of" in said.out
     assert "money" in said.out
 
@@ -53,13 +53,13 @@ def test_what_is_unknown_is_rehearsed_once_and_held_against_what_it_took(asked, 
     said = capsys.readouterr()
     assert said.err == ""
     assert "1 stored" in said.out
-    assert "were predicted for a run" in said.out
+    assert "per run, measured" in said.out
     assert "(n = 1)" in said.out
-    assert "choosing settings" not in said.out
+    assert "hyperparameter search" not in said.out
 
     searched = known.arms[0].model_copy(update={"space": {"pooling": ("mean", "first", "last")}})
     tuned = known.model_copy(update={"arms": (searched,), "budget": Budget(trials=5)})
     show_estimates(tuned, store, {}, None)
-    assert "by 5 trials each: frozen" in " ".join(capsys.readouterr().out.split())
+    assert "5 trials per strategy: frozen" in " ".join(capsys.readouterr().out.split())
     told = estimates(tuned, store, {})["frozen"]
     assert told["search_seconds"] == pytest.approx(3 * told["device_seconds"])

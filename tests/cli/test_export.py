@@ -125,7 +125,7 @@ def exported(compared) -> dict[str, Path]:
             cwd=compared,
         )
         assert done.returncode == 0, done.stderr
-        assert "30 of 30 test items answered as stored" in done.stdout
+        assert "30 of 30 test predictions equal the stored ones" in done.stdout
     return {arm: compared / "out" / arm for arm in ("full", "lora", "frozen")}
 
 
@@ -200,7 +200,7 @@ def test_what_was_tuned_on_all_data_says_that_its_scores_are_the_comparisons(com
     manifest = json.loads((compared / "out/all/harness.json").read_text(encoding="utf-8"))
     assert manifest["all_data"] is True
     assert manifest["rows"]["train"] == 150
-    assert "tuned once more on all splits" in (compared / "out/all/README.md").read_text(encoding="utf-8")
+    assert "tuned again on all splits" in (compared / "out/all/README.md").read_text(encoding="utf-8")
 
 
 def test_predict_writes_the_rows_with_what_is_said_of_each(compared, exported):
@@ -221,7 +221,7 @@ def test_a_row_without_a_text_is_left_blank_and_counted(compared, exported):
     (compared / "gaps.csv").write_text('text,n\nmy card is lost,1\n"",2\n', encoding="utf-8")
     done = harness("predict", exported["full"], "gaps.csv", cwd=compared)
     assert done.stdout.splitlines()[2] == ",2,,"
-    assert "1 of 2 rows left blank (the first: row 2: no text)" in done.stderr
+    assert "1 of 2 rows left blank (first: row 2: no text)" in done.stderr
 
 
 def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
@@ -236,18 +236,24 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
             file.write(" ")
     export = ("export", "train.csv", "-o", "file.test=test.csv", *OPTIONS)
     mistakes = {
-        ("predict", "other", "test.csv"): "'other' is not an exported model: it has no harness.json",
+        ("predict", "other", "test.csv"): "'other' is not an exported model (no harness.json)",
         ("predict", "nowhere", "test.csv"): "'nowhere' is not a folder",
         ("predict", "damaged", "test.csv"): "'damaged/config.json' was changed since it was delivered",
         ("predict", "out/full", "nothing.csv"): "no data file 'nothing.csv'",
         ("predict", "out/full", "test.csv", "--text", "message"): "unknown column 'message'",
-        ("predict", "out/full", "test.csv", "-o", "test.csv"): "'test.csv' exists, and predict never overwrites",
-        ("predict", "out/full", "test.csv", "-o", "said.doc"): "cannot tell the format from its ending",
+        (
+            "predict",
+            "out/full",
+            "test.csv",
+            "-o",
+            "test.csv",
+        ): "'test.csv' already exists, and predict does not overwrite files",
+        ("predict", "out/full", "test.csv", "-o", "said.doc"): "unknown file extension",
         ("predict", "out/full", "test.csv", "--onnx"): "holds no model.onnx: export the model with --onnx",
         (*export, "lara", "new"): "unknown arm 'lara': did you mean 'lora'?",
-        (*export, "untuned", "new"): "arm 'untuned' learns nothing",
-        (*export, "lora", "existing"): "'existing' exists, and export never overwrites",
-        (*export, "lora", "new", "--seed", "7"): "--seed 7: arm 'lora' has the seeds 0, 1",
+        (*export, "untuned", "new"): "arm 'untuned' is a baseline and has no model to export",
+        (*export, "lora", "existing"): "'existing' already exists, and export does not overwrite folders",
+        (*export, "lora", "new", "--seed", "7"): "--seed 7: arm 'lora' has only the seeds 0, 1",
         (
             *export,
             "lora",
@@ -255,9 +261,9 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
             "-o",
             "train.epochs=3",
         ): "arm 'lora' has no finished run: run harness compare with the same",
-        (*export, "lora", "test.csv/new"): "cannot be written: 'test.csv' is no folder",
+        (*export, "lora", "test.csv/new"): "cannot be written: 'test.csv' is not a folder",
         ("verify", "nothing.zip"): "no file 'nothing.zip'",
-        ("bundle", "train.csv", "runs.tar"): "name a file that ends in .zip",
+        ("bundle", "train.csv", "runs.tar"): "the output file must end in .zip",
     }
     for arguments, message in mistakes.items():
         done = harness(*arguments, cwd=compared)
@@ -298,7 +304,7 @@ def test_a_model_that_answers_otherwise_is_not_delivered(compared, exported, tmp
         cwd=tmp_path,
     )
     assert done.returncode == 2
-    assert "of 30 test items otherwise than was stored (ids " in done.stderr
+    assert "of 30 test items (ids " in done.stderr
     assert not (tmp_path / "wrong").exists()
 
 

@@ -37,8 +37,8 @@ def test_a_new_plugin_passes_its_test_at_once(tmp_path, kind):
     ("arguments", "said"),
     [
         (["strategi", "x"], "unknown kind 'strategi': did you mean 'strategy'?"),
-        (["strategy", "My Lora"], "'My Lora' is no name for a plugin"),
-        (["strategy", "there"], "exists, and nothing is written over"),
+        (["strategy", "My Lora"], "'My Lora' is not a valid plugin name"),
+        (["strategy", "there"], "already exists, and new does not overwrite folders"),
     ],
 )
 def test_a_mistake_writes_nothing(tmp_path, arguments, said):

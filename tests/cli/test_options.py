@@ -16,10 +16,10 @@ def reviews(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (Asked(), "nothing to compare on: give an experiment file, a data file, or --dataset"),
-        (Asked(target="reviews.csv", datasets=["imdb"]), "both a data file ('reviews.csv') and --dataset are given: name the data once"),
-        (Asked(target="mine.toml", text="review"), "--text and --label go with a data file, not with an experiment file"),
-        (Asked(datasets=["imdb"], label="x"), "--text and --label go with a data file: give its path first"),
+        (Asked(), "no data to compare on: give an experiment file, a data file or --dataset"),
+        (Asked(target="reviews.csv", datasets=["imdb"]), "both a data file ('reviews.csv') and --dataset are given: use only one"),
+        (Asked(target="mine.toml", text="review"), "--text and --label need a data file, not an experiment file"),
+        (Asked(datasets=["imdb"], label="x"), "--text and --label need a data file: give its path as the first argument"),
         (Asked(target="reviews.doc"), "'reviews.doc' is neither an experiment file (.toml) nor a data file (.bz2, .conll, .conllu, .csv, .gz, .json, .jsonl, .ndjson, .ods, .parquet, .tab, .tsv, .txt, .xls, .xlsx, .xz, .zst)"),
         (Asked(target="reviews.csv", seeds="one"), "--seeds 'one' is not a list of whole numbers, such as 0,1,2"),
     ],

@@ -54,7 +54,7 @@ def advice(*arguments: str) -> dict[str, object]:
 def test_words_come_first_then_numbers_then_what_they_mean(here):
     done = recommend("--min-score", "0.5x")
     assert done.exit_code == 0, done.exception
-    places = [done.stdout.index(text) for text in ("Take ", "P(front)", "P(meets all): --min-score 0.5x", "learned: ")]
+    places = [done.stdout.index(text) for text in ("Use ", "P(front)", "P(meets all): --min-score 0.5x", "learned: ")]
     assert places == sorted(places)
     assert "resamples of 2 seeds and of the test items" in done.stdout.replace("\n", " ")
 
@@ -90,7 +90,7 @@ def test_the_floor_stays_the_floor_when_the_others_are_compared_with_it(here):
 def test_what_nobody_meets_is_no_mistake_and_says_what_would_help(here):
     found = advice("--max-memory", "1kB")
     assert found["choice"] is None
-    assert any(line.startswith("--max-memory 1kB is met by nobody: the nearest is ") for line in found["reasons"])
+    assert any(line.startswith("No strategy meets --max-memory 1kB; the nearest is ") for line in found["reasons"])
     assert any("would be chosen with --max-memory " in line for line in found["changes"])
 
 
@@ -98,26 +98,26 @@ def test_what_nobody_meets_is_no_mistake_and_says_what_would_help(here):
 def test_one_seed_and_missing_runs_are_said(here):
     assert any(note.startswith("1 seed: ") for note in advice("--seeds", "0")["notes"])
     notes = advice("--seeds", "0,1,2")["notes"]
-    assert "full: 2 of 3 seeds have finished; harness compare computes the rest" in notes
+    assert "full: 2 of 3 seeds have finished; run harness compare to compute the rest" in notes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-cost", "5"], "--max-cost 5 needs a price: write --price 2.50/h"),
-        (["--price", "2.50"], "--price '2.50' is not a price per time: write --price 2.50/h"),
-        (["--max-cost", "5EUR", "--price", "2/h"], "--max-cost '5EUR' is not a number: write it like 0.02"),
-        (["--min-score", "98%"], "--min-score '98%' is neither a value, like 0.85, nor a multiple of the reference's, like 0.98x"),
-        (["--max-memory", "16"], "--max-memory '16' is not a size with its unit: write 16GB, 800MB or 2GiB"),
-        (["--max-size", "big"], "--max-size 'big' is not a size with its unit: write 16GB, 800MB or 2GiB"),
-        (["--max-time", "20"], "--max-time '20' is not a duration with its unit: write 300s, 20m or 2h"),
-        (["--max-forgetting", "nan"], "--max-forgetting 'nan' is not a number: write it like 0.02"),
+        (["--max-cost", "5"], "--max-cost 5 needs a price: add --price 2.50/h"),
+        (["--price", "2.50"], "--price '2.50' is not a price per unit of time, such as --price 2.50/h"),
+        (["--max-cost", "5EUR", "--price", "2/h"], "--max-cost '5EUR' is not a number, such as 0.02"),
+        (["--min-score", "98%"], "--min-score '98%' is neither a value, such as 0.85, nor a multiple of the reference's value, such as 0.98x"),
+        (["--max-memory", "16"], "--max-memory '16' is not a size with a unit, such as 16GB, 800MB or 2GiB"),
+        (["--max-size", "big"], "--max-size 'big' is not a size with a unit, such as 16GB, 800MB or 2GiB"),
+        (["--max-time", "20"], "--max-time '20' is not a duration with a unit, such as 300s, 20m or 2h"),
+        (["--max-forgetting", "nan"], "--max-forgetting 'nan' is not a number, such as 0.02"),
         (["--max-forgetting", "files=0.1"], "unknown dataset in --max-forgetting 'files': did you mean 'file'?"),
-        (["--baseline", "half"], "--baseline 'half' is not a number: write it like 0.02"),
+        (["--baseline", "half"], "--baseline 'half' is not a number, such as 0.02"),
         (["--prefer", "speed"], "unknown preference 'speed': choose one of: cost, forgetting, memory, score, size, time"),
-        (["--min-score", "0.9x", "-s", "frozen,untuned"], "--min-score 0.9x is relative to the reference's accuracy, which is not known: give an absolute value, or name another arm with --reference"),
-        (["--results", "nowhere"], "no results folder 'nowhere': run harness compare first, or name another with --results"),
+        (["--min-score", "0.9x", "-s", "frozen,untuned"], "--min-score 0.9x is relative to the reference's accuracy, which is not known: give an absolute value, or name another strategy with --reference"),
+        (["--results", "nowhere"], "no results folder 'nowhere': run harness compare first, or give another folder with --results"),
         (["--seeds", "7"], "no run of "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -49,9 +49,9 @@ def test_two_strategies_differ_in_what_is_compared(runs, capsys, monkeypatch):
     why([full.id, frozen.id[:8]], results=results)
     text = capsys.readouterr().out
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.strip()}
-    assert lines["strategy.name"] == "full frozen no: that is what is compared"
-    assert lines["strategy.params.pooling"] == "- mean no: that is what is compared"
-    assert lines["seed"] == "0 1 no"
+    assert lines["strategy.name"] == "full frozen nothing: the compared setting"
+    assert lines["strategy.params.pooling"] == "- mean nothing: the compared setting"
+    assert lines["seed"] == "0 1 nothing"
     assert text.splitlines()[-1] == "Their scores and their costs can be compared."
 
 
@@ -87,7 +87,7 @@ def test_only_another_seed_is_said_so(runs, capsys, tmp_path):
         cells = [(cell.moment, cell.problem) for cell in outcome.evaluations]
         store.finish(other, outcome, {cell: store.predictions(full, *cell) for cell in cells})
     found = told(capsys, full.id, other.id, results=tmp_path / "results")
-    assert found["conclusion"] == "They do not differ but in seed."
+    assert found["conclusion"] == "They differ only in seed."
 
 
 def test_a_run_that_has_not_finished_is_known_by_its_settings(runs, capsys, tmp_path):
@@ -96,8 +96,7 @@ def test_a_run_that_has_not_finished_is_known_by_its_settings(runs, capsys, tmp_
     (Store(tmp_path / "results").folder(frozen) / "outcome.json").unlink()
     found = told(capsys, full.id, frozen.id, results=tmp_path / "results")
     assert found["conclusion"] == (
-        "Their scores and their costs can be compared. "
-        f"Nothing is known of what happened in frozen s1 {frozen.id} (not run yet)."
+        f"Their scores and their costs can be compared. No outcome is stored for frozen s1 {frozen.id} (not run yet)."
     )
 
 
@@ -108,7 +107,7 @@ def test_two_arms_of_an_experiment_are_held_against_each_other_by_their_labels(r
     found = told(capsys, str(file), "full", "frozen", results=runs[0])
     assert {row["field"]: row["hinders"] for row in found["differences"]}["train.max_length"] == ["scores"]
     assert found["conclusion"].startswith(
-        "Their costs can be compared; their scores cannot: train.max_length. Nothing is"
+        "Their costs can be compared; their scores cannot: train.max_length. No outcome is"
     )
     with pytest.raises(HarnessError) as error:
         why([str(file), "full", "frozn"], results=runs[0])
@@ -118,8 +117,8 @@ def test_two_arms_of_an_experiment_are_held_against_each_other_by_their_labels(r
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a"], "name two runs, or an experiment file and two of its arms; given: a"),
-        (["x.toml", "full"], "name two runs, or an experiment file and two of its arms; given: x.toml full"),
+        (["a"], "expected two runs, or an experiment file and two of its arms, but got: a"),
+        (["x.toml", "full"], "expected two runs, or an experiment file and two of its arms, but got: x.toml full"),
         (["zz", "zz"], "no run 'zz' in "),
     ],
     ids=["one", "one arm", "unknown"],

@@ -88,7 +88,8 @@ def test_stages_of_different_metrics_have_no_mean():
     with pytest.raises(HarnessError) as error:
         sources(plan("accuracy", "f1"), list(invented), [], "time")
     assert str(error.value) == (
-        "the stages are scored by accuracy and f1, which have no mean: name one for all with --metric"
+        "the stages use different metrics (accuracy and f1), which cannot be averaged: choose one for all stages with "
+        "--metric"
     )
 
 

@@ -58,7 +58,7 @@ def test_of_those_that_keep_to_the_limits_the_cheapest_is_taken_and_the_next_is_
     found = advise(ARMS, CRITERIA, [at_least(0.85)], prefer="time")
     assert (found.choice, found.runner_up) == ("lora", "full")
     assert found.reasons[0] == (
-        "Take lora: it meets all you ask for in 100 % of the resamples, and of the 2 arms that do, it has the least "
+        "Use lora: it meets all constraints in 100 % of the resamples, and of the 2 strategies that do, it has the lowest "
         "tuning time: 60 s."
     )
     assert verdicts(found) == {"untuned": "excluded", "full": "runner-up", "lora": "choice", "frozen": "excluded"}
@@ -91,7 +91,7 @@ def test_without_a_limit_on_the_score_what_is_clearly_worse_is_not_taken_however
              arm("lora", spread=0.02, seed=2, score=0.89, time=60), arm("frozen", spread=0.02, seed=3, score=0.6, time=10)]  # fmt: skip
     found = advise(noisy, (ACCURACY, TIME), prefer="time")
     assert found.choice == "lora"
-    assert "full's 0.900, better by 0.010; lora is worse in 6" in found.reasons[1]
+    assert "full, 0.900, better by 0.010; lora is worse in 6" in found.reasons[1]
 
 
 def test_the_gain_that_would_make_an_arm_the_choice_is_just_enough():
@@ -139,7 +139,7 @@ def test_constraints_that_nobody_meets_are_named_with_the_nearest_and_how_far_it
     found = advise(ARMS, CRITERIA, [at_least(0.85), at_most(LOST, 0.02), at_most(MEMORY, 10)], prefer="time")
     assert (found.choice, found.runner_up) == (None, None)
     assert found.reasons == (
-        "Take none: no arm that learned anything meets all you ask for in 80 % of the resamples.",
+        "No recommendation: no strategy that learned anything meets all constraints in 80 % of the resamples.",
         "--min-score 0.85 is met by full, lora.",
         "--max-forgetting 0.02 is met by frozen.",
         "--max-memory 10 is met by lora, frozen.",
@@ -153,7 +153,7 @@ def test_constraints_that_nobody_meets_are_named_with_the_nearest_and_how_far_it
 def test_a_limit_that_nobody_meets_by_itself_says_who_is_nearest():
     found = advise(ARMS, CRITERIA, [at_most(MEMORY, 1)], prefer="time")
     assert found.reasons[1] == (
-        "--max-memory 1 is met by nobody: the nearest is frozen, whose memory of 2 GB misses --max-memory 1."
+        "No strategy meets --max-memory 1; the nearest is frozen, whose memory of 2 GB misses --max-memory 1."
     )
     assert found.changes == ("frozen would be chosen with --max-memory 2 instead of 1.",)
 
@@ -162,7 +162,7 @@ def test_where_no_single_limit_is_in_the_way_the_nearest_arm_says_all_it_would_n
     found = advise(ARMS, CRITERIA, [at_least(0.95), at_most(MEMORY, 1)], prefer="time")
     (sentence,) = found.changes
     assert sentence == (
-        "No single limit is in the way; the nearest is frozen, which would need --min-score 0.8 (not 0.95) "
+        "Loosening a single limit is not enough; the nearest is frozen, which would need --min-score 0.8 (not 0.95) "
         "and --max-memory 2 (not 1)."
     )
 
@@ -171,7 +171,7 @@ def test_arms_that_tie_are_told_apart_by_their_score_and_equal_arms_by_their_ord
     one, two = (arm(label, score=score, time=10) for label, score in (("one", 0.80), ("two", 0.81)))
     found = advise([UNTUNED, one, two], (ACCURACY, TIME), [at_least(0.7)], prefer="time")
     assert (found.choice, found.runner_up) == ("two", "one")
-    assert why(found, "one") == "the same tuning time, a lower score"
+    assert why(found, "one") == "same tuning time, lower score"
     equal = [UNTUNED, arm("a", score=0.8, time=10), arm("b", score=0.8, time=10)]
     assert advise(equal, (ACCURACY, TIME), prefer="time").choice == "a"
 
@@ -183,14 +183,14 @@ def test_what_is_not_known_is_never_a_number_and_cannot_be_shown_to_keep_a_limit
     assert found.choice == "frozen"
     assert (judged.meets["--max-memory 20"], judged.meets_all, judged.front) == (None, None, None)
     assert "memory" not in judged.values
-    assert judged.why == "its memory is not known, so it cannot be shown to meet --max-memory 20"
+    assert judged.why == "its memory is not known, so --max-memory 20 cannot be checked"
 
 
 def test_an_arm_without_a_score_is_left_out_and_says_so():
     found = advise([*ARMS, Candidate("later", "contender", {}, {})], CRITERIA, prefer="time")
     assert found.choice == "full"
     assert why(found, "later") == "no score yet"
-    with pytest.raises(HarnessError, match="no arm has a score yet"):
+    with pytest.raises(HarnessError, match="no strategy has a score yet"):
         advise([Candidate("later", "contender", {}, {})], CRITERIA)
 
 
@@ -215,14 +215,14 @@ def test_a_floor_may_be_given_as_a_number():
 def test_without_a_floor_less_than_half_of_the_best_is_nothing_and_the_note_says_that_chance_is_unknown():
     found = advise([FULL, FROZEN, arm("lazy", score=0.44, time=1)], CRITERIA, prefer="time")
     assert not found.arms[2].learned
-    assert "chance is unknown" in found.notes[0]
+    assert "the chance level is unknown" in found.notes[0]
     assert "--baseline" in found.notes[0]
 
 
 def test_where_nobody_learned_nothing_is_taken():
     found = advise([UNTUNED, arm("full", "reference", score=0.5, time=100)], (ACCURACY, TIME), prefer="time")
     assert found.choice is None
-    assert found.reasons == ("Take none: no arm has learned anything, so there is nothing to choose from.",)
+    assert found.reasons == ("No recommendation: no strategy learned anything.",)
 
 
 def test_a_score_where_lower_is_better_is_read_the_other_way_round():
@@ -242,7 +242,7 @@ def test_a_share_of_a_reference_that_is_missing_or_not_positive_is_one_line():
         advise([UNTUNED, FROZEN], CRITERIA, [at_least(0.98, relative=True)])
     assert str(error.value) == (
         "--min-score 0.98x is relative to the reference's accuracy, which is not known: give an absolute value, or name "
-        "another arm with --reference"
+        "another strategy with --reference"
     )
     with pytest.raises(HarnessError, match=r"which is -0\.100: give an absolute value"):
         advise(
@@ -351,12 +351,12 @@ def test_resamples_without_a_score_are_no_gain_that_can_be_named():
 def test_a_floor_that_has_no_score_is_a_floor_all_the_same_and_the_note_says_so():
     silent = arm("untuned", "baseline", time=0.01)
     found = advise([silent, FULL, FROZEN], (ACCURACY, TIME), prefer="time")
-    assert why(found, "untuned") == "the baseline: what comes of no tuning"
-    assert "the baseline has no such score, so chance is unknown" in found.notes[0]
+    assert why(found, "untuned") == "the baseline: not tuned"
+    assert "the baseline has no such score, so the chance level is unknown" in found.notes[0]
 
 
 def test_where_no_score_is_above_0_and_chance_is_unknown_nobody_has_learned():
     arms = [arm("full", "reference", score=-0.05, time=1), arm("lora", score=-0.10, time=1)]
     found = advise(arms, (ACCURACY, TIME))
     assert found.choice is None
-    assert why(found, "lora") == "learned nothing: its score of -0.100 is not above 0, and no other is (-0.050)"
+    assert why(found, "lora") == "learned nothing: its score of -0.100 is not above 0, like the best (-0.050)"

@@ -51,7 +51,7 @@ def test_a_card_may_be_edited(tmp_path):
             lambda folder: (folder / "harness.json").write_text("{}"),
             "harness.json' cannot be read: it is damaged or of another",
         ),
-        (lambda folder: (folder / "harness.json").unlink(), "is not an exported model: it has no harness.json"),
+        (lambda folder: (folder / "harness.json").unlink(), "is not an exported model (no harness.json)"),
     ],
     ids=["changed", "lost", "damaged", "not ours"],
 )
@@ -66,7 +66,7 @@ def test_a_folder_of_a_later_format_is_refused(tmp_path):
     folder = delivered(tmp_path / "model")
     said = json.loads((folder / "harness.json").read_text(encoding="utf-8"))
     (folder / "harness.json").write_text(json.dumps({**said, "format": 2}), encoding="utf-8")
-    with pytest.raises(HarnessError, match="was written in format 2, and this version reads 1: update harness"):
+    with pytest.raises(HarnessError, match="has format 2, but this version reads format 1: update harness"):
         read_manifest(folder)
 
 

@@ -39,7 +39,7 @@ def test_every_strategy_tunes_this_shape_of_model(catalog, tmp_path, architectur
     assert trained["frozen"] < trained["lora"] < trained["last-layers"] < trained["full"]
 
 
-REASON = "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
+REASON = "the model's body returns fewer features than tokens, so they cannot be pooled over tokens"
 
 
 @pytest.mark.slow

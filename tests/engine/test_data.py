@@ -112,7 +112,7 @@ def test_another_limit_is_another_cache_entry(tmp_path):
         ({"train": []}, "dataset 'given' has no rows to train on"),
         (
             {"train": [("one", 0), ("two", 1)]},
-            "dataset 'given' is too small: its validation split would be empty (2 rows, 2 different texts)",
+            "dataset 'given' is too small: the validation split would be empty (2 rows, 2 distinct texts)",
         ),
     ],
     ids=["no rows", "two rows"],
@@ -186,10 +186,10 @@ ODD = [
         enumerate(
             [
                 "must return harness.Data whose splits are datasets.Dataset, not NoneType",
-                "must return harness.Data whose splits are datasets.Dataset, not a mapping to something else",
-                "must return splits named train, validation, test, at least train; found: training",
-                "the facts must be harness.Facts, not dict",
-                "read() ended the program (2)",
+                "must return harness.Data with datasets.Dataset as splits, not a mapping with other values",
+                "must return splits named train, validation, test, including train; found: training",
+                "facts must be harness.Facts, not dict",
+                "read() exited the program (exit code 2)",
             ]
         )
     ),
@@ -206,4 +206,4 @@ def test_what_a_dataset_raises_keeps_its_trace_and_names_it(tmp_path, monkeypatc
     dataset = Odd(rows={"train": []})
     with pytest.raises(ZeroDivisionError) as error:
         prepare(dataset, dataset.reference(), Cache(tmp_path))
-    assert error.value.__notes__ == ["while dataset 'odd' was read"]
+    assert error.value.__notes__ == ["while reading dataset 'odd'"]

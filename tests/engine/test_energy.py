@@ -36,7 +36,7 @@ def test_the_packages_are_added_up_and_their_parts_and_the_board_are_not(tmp_pat
     for other in (part, board, again):
         other.write_text("99000000\n")
     assert found.joules() - before == pytest.approx(2.5)
-    assert found.about == "energy of 2 CPU packages (RAPL), whatever else ran there included"
+    assert found.about == "energy of 2 CPU packages (RAPL), including other processes"
 
 
 def test_a_counter_that_starts_anew_goes_on_where_it_was(tmp_path):
@@ -51,7 +51,7 @@ def test_a_counter_that_starts_anew_goes_on_where_it_was(tmp_path):
 def test_a_machine_without_counters_tells_no_energy_and_says_so(tmp_path):
     found = open_energy(CPU, powercap=tmp_path / "none")
     assert found.joules() is None
-    assert found.about == "no energy: this machine does not tell the CPU's energy (RAPL)"
+    assert found.about == "no energy: this machine does not report the CPU's energy (RAPL)"
 
 
 def test_a_counter_that_cannot_be_read_tells_no_energy_rather_than_none_used(tmp_path):
@@ -69,7 +69,7 @@ def test_a_counter_that_only_root_may_read_is_told_as_that(tmp_path, monkeypatch
     monkeypatch.setattr(Package, "_read", lambda _: (_ for _ in ()).throw(PermissionError))
     assert (
         open_energy(CPU, powercap=tmp_path).about
-        == "no energy: this machine lets only root read the CPU's energy (RAPL)"
+        == "no energy: only root can read the CPU's energy (RAPL) on this machine"
     )
 
 
@@ -117,4 +117,4 @@ def test_a_run_has_the_energy_of_its_phases(catalog, tiny_model, tmp_path, monke
     toys = toy_catalog(catalog)
     outcome = compute(toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1), toys, tmp_path / "results")
     assert outcome.phases["tune"].energy_joules > 0
-    assert outcome.energy == "energy of the CPU package (RAPL), whatever else ran there included"
+    assert outcome.energy == "energy of the CPU package (RAPL), including other processes"

@@ -105,7 +105,7 @@ def test_weights_that_are_missing_in_the_body_are_named(tmp_path):
     folder = changed(write_tiny_model(tmp_path / "model", "BertForMaskedLM"), drop)
     message = refusal(folder)
     assert message.startswith(
-        "model 'tiny': weights of the body are missing from its files: bert.encoder.layer.1.attention"
+        "model 'tiny': weights of the body are missing in its files: bert.encoder.layer.1.attention"
     )
     assert message.endswith("and 13 more")
 
@@ -115,7 +115,7 @@ def test_weights_of_another_shape_in_the_body_are_named(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     message = refusal(folder)
-    assert "weights of another shape than its config.json says: bert.encoder.layer.0.intermediate.dense.bias" in message
+    assert "weight shapes do not match config.json: bert.encoder.layer.0.intermediate.dense.bias" in message
     assert "((64,), not (48,))" in message
 
 
@@ -133,7 +133,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, value):
 
     folder = changed(write_tiny_model(tmp_path / "model"), spoil)
     message = refusal(folder)
-    assert message.startswith("model 'tiny': its weights hold what is not a number (nan or infinity), first in ")
+    assert message.startswith("model 'tiny': its weights contain nan or infinity, first in ")
     assert "encoder.layer.0.output.dense.bias" in message
 
 
@@ -152,7 +152,7 @@ def test_a_body_saved_without_its_pooler_is_whole(tmp_path):
             del weights[name]
 
     _, notes = loaded(changed(write_tiny_model(tmp_path / "model"), drop))
-    assert notes == ["the model was published without its pooler: made anew, and trained as part of the head"]
+    assert notes == ["the published model has no pooler; a new one is trained as part of the head"]
 
 
 def test_the_digest_leaves_out_what_is_made_anew_for_each_seed(catalog, tmp_path):
@@ -186,7 +186,7 @@ def test_a_published_head_is_made_anew_for_each_seed_and_that_is_said(published,
     assert labels == 3 or not torch.equal(first.classifier.weight, old)
     assert 0.01 < float(first.classifier.weight.detach().std()) < 0.04  # the library's initializer_range is 0.02
     assert notes == [
-        "the published head (2 classes: bad, good) is not used: every run begins with a new one (keep it with head=keep)"
+        "the published head (2 classes: bad, good) is not used; every run starts with a new head (head=keep keeps it)"
     ]
 
 
@@ -199,11 +199,11 @@ def test_a_published_head_is_kept_where_that_is_asked_for_and_the_classes_agree(
 @pytest.mark.parametrize("names", [["good", "bad"], ["a", "b"], ["bad", "good", "so so"]])
 def test_a_head_for_other_classes_is_not_kept(published, names):
     message = refusal(published, head="keep", num_labels=len(names), id2label=dict(enumerate(names)))
-    assert f"its head is for the classes bad, good, and the data has {', '.join(names)}" in message
+    assert f"the head's classes are bad, good, the data's are {', '.join(names)}" in message
 
 
 def test_a_model_without_a_head_has_none_to_keep(tiny_model):
-    assert "it has no head to keep for this task: leave out head=keep" in refusal(tiny_model, head="keep")
+    assert "no published head for this task; remove head=keep" in refusal(tiny_model, head="keep")
 
 
 def test_a_language_model_head_is_always_the_published_one(tmp_path):
@@ -227,7 +227,7 @@ def test_an_architecture_without_the_head_is_refused_in_a_sentence(tmp_path):
     folder = write_tiny_model(
         tmp_path / "t5", "T5EncoderModel", d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2
     )
-    with pytest.raises(HarnessError, match="transformers has no CausalLM for models of type 't5'"):
+    with pytest.raises(HarnessError, match="transformers does not support CausalLM for model type 't5'"):
         loaded(folder, "AutoModelForCausalLM", use_cache=False)
 
 
@@ -238,7 +238,7 @@ def test_a_language_model_head_that_is_missing_is_no_head(tmp_path):
     shape = {"num_key_value_heads": 2, "tie_word_embeddings": False}
     folder = changed(write_tiny_model(tmp_path / "model", "LlamaForCausalLM", **shape), drop)
     with pytest.raises(
-        HarnessError, match=r"weights of its language-model head are missing from its files: lm_head.weight"
+        HarnessError, match=r"weights of the language-model head are missing in its files: lm_head.weight"
     ):
         loaded(folder, "AutoModelForCausalLM", use_cache=False)
 

@@ -97,13 +97,13 @@ def test_adapters_that_stay_are_merged_in_a_copy_and_what_was_scored_stays_as_it
 def test_a_merged_copy_that_answers_otherwise_is_not_measured(outcome_of):
     found = outcome_of("shifted", {"merged_shift": 3.0}).inference
     assert found.apart is not None
-    assert (found.whole, found.undefined) == (None, "with its adapters merged it answers otherwise")
+    assert (found.whole, found.undefined) == (None, "merging the adapters changes its predictions")
 
 
 def test_adapters_that_cannot_be_merged_say_why(outcome_of):
     found = outcome_of("shifted", {"merged_shift": None}).inference
     assert found.whole is None
-    assert found.undefined == "its adapters cannot be merged: this kind of adapter stays"
+    assert found.undefined == "the adapters cannot be merged: this kind of adapter stays"
 
 
 def test_a_head_on_kept_features_is_measured_through_the_whole_body(outcome_of, monkeypatch):

@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_says_what_may_help(catalog
     run = toy_run(toys, quiet_model, toys.make(Strategy, "full", {}), learning_rate=1e30, max_grad_norm=1e30, epochs=4)
     result = perform(Job(run=run, results=tmp_path), toys, lambda _: None, Place(cpu=True))
     assert isinstance(result, Failure)
-    assert "a lower learning rate may help" in result.reason
+    assert "try a lower learning rate" in result.reason
     assert Store(tmp_path).failure(run) == result
 
 
@@ -98,7 +98,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_computed_in_pieces_with_the_same
     assert free["notes"] == []
     assert len(limited["notes"]) == 1
     assert re.fullmatch(
-        r"each batch was computed in (2|4|8|16) pieces, because a larger part did not fit in memory",
+        r"each batch was computed in (2|4|8|16) pieces because larger pieces did not fit in memory",
         limited["notes"][0],
     )
     assert limited["steps"] == free["steps"]

@@ -51,7 +51,8 @@ def test_a_learning_rate_is_the_arms_own_else_the_experiments_else_the_strategys
 def test_one_strategy_twice_needs_two_labels(catalog, tiny_model):
     twice = [{"name": "lora", "rank": 4}, {"name": "lora", "rank": 8}]
     assert (
-        refusal(catalog, tiny_model, strategies=twice) == "two arms are called 'lora': give one of them another label"
+        refusal(catalog, tiny_model, strategies=twice)
+        == "two arms have the label 'lora': give one of them another label"
     )
     made = plan(catalog, tiny_model, strategies=[twice[0], {**twice[1], "label": "lora-8"}])
     assert [arm.label for arm in made.arms] == ["untuned", "lora", "lora-8"]
@@ -60,12 +61,12 @@ def test_one_strategy_twice_needs_two_labels(catalog, tiny_model):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"stages": []}, "x: no dataset to tune on: name one with stages = [...] or --dataset"),
-        ({"stages": ["rotten-tomatoes", "rotten-tomatoes"]}, "dataset 'rotten-tomatoes' is asked for as a stage twice"),
-        ({"watch": ["rotten-tomatoes"]}, "dataset 'rotten-tomatoes' is tuned on, so it cannot be watched: only what nobody tunes on can"),
-        ({"watch": ["sotu", "sotu"]}, "dataset 'sotu' is watched by 'representation' twice"),
-        ({"stages": [{"name": "imdb", "task": "probe"}]}, "dataset 'imdb' cannot be tuned on by task 'probe': it is only for watching"),
-        ({"watch": [{"name": "imdb", "task": "text-classification"}]}, "dataset 'imdb' cannot be watched by task 'text-classification': it needs a head that tuning makes"),
+        ({"stages": []}, "x: no dataset to tune on: give one with stages = [...] or --dataset"),
+        ({"stages": ["rotten-tomatoes", "rotten-tomatoes"]}, "dataset 'rotten-tomatoes' is given as a stage twice"),
+        ({"watch": ["rotten-tomatoes"]}, "dataset 'rotten-tomatoes' is tuned on, so it cannot be watched: watch a dataset that is not a stage"),
+        ({"watch": ["sotu", "sotu"]}, "dataset 'sotu' is watched with task 'representation' twice"),
+        ({"stages": [{"name": "imdb", "task": "probe"}]}, "dataset 'imdb' cannot be tuned on with task 'probe': the task is for watching only"),
+        ({"watch": [{"name": "imdb", "task": "text-classification"}]}, "dataset 'imdb' cannot be watched with task 'text-classification': the task needs a head that only tuning creates"),
         ({"reference": "loro", "strategies": ["lora"]}, "unknown reference 'loro': did you mean 'lora'?"),
         ({"metrics": ["acuracy"]}, "unknown metric 'acuracy': did you mean 'accuracy'?"),
         ({"train": {"epoch": 1}}, "train: unknown setting 'epoch': did you mean 'epochs'?"),
@@ -139,7 +140,7 @@ def test_what_has_no_effect_on_a_strategy_is_left_out_and_noted(catalog, tiny_mo
     assert (by_label["frozen"].label_smoothing, by_label["frozen"].class_weights) == (0.0, "balanced")
     assert by_label["untuned"].class_weights is None
     assert made.notes == (
-        "texts have at most 64 tokens, which is what the model takes, and not 128",
+        "max_length is 64 tokens, the model's limit, instead of 128",
         "train.label_smoothing has no effect on frozen",
     )
 
@@ -147,7 +148,7 @@ def test_what_has_no_effect_on_a_strategy_is_left_out_and_noted(catalog, tiny_mo
 def test_a_task_whose_loss_does_not_take_a_setting_refuses_it(catalog, tiny_model):
     stages = [{"dataset": "rotten-tomatoes", "task": "multi-label-classification"}]
     assert refusal(catalog, tiny_model, stages=stages, train={"class_weights": "balanced"}) == (
-        "train.class_weights cannot be used: task 'multi-label-classification' does not take it"
+        "train.class_weights cannot be used: task 'multi-label-classification' does not support it"
     )
 
 
@@ -206,9 +207,7 @@ def test_the_models_own_settings_may_be_given_whatever_it_is_called(catalog, tin
 
 def test_settings_spelled_as_they_were_at_first_work_and_are_noted(catalog, tiny_model):
     old = plan(catalog, tiny_model, strategies=["full"], train={"warmup": 0.3, "accumulation": 2})
-    new = plan(
-        catalog, tiny_model, strategies=["full"], train={"warmup_ratio": 0.3, "gradient_accumulation_steps": 2}
-    )
+    new = plan(catalog, tiny_model, strategies=["full"], train={"warmup_ratio": 0.3, "gradient_accumulation_steps": 2})
     assert [run.id for _, run in old.runs] == [run.id for _, run in new.runs]
     assert set(old.notes) - set(new.notes) == {
         "train.accumulation is now called train.gradient_accumulation_steps",

@@ -86,14 +86,14 @@ def test_other_seeds_have_their_settings_chosen_anew_and_more_seeds_do_not(catal
 
 
 def test_a_seed_that_a_trial_may_have_is_refused(catalog, tiny_model):
-    with pytest.raises(HarnessError, match="seed 1000001 may be that of a trial"):
+    with pytest.raises(HarnessError, match="seed 1000001 is reserved for trials"):
         plan(catalog, tiny_model, seeds=[1, SEED + 1])
 
 
 def test_stages_with_different_scores_cannot_be_chosen_for(catalog, tiny_model, tmp_path):
     (tmp_path / "numbers.csv").write_text("text,label\n" + "".join(f"text {n},{n}.5\n" for n in range(40)))
     numbers = {"dataset": f"file:{tmp_path / 'numbers.csv'}", "numeric": True}
-    with pytest.raises(HarnessError, match="needs one score to choose by, but the stages are scored by"):
+    with pytest.raises(HarnessError, match="needs a single metric, but the stages use"):
         plan(catalog, tiny_model, stages=["rotten-tomatoes", numbers])
 
 

@@ -36,7 +36,7 @@ def test_a_file_is_an_experiment_of_its_own_name(tmp_path):
     [
         ("stages = [", "not valid TOML"),
         ('stagse = ["reviews"]', "unknown setting 'stagse': did you mean 'stages'?"),
-        ("seeds = [0, 0]", "a seed stands twice"),
+        ("seeds = [0, 0]", "duplicate seed"),
         ('seeds = "many"', "seeds: input should be a valid tuple"),
         ("stages = [{ limit = 3 }]", "a table needs a name"),
         ("stages = [3]", "expected a name or a table with a name, but got 3"),

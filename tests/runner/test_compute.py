@@ -62,7 +62,7 @@ def test_a_run_that_is_lost_once_is_computed_again(runner, runs, said):
 
     results = computed(runner, runs, Losing())
     assert all(isinstance(result, Outcome) for result in results.values())
-    assert "frozen seed 1 was lost and is computed again: the node went away" in said
+    assert "frozen seed 1 was lost and is tried again: the node went away" in said
 
 
 def test_runs_that_are_lost_again_and_again_are_told_and_not_stored_as_done(runner, runs):
@@ -73,7 +73,7 @@ def test_runs_that_are_lost_again_and_again_are_told_and_not_stored_as_done(runn
 
     results = computed(runner, runs, Half())
     assert isinstance(results[0], Outcome)
-    assert (results[1].status, results[1].reason) == ("lost", "executor 'fickle' ended without saying what came of it")
+    assert (results[1].status, results[1].reason) == ("lost", "executor 'fickle' ended without a result for this run")
     assert runner.store.outcome(runs[1][1]) is None
     assert runner.store.failure(runs[1][1]).status == "lost"
 
@@ -96,8 +96,8 @@ def test_a_run_that_nobody_asked_for_is_told_and_left_alone(runner, runs, said):
     assert len(computed(runner, runs[:1], Eager())) == 1
     run_id = runs[0][1].id
     assert [line for line in said if line.startswith("executor")] == [
-        f"executor 'fickle' gave a run that nobody asked for, which is left alone: {run_id}",
-        "executor 'fickle' gave what is no job with its result: 'done'",
+        f"executor 'fickle' yielded a run that was not requested, which is ignored: {run_id}",
+        "executor 'fickle' yielded something other than a job and its result: 'done'",
     ]
 
 
@@ -108,7 +108,7 @@ def test_what_is_said_to_be_done_must_be_stored(runner, runs, tmp_path):
 
     [result] = computed(runner, runs[:1], Boasting()).values()
     assert result.status == "lost"
-    assert "says it is done, but nothing is stored" in result.reason
+    assert "reports the run as done, but nothing is stored" in result.reason
 
 
 @pytest.mark.parametrize("result", [None, "fine", 0.9])
@@ -133,7 +133,7 @@ def test_an_observer_that_raises_is_told_once_and_ends_nothing(runner, runs, sai
     runner = replace(runner, catalog=with_plugin(runner.catalog, Raising(), "raising"))
     assert all(isinstance(result, Outcome) for result in computed(runner, runs).values())
     told = [line for line in said if line.startswith("observer")]
-    assert told == [f"observer 'raising' failed and is left out from here on: {type(error).__name__}: {error}"]
+    assert told == [f"observer 'raising' failed and is disabled: {type(error).__name__}: {error}"]
 
 
 def test_a_strategy_that_exits_fails_alone(runner, runs, tiny_model):

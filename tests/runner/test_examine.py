@@ -83,19 +83,19 @@ def test_what_a_small_or_uneven_test_split_cannot_tell_is_said(catalog, tmp_path
     target = table(tmp_path, rows=10)
     Path(target).write_text(Path(target).read_text() + "a film is calm,rare\n")
     (data,) = examined(catalog, tmp_path, target, tiny_model).data
-    assert "the test split has 2 rows and validation 1: scores on so few say little" in data.warnings
-    assert "without a row in test, so never tested: 'rare' (1)" in data.warnings
+    assert "the test split has 2 rows and validation 1: scores on so few rows are unreliable" in data.warnings
+    assert "classes without rows in test, so not tested: 'rare' (1)" in data.warnings
 
 
 def test_a_label_that_stands_in_every_text_is_told(catalog, tmp_path, tiny_model):
     (data,) = examined(catalog, tmp_path, table(tmp_path), tiny_model).data
-    assert "the texts of each class hold its name: the answer may stand in the text" in data.warnings
+    assert "the texts of each class contain its name: the text may give away the label" in data.warnings
 
 
 def test_a_tokenizer_with_more_tokens_than_the_embedding_has_rows_is_refused(catalog, tmp_path):
     model = write_tiny_model(tmp_path / "model", vocab_size=15)
     message = refusal(catalog, tmp_path, table(tmp_path), model)
-    assert "its tokenizer has 23 tokens, but its embedding 15 rows" in message
+    assert "its tokenizer has 23 tokens, but its embedding has 15 rows" in message
 
 
 def test_a_model_that_is_not_whole_is_refused_before_any_run(catalog, tmp_path):
@@ -106,7 +106,7 @@ def test_a_model_that_is_not_whole_is_refused_before_any_run(catalog, tmp_path):
     message = refusal(catalog, tmp_path, table(tmp_path), model)
     assert (
         message
-        == "model 'folder': weights of the body are missing from its files: bert.encoder.layer.1.output.dense.weight"
+        == "model 'folder': weights of the body are missing in its files: bert.encoder.layer.1.output.dense.weight"
     )
 
 
@@ -118,8 +118,8 @@ def test_what_is_new_or_not_used_of_the_model_is_said(catalog, tmp_path):
 
 def test_a_length_nobody_asked_for_is_lowered_to_the_models_and_that_is_said(catalog, tmp_path, tiny_model):
     notes = examined(catalog, tmp_path, table(tmp_path), tiny_model).notes
-    assert "texts have at most 64 tokens, which is what the model takes, and not 128" in notes
-    with pytest.raises(HarnessError, match=r"train.max_length is 65, but model 'folder' takes at most 64 tokens"):
+    assert "max_length is 64 tokens, the model's limit, instead of 128" in notes
+    with pytest.raises(HarnessError, match=r"train.max_length is 65, but model 'folder' supports at most 64 tokens"):
         examined(catalog, tmp_path, table(tmp_path), tiny_model, options=["train.max_length=65"])
 
 

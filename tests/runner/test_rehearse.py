@@ -50,7 +50,7 @@ def test_why_a_run_would_fail_is_known_before_it_does(toys, tiny_model, tmp_path
     run = toy_run(toys, tiny_model, strategy, learning_rate=1e30, max_grad_norm=1e30, epochs=4)
     found = rehearsed(run, toys, tmp_path / "results")
     assert isinstance(found, Failure)
-    assert "a lower learning rate may help" in found.reason
+    assert "try a lower learning rate" in found.reason
 
 
 def test_both_shares_hold_the_longest_rows_and_the_larger_holds_the_smaller(toys, tmp_path):

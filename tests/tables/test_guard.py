@@ -103,8 +103,8 @@ def test_arms_that_can_be_compared_stay_in_one_table(store, make, toys):
 @pytest.mark.parametrize(
     ("train", "reason"),
     [
-        ({"max_length": 12}, "train.max_length is 12, there 24"),
-        ({"precision": "bf16"}, "train.precision is bf16, there fp32"),
+        ({"max_length": 12}, "train.max_length is 12 (first table: 24)"),
+        ({"precision": "bf16"}, "train.precision is bf16 (first table: fp32)"),
     ],
     ids=["length", "precision"],
 )
@@ -117,14 +117,16 @@ def test_an_arm_of_another_length_or_precision_gets_a_table_of_its_own(store, ma
     assert (labels(other), other.title) == (["frozen"], "invented: frozen")
     ids = f"{plan.arms[1].runs[0].id} {plan.arms[2].runs[0].id}"
     assert other.question == (
-        f"Cannot be compared with the first table: {reason}; harness why {ids} tells everything in which they differ."
+        f"Cannot be compared with the first table: {reason}; run harness why {ids} for all differences."
     )
 
 
 def test_an_arm_that_has_not_run_is_set_apart_by_its_settings(store, make, toys):
     table = tabulate(make(max_length=12), store, toys)
     assert [labels(part) for part in (table, *table.others)] == [["untuned", "full"], ["frozen"]]
-    assert table.others[0].question == "Cannot be compared with the first table: train.max_length is 12, there 24."
+    assert (
+        table.others[0].question == "Cannot be compared with the first table: train.max_length is 12 (first table: 24)."
+    )
 
 
 def test_an_arm_that_was_scored_on_other_items_gets_a_table_of_its_own(store, make, toys):
@@ -132,7 +134,7 @@ def test_an_arm_that_was_scored_on_other_items_gets_a_table_of_its_own(store, ma
     fill(store, plan, first_id=1)
     table = tabulate(plan, store, toys)
     assert [labels(part) for part in (table, *table.others)] == [["untuned", "full"], ["frozen"]]
-    assert "stages.0.test.ids is 1 only here: 10, there 1 only here: 0" in table.others[0].question
+    assert "stages.0.test.ids is 1 only here: 10 (first table: 1 only here: 0)" in table.others[0].question
 
 
 def test_costs_measured_on_another_device_are_marked_and_none_is_the_best(store, make, toys):
@@ -144,7 +146,7 @@ def test_costs_measured_on_another_device_are_marked_and_none_is_the_best(store,
         assert not any(cell(table, label, key).best for label in labels(table))
         assert cell(table, "full", key).note is None
         assert table.footnotes[cell(table, "frozen", key).note - 1] == (
-            "frozen was measured with device CPU two, full with CPU one, processes 2, full with 1: not to be compared"
+            "frozen was measured with device CPU two, full with CPU one, processes 2, full with 1: not comparable"
         )
     # What is counted is the same everywhere, and so is a score.
     assert cell(table, "frozen", "flops").best
@@ -180,8 +182,7 @@ def test_a_footnote_that_was_there_is_kept_beside_the_mark(store, make, toys):
     store_run(store, plan.arms[2].runs[0], device="CPU two")
     table = tabulate(plan, store, toys)
     assert table.footnotes[cell(table, "frozen", "tune_seconds").note - 1] == (
-        "frozen: 1 of 2 seeds not run yet; "
-        "frozen was measured with device CPU two, full with CPU one: not to be compared"
+        "frozen: 1 of 2 seeds not run yet; frozen was measured with device CPU two, full with CPU one: not comparable"
     )
     assert table.footnotes[cell(table, "frozen", "accuracy").note - 1] == "frozen: 1 of 2 seeds not run yet"
 
@@ -192,7 +193,7 @@ def test_a_reference_whose_own_runs_were_scored_on_other_items_is_said_first(sto
         store_run(store, run, first_id=first_id)
     table = tabulate(plan, store, toys)
     assert table.about[0] == (
-        "the runs of full differ among themselves in stages.0.test.ids: its mean is over unlike tests"
+        "the runs of full differ in stages.0.test.ids: the mean combines scores of different tests"
     )
 
 
@@ -202,7 +203,7 @@ def test_unequal_budgets_are_said_first(store, make, toys):
     table = tabulate(plan, store, toys)
     assert table.others == ()
     assert table.about[0] == (
-        "unequal budgets, so that what one arm scores more may be owed to its own: "
+        "unequal training budgets, which may explain differences in score: "
         "frozen has train.epochs 5, full 2; frozen has train.batch_size 4, full 8"
     )
 
@@ -214,5 +215,5 @@ def test_test_texts_that_stand_in_train_are_told_in_the_note(store, make, toys):
     note = DataNote(dataset="toy", splits={"test": SplitNote(items=N)}, leaks=leaks)
     fill(store, plan, data=(note,))
     (line,) = (line for line in tabulate(plan, store, toys).about if line.startswith("tuned on"))
-    assert "; 2 of 10 test texts stand in train too but for punctuation or Unicode form; " in line
-    assert "; 3 of 10 test texts stand in train of toy too, and 1 more but for punctuation or Unicode form" in line
+    assert "; 2 of 10 test texts also occur in train ignoring punctuation and Unicode form; " in line
+    assert "; 3 of 10 test texts also occur in train of toy, and 1 more ignoring punctuation and Unicode form" in line

@@ -225,7 +225,7 @@ def test_money_is_that_of_all_devices_for_what_the_time_counts_and_only_shown_fo
     table = tabulate(plan, store, toys, price=36 / 3600)
     assert cell(table, "full", "money").value == pytest.approx((7 + 4 * 3) / 100)
     assert cell(table, "full", "money").text == "0.19"
-    assert "money: 36 an hour for each device, for what the time counts" in table.about
+    assert "money: 36 per hour for each device, for the time in the time column" in table.about
 
 
 def test_time_of_devices_that_an_old_file_does_not_have_is_that_of_its_processes(store, plan, toys):
@@ -305,7 +305,7 @@ def test_the_note_says_what_a_reader_must_know(full):
     assert any(
         "95 % interval of the mean over n = 3 seeds (0, 1, 2) and over test items" in line for line in full.about
     )
-    assert any("verdicts are against full, paired by test item" in line for line in full.about)
+    assert any("verdicts compare with full, paired by test item" in line for line in full.about)
     assert any("40 train (3 cut to 24 tokens), 10 test, 2 classes" in line for line in full.about)
     assert "device: CPU made up, 1 process" in full.about
     assert "versions: torch 2.13.0" in full.about
@@ -315,7 +315,7 @@ def test_runs_of_several_versions_are_flagged(store, plan, toys):
     for number, run in enumerate(plan.arms[1].runs):
         store_run(store, run, 8, versions={"torch": f"2.{number}"})
     line = next(line for line in tabulate(plan, store, toys).about if line.startswith("versions"))
-    assert line.endswith("(runs differ in this: compare with care)")
+    assert line.endswith("(differs between runs: compare with care)")
 
 
 def test_one_seed_has_no_interval_and_the_table_says_so(store, plan, toys):
@@ -378,7 +378,7 @@ def test_a_score_has_the_same_interval_in_the_matrix_and_no_verdict(full, store,
     assert there.verdict
     assert [row.role for row in found.rows] == [row.role for row in full.rows]
     assert not any(cell(found, row.label, "average").best for row in found.rows)
-    assert any(line.startswith("bold: no arm is shown to be better") for line in found.about)
+    assert any(line.startswith("bold: no strategy is significantly better") for line in found.about)
 
 
 def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toys, tiny_model):

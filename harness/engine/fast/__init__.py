@@ -1,12 +1,12 @@
-"""The same in less time, on a CPU and in one process.
+"""Fast paths: faster equivalent implementations for a CPU and one process.
 
-Each way has a self-check against the plain one, and `train.fast = false` turns all off.
+Each fast path is checked against the plain implementation; `train.fast = false` disables all.
 
-    dropout     masks drawn four elements to a random number
-    attention   short texts by plain matrix products
-    rows        embedding rows that no text uses are left out of every step
+    dropout     masks drawn with one random number per four elements
+    attention   short texts with plain matrix products
+    rows        unused embedding rows are skipped in every step
     prefix      frozen lower layers run once per text
-    splice      ... and what they make is kept
+    splice      caching of their outputs
 
-A check that fails is told in the run's notes, and the plain way is taken.
+If a check fails, the run's notes say so and the plain implementation is used.
 """

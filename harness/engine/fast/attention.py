@@ -1,4 +1,4 @@
-"""Attention over short texts by plain matrix products: the fused kernel, made for long texts, took 8 % of a training step."""
+"""Attention over short texts with plain matrix products: the fused kernel for long texts took 8 % of a training step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 from harness.engine.compat import Attend, replaced_attention, softmax_backward
 
 _SHORT = 64
-"""Tokens up to which plain matrix products are faster than the fused kernel: 1.9 against 4.3 ms at 27 tokens, 6.3 against
-9.5 at 64, 30 against 27 at 128, 160 against 65 at 256 (forward and backward, 16 texts, 12 heads of 32)."""
+"""Maximum number of tokens at which plain matrix products are faster than the fused kernel: 1.9 vs. 4.3 ms at 27 tokens,
+6.3 vs. 9.5 at 64, 30 vs. 27 at 128, 160 vs. 65 at 256 (forward and backward, 16 texts, 12 heads of 32)."""
 
 
 class _Attend(torch.autograd.Function):
-    """Softmax attention by batched matrix products, its gradient from the kept weights."""
+    """Softmax attention with batched matrix products; the gradient uses the saved weights."""
 
     @staticmethod
     def forward(
@@ -52,12 +52,12 @@ class _Attend(torch.autograd.Function):
 
 
 def short_attention() -> AbstractContextManager[None]:
-    """Compute the library's attention over short texts by plain matrix products meanwhile."""
+    """Compute the library's attention over short texts with plain matrix products, temporarily."""
     return replaced_attention(_short)
 
 
 def _short(original: Attend) -> Attend:
-    """Return the library's attention, computed by plain products where the texts are short."""
+    """Return the library's attention, computed with plain products for short texts."""
 
     def attend(
         module: nn.Module,
@@ -86,7 +86,7 @@ def _short(original: Attend) -> Attend:
 
 
 def holds() -> bool:
-    """Return whether the library's attention and its gradients are the same by plain products."""
+    """Return whether plain products give the library's attention and gradients."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     module: Any = nn.Module()

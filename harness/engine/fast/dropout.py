@@ -1,4 +1,4 @@
-"""Dropout whose masks are drawn four elements to a random number: drawing them took 8 % of a training step."""
+"""Dropout with one random number per four mask elements: drawing masks took 8 % of a training step."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import nn
 from harness.engine.fast.forwards import replaced_forward
 
 _STEPS = 1 << 16
-"""A dropout probability is rounded to one part in this."""
+"""Dropout probabilities are rounded to multiples of one over this."""
 
 
 class _Drop(torch.autograd.Function):
-    """Dropout whose mask is drawn four elements to a random number: torch draws each by itself, in one thread."""
+    """Dropout with one random number per four mask elements; torch draws one per element, in one thread."""
 
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, probability: float) -> torch.Tensor:
-        """Return `hidden` with elements zeroed with this probability, and the others scaled up."""
+        """Return `hidden` with elements zeroed with this probability and the others scaled up."""
         threshold = round(probability * _STEPS)
         words = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         ctx.kept = (words.view(torch.int16)[: hidden.numel()] >= threshold - _STEPS // 2).view(hidden.shape)
@@ -30,13 +30,13 @@ class _Drop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Return the gradient of what was kept."""
+        """Return the gradient of the elements not zeroed."""
         return (gradient * ctx.kept).mul_(ctx.scale), None
 
 
 @contextmanager
 def fast_dropout(model: nn.Module) -> Iterator[None]:
-    """Draw the masks of the model's dropout the fast way meanwhile."""
+    """Use fast dropout masks in the model, temporarily."""
     modules = [module for module in model.modules() if type(module) is nn.Dropout and 0 < module.p < 1]
 
     def forward(module: nn.Dropout, hidden: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ def fast_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def holds() -> bool:
-    """Return whether elements are zeroed or scaled up as torch's own dropout does, and their gradients with them."""
+    """Return whether elements and gradients are zeroed or scaled up as in torch's dropout."""
     layer, ones = nn.Dropout(0.25), torch.ones(64, 33, requires_grad=True)
     with torch.random.fork_rng(devices=[]), fast_dropout(layer):
         dropped = layer(ones)

@@ -1,4 +1,4 @@
-"""Another `forward` for a module, for a while."""
+"""Temporary replacement of a module's `forward`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Any) -> Iterator[None]:
-    """Have the module compute `forward` meanwhile."""
+    """Replace the module's `forward` temporarily."""
     before = module.__dict__.get("forward")
     module.forward = forward
     try:

@@ -1,4 +1,4 @@
-"""Which fast ways a training takes."""
+"""Selection of the fast paths of a training."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _CHECKS = {"fast dropout": dropout.holds, "attention by plain products": attenti
 
 
 def holds(name: str) -> bool:
-    """Return whether a fast way agrees with the plain one on this machine; asked once."""
+    """Return whether a fast path agrees with the plain implementation on this machine; checked once."""
     return usable(name, _CHECKS[name])
 
 
 def evaluating(session: Session) -> AbstractContextManager[None]:
-    """Return a context in which passes without training are computed the fast way."""
+    """Return a context in which passes without training use the fast paths."""
     device = session.accelerator.device.type
     if session.fast and device == "cpu" and holds("attention by plain products"):
         return short_attention()
@@ -36,15 +36,15 @@ def evaluating(session: Session) -> AbstractContextManager[None]:
 
 
 class FastPaths:
-    """The fast ways of one training."""
+    """The fast paths of one training."""
 
     def __init__(self, session: Session, *, watched: bool) -> None:
-        """Decide which may be taken.
+        """Decide which may be used.
 
         Args:
-            session: The run under way. The fast ways know nothing of several processes, of compiled graphs, or of an
-                accelerator's memory.
-            watched: Whether a strategy looks at the embedding or at its gradients, which must then be as they are.
+            session: The current run. The fast paths do not support several processes, compiled graphs or accelerator
+                memory.
+            watched: Whether a strategy reads the embedding or its gradients, which must then not be replaced.
         """
         config, accelerator = session.run.train, session.accelerator
         fast = session.fast and accelerator.device.type == "cpu" and session.processes == 1 and not config.compile
@@ -59,13 +59,13 @@ class FastPaths:
     def trained(
         self, model: nn.Module, batch: dict[str, torch.Tensor], compute: Compute, vocabulary: Callable[[], object]
     ) -> list[nn.Parameter]:
-        """Return what the optimizer is to train: the model's parameters, or in place of an embedding the rows that are used.
+        """Return the parameters for the optimizer: those of the model, with an embedding replaced by its used rows.
 
         Args:
             model: The model.
             batch: Any batch.
             compute: A pass over it.
-            vocabulary: Returns the tokens that occur, `[k]`.
+            vocabulary: Returns the tokens in the data, `[k]`.
         """
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         embedding = find_word_embedding(model, batch, compute) if self._may_use_rows else None
@@ -76,7 +76,7 @@ class FastPaths:
 
     @contextmanager
     def training(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Compute the fast ways meanwhile."""
+        """Use the fast paths temporarily."""
         with ExitStack() as stack:
             if self._dropout:
                 stack.enter_context(fast_dropout(model))
@@ -87,13 +87,13 @@ class FastPaths:
             yield
 
     def clip(self, optimizer: torch.optim.Optimizer, trained: list[nn.Parameter]) -> None:
-        """Clip the gradients' norm, or have the optimizer's next step do it."""
+        """Clip the gradient norm now, or in the optimizer's next step."""
         if self._clipping:
             clip_in_step(optimizer, trained, self._max_norm)
         else:
             self._accelerator.clip_grad_norm_(trained, self._max_norm)
 
     def stepped(self, rate: float) -> None:
-        """Take note of a step of this learning rate."""
+        """Record a step with this learning rate."""
         if self._rows is not None:
             self._rows.decay(1 - rate * self._decay)

@@ -1,11 +1,10 @@
-"""The blocks below everything that is trained: they run once per text, and what they make is kept.
+"""The prefix: the blocks below all trained parameters. They run once per text, and their outputs are cached.
 
     tokens ─► embeddings ─► block 0 ─► … ─► block k-1 ─┬─► block k ─► … ─► head
-              └────── cannot change: runs once ───────┘ kept on disk, memory-mapped, for every epoch and seed
+              └────── cannot change: runs once ───────┘ cached on disk, memory-mapped, for every epoch and seed
 
-That nothing below block k can change is noticed, not declared: its output needs no gradient. What cannot change is in eval
-mode, whether it is kept or not. The library's own forward pass runs as always, so masks and positions are its own; only
-the blocks below are replaced by what they made before.
+Blocks that cannot change are detected: their output needs no gradient. They run in eval mode, cached or not. The library's
+forward pass runs unchanged, so masks and positions are its own; only the lower blocks are replaced by their cached outputs.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from torch import nn
 
 from harness.architecture import find_blocks
 from harness.engine.fast.forwards import replaced_forward
+from harness.engine.forward import GIVEN
 from harness.engine.models import hash_tensor
 from harness.records import Shared
 from harness.store import dump
@@ -31,13 +31,11 @@ from harness.store import dump
 Batch = Mapping[str, torch.Tensor]
 Compute = Callable[[Batch], torch.Tensor]
 
-GIVEN = "prefix"
-"""The batch's entry that holds what the last block below makes of it, `[b, tokens, width]`."""
 _ARRAY, _COST = "hidden.npy", "cost.json"
 
 
-class _Reached(Exception):  # noqa: N818 - not an error: ends a forward pass where the rest is not wanted
-    """Holds what a block made."""
+class _Reached(Exception):  # noqa: N818 - not an error: ends a forward pass early
+    """Contains the output of a block."""
 
     def __init__(self, hidden: torch.Tensor) -> None:
         super().__init__()
@@ -46,22 +44,22 @@ class _Reached(Exception):  # noqa: N818 - not an error: ends a forward pass whe
 
 @dataclass(frozen=True)
 class Prefix:
-    """The leading blocks of a body that cannot change, and what runs before them."""
+    """The leading blocks of a body that cannot change, and the modules before them."""
 
     blocks: Sequence[nn.Module]
     """At least one."""
     before: Sequence[nn.Module]
-    """What runs before the first block: embeddings."""
+    """Modules before the first block: embeddings."""
     digest: str
-    """Of every weight that can have a part in what the blocks make."""
+    """Digest of all weights that can affect the outputs of the blocks."""
 
     def settle(self) -> None:
-        """Put what cannot change into eval mode."""
+        """Set the fixed modules to eval mode."""
         for module in (*self.before, *self.blocks):
             module.eval()
 
     def run(self, compute: Compute, batch: Batch) -> torch.Tensor:
-        """Return what the last of the blocks makes of a batch, `[b, tokens, width]`; nothing above it is computed."""
+        """Return the output of the last block for a batch, `[b, tokens, width]`, without computing anything above it."""
 
         def stop(_: nn.Module, __: Any, output: Any) -> None:
             raise _Reached(output if isinstance(output, torch.Tensor) else output[0])
@@ -77,7 +75,7 @@ class Prefix:
         raise RuntimeError(message)
 
     def wrap(self, compute: Compute) -> Compute:
-        """Return the same computation, in which the blocks are not run but what they made is taken from the batch."""
+        """Return the same computation with the blocks replaced by their outputs from the batch."""
 
         def spliced(batch: Batch) -> torch.Tensor:
             with self._given(batch[GIVEN]):
@@ -95,11 +93,11 @@ class Prefix:
 
 
 def find_prefix(body: nn.Module, compute: Compute, batch: Batch) -> Prefix | None:
-    """Return the blocks that cannot change when `compute` is trained on; None if there are none.
+    """Return the blocks that cannot change when training with `compute`; None if there are none.
 
     Args:
         body: The run's body.
-        compute: A pass through a model on the body.
+        compute: A pass through a model with the body.
         batch: Any batch.
     """
     blocks = find_blocks(body)
@@ -123,7 +121,7 @@ def find_prefix(body: nn.Module, compute: Compute, batch: Batch) -> Prefix | Non
     hooks += [module.register_forward_pre_hook(started) for module in early]
     hooks.append(blocks[0].register_forward_pre_hook(lambda *_: before.append(blocks[0])))
     modes = [(module, module.training) for module in body.modules()]
-    body.eval()  # without drawing random numbers
+    body.eval()  # draws no random numbers
     try:
         with torch.enable_grad():
             compute(batch)
@@ -142,7 +140,7 @@ def _pass_on(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
 
 
 def _digest(body: nn.Module, above: Sequence[nn.Module]) -> str:
-    """Return a hash of what is fixed in the body outside the blocks above."""
+    """Return a hash of the fixed tensors in the body outside the blocks above."""
     apart = {id(tensor) for block in above for tensor in (*block.parameters(), *block.buffers())}
     total = hashlib.sha256()
     for name, tensor in (*body.named_parameters(), *body.named_buffers()):
@@ -152,18 +150,18 @@ def _digest(body: nn.Module, above: Sequence[nn.Module]) -> str:
 
 
 class Kept:
-    """What a prefix made of one split, memory-mapped."""
+    """The outputs of a prefix for one split, memory-mapped."""
 
     def __init__(self, folder: Path, lengths: NDArray[np.int64]) -> None:
-        """Open what a `Writer` wrote; `lengths` are the rows' tokens, `[n]`."""
+        """Open the files of a `Writer`; `lengths` are the token counts of the rows, `[n]`."""
         self._tokens = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
         self._ends = np.cumsum(lengths)
         self._starts = self._ends - lengths
         self.cost = Shared.model_validate_json((folder / _COST).read_text(encoding="utf-8"))
-        """What making it took."""
+        """Cost of computing the outputs."""
 
     def give(self, numbers: NDArray[np.int64], mask: torch.Tensor) -> torch.Tensor:
-        """Return rows of the split, padded as their `mask` `[b, tokens]` says: `[b, tokens, width]`."""
+        """Return rows of the split, `[b, tokens, width]`, padded according to `mask`, `[b, tokens]`."""
         found = np.concatenate([self._tokens[self._starts[number] : self._ends[number]] for number in numbers])
         hidden = torch.zeros(*mask.shape, found.shape[1])
         hidden[mask.bool()] = torch.from_numpy(found)
@@ -171,21 +169,21 @@ class Kept:
 
 
 class Writer:
-    """Writes what a prefix makes of a split, batch by batch, so that memory does not grow with the data."""
+    """Writes the outputs of a prefix for a split, batch by batch, so that memory does not grow with the data."""
 
     def __init__(self, folder: Path, lengths: NDArray[np.int64], width: int) -> None:
-        """Make the file; `lengths` are the rows' tokens `[n]`, `width` is that of one token."""
+        """Create the file; `lengths` are the token counts of the rows, `[n]`, `width` is the size of one token's output."""
         self._folder, self._ends, self._lengths = folder, np.cumsum(lengths), lengths
         shape = (int(lengths.sum()), width)
         self._tokens = np.lib.format.open_memmap(folder / _ARRAY, "w+", dtype=np.float32, shape=shape)
 
     def put(self, numbers: NDArray[np.int64], mask: torch.Tensor, hidden: torch.Tensor) -> None:
-        """Write the hidden states `[b, tokens, width]` of these rows, `[b]`; `mask` `[b, tokens]` tells the padding."""
+        """Write the hidden states `[b, tokens, width]` of rows `[b]`; `mask`, `[b, tokens]`, marks padding with 0."""
         for number, row, real in zip(numbers, hidden, mask.bool(), strict=True):
             end = self._ends[number]
             self._tokens[end - self._lengths[number] : end] = row[real].float().cpu().numpy()
 
     def close(self, cost: Shared) -> None:
-        """Finish, with what it has taken."""
+        """Finish the file and write its cost."""
         self._tokens.flush()
         (self._folder / _COST).write_text(dump(cost.model_dump()), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Those rows of an embedding that no text uses are left out of every step: they took 13 % of it.
+"""Skips embedding rows not used by any text in every training step; they took 13 % of a step.
 
-Zeroing their gradient, its norm, AdamW's pass over them; measured with an encoder of 22.7 M parameters on 2 cores.
+This includes zeroing their gradient, its norm, and AdamW's pass; measured with an encoder of 22.7 M parameters on 2 cores.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from harness.engine.fast.forwards import replaced_forward
 
 
 class UsedRows:
-    """Trains only those rows of an embedding that the texts use.
+    """Trains only the rows of an embedding that the texts use.
 
-    A row without a gradient is only shrunk by AdamW's weight decay, which needs no pass over it at every step: all such
-    rows are shrunk at once when the embedding is looked at. The result is AdamW's (Loshchilov and Hutter, 2019,
-    algorithm 2), within rounding.
+    AdamW only applies weight decay to a row without a gradient. This needs no pass at every step: the decay of all such rows
+    is applied once at the end of training. The result equals AdamW (Loshchilov and Hutter, 2019, algorithm 2) within
+    rounding.
     """
 
     def __init__(self, embedding: nn.Embedding, rows: NDArray[np.int64]) -> None:
-        """Take the rows `[k]` that are known to be used; others are taken in when they turn up."""
+        """Start with the known used rows, `[k]`; further rows are added when they occur."""
         self._embedding = embedding
         self._rows = torch.from_numpy(rows)
         self._places = torch.full((embedding.num_embeddings,), -1)
         self._places[self._rows] = torch.arange(len(rows))
         self._shrunk = 1.0
         self.parameter = nn.Parameter(embedding.weight.detach()[self._rows])
-        """What takes the place of the embedding's weight in the optimizer, `[k, width]`."""
+        """Parameter that replaces the embedding's weight in the optimizer, `[k, width]`."""
 
     def replaced(self, parameter: nn.Parameter) -> nn.Parameter:
-        """Return what is trained in place of a parameter: these rows for the embedding's weight, else itself."""
+        """Return the parameter to train: the used rows for the embedding's weight, otherwise the parameter itself."""
         return self.parameter if parameter is self._embedding.weight else parameter
 
     @contextmanager
     def training(self, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-        """Look the rows up here meanwhile; afterwards the embedding has what they have become."""
+        """Use these rows for lookups temporarily; on exit, copy them into the embedding."""
 
         def forward(ids: torch.Tensor) -> torch.Tensor:
             places = self._places[ids]
             if len(places) and int(places.min()) < 0:
                 self._take_in(torch.unique(ids[places < 0]), optimizer)
                 places = self._places[ids]
-            # The row of the padding gets no gradient, wherever it lies here; -1 if it is not here.
+            # The padding row gets no gradient; -1 if it is not among the used rows.
             padding = self._embedding.padding_idx
             place = -1 if padding is None else int(self._places[padding])
             return functional.embedding(places, self.parameter, padding_idx=place if place >= 0 else None)
@@ -64,11 +64,11 @@ class UsedRows:
         self._shrunk = 1.0
 
     def decay(self, factor: float) -> None:
-        """Shrink the rows that are not here, as a step of the optimizer shrinks those that are."""
+        """Record the weight decay of an optimizer step for the unused rows."""
         self._shrunk *= factor
 
     def _take_in(self, rows: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
-        """Train these rows from now on, too; until now they had no gradient, so their moments are 0."""
+        """Add rows to the trained ones; they had no gradient so far, so their moments are 0."""
         parameter, before = self.parameter, self.parameter.shape
         grown = torch.zeros(len(rows), before[1])
         with torch.no_grad():
@@ -84,7 +84,7 @@ class UsedRows:
 
 
 def find_word_embedding(model: nn.Module, batch: dict[str, torch.Tensor], compute: Any) -> nn.Embedding | None:
-    """Return the embedding that is trained, looks up the batch's tokens, and whose weight nothing else uses, if there is one."""
+    """Return the trained embedding that looks up the batch's tokens and does not share its weight; None if there is none."""
     looked_up: list[nn.Embedding] = []
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -97,7 +97,7 @@ def find_word_embedding(model: nn.Module, batch: dict[str, torch.Tensor], comput
             users[id(parameter)] = users.get(id(parameter), 0) + 1
     hooks = [module.register_forward_pre_hook(note) for module in model.modules() if type(module) is nn.Embedding]
     try:
-        # Leaves no trace in the random numbers that training draws.
+        # Does not change the random number state of training.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             compute(batch)
     finally:
@@ -111,7 +111,7 @@ def find_word_embedding(model: nn.Module, batch: dict[str, torch.Tensor], comput
 
 
 def holds() -> bool:
-    """Return whether two steps of AdamW leave the embedding as two steps on all its rows do."""
+    """Return whether two AdamW steps on the used rows equal two steps on all rows."""
     ids = [torch.tensor([[1, 2, 2]]), torch.tensor([[4, 1, 3]])]
     found = []
     for short in (False, True):

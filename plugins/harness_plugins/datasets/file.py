@@ -1,4 +1,4 @@
-"""A user's own table of texts."""
+"""The user's own data files."""
 
 import hashlib
 import re
@@ -23,19 +23,19 @@ _BY_SUFFIX: Mapping[str, Format] = {
 }  # fmt: skip
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _RECOGNISED: Mapping[str, tuple[str, ...]] = {"conll": ("words and tags in columns (CoNLL)",)}
-"""What is said of a form that was known by its lines; that of fastText says so itself."""
+"""Notes on formats recognised by their lines; the reader of fastText adds its own note."""
 _SPLIT_NAME = re.compile(r"(train|validation|valid|val|dev|test)(-\d+(-of-\d+)?)?\.", re.IGNORECASE)
 
 
 class File(Columns):
-    """Your own file: CSV, TSV, JSONL, JSON, Parquet, Excel, CoNLL, SQuAD or plain text; a text and what is to be said of it per row.
+    """Your own file: CSV, TSV, JSONL, JSON, Parquet, Excel, CoNLL, SQuAD or plain text, with one text and label per row.
 
-    What its ending does not say is named: `format=lines` has a label, a space and a text on each line; `format=squad` is
-    SQuAD's JSON; `format=conll` (.conll) has words and tags in columns; `format=text` (.txt) has paragraphs between blank
-    lines and no labels; `format=dataset` is a folder that save_to_disk wrote. Files may be packed (.gz, .bz2, .xz, .zst), a split
-    may have several, and a folder may hold train, validation and test files. Chat messages, instructions, prompts and
-    completions, tokens with tags and labelled spans are known by their columns. A column is named, or given by its number
-    from 1.
+    The format follows from the file extension, or from `format`: `format=lines` has a label, a space and a text on each
+    line; `format=squad` is SQuAD's JSON; `format=conll` (.conll) has words and tags in columns; `format=text` (.txt)
+    has paragraphs separated by blank lines and no labels; `format=dataset` is a folder written by save_to_disk. Files
+    may be compressed (.gz, .bz2, .xz, .zst), a split may have several files, and a folder may hold train, validation
+    and test files. Chat messages, instructions, prompts and completions, tokens with tags and labelled spans are
+    recognised by their columns. Columns are given by name, or by number from 1.
     """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
@@ -49,23 +49,29 @@ class File(Columns):
     locating = frozenset({"path", "validation", "test"})
 
     path: str | tuple[str, ...] = Field(
-        description="the table, or a folder of them; the train split where the others are files of their own"
+        description="data file, or folder of data files; the train split if other splits have their own files"
     )
-    validation: str | tuple[str, ...] | None = Field(None, description="the validation split; blank: carved from train")
-    test: str | tuple[str, ...] | None = Field(None, description="the test split; blank: carved from train")
-    format: Format | None = Field(None, description="the files' form; blank: by their ending")
-    encoding: str | None = Field(None, description="the files' encoding; blank: by their byte order mark, else UTF-8")
+    validation: str | tuple[str, ...] | None = Field(
+        None, description="file of the validation split; default: split off from train"
+    )
+    test: str | tuple[str, ...] | None = Field(
+        None, description="file of the test split; default: split off from train"
+    )
+    format: Format | None = Field(None, description="format of the files; default: from the file extension")
+    encoding: str | None = Field(
+        None, description="encoding of the files; default: from the byte order mark, else UTF-8"
+    )
     separator: str | None = Field(
         None,
         min_length=1,
         max_length=2,
-        description="what separates values in CSV and TSV, such as ';' or '\\t'; blank: found",
+        description="separator between values in CSV and TSV, such as ';' or '\\t'; default: detected",
     )
-    header: bool = Field(True, description="whether the first row of a CSV, TSV or Excel file names its columns")
-    quoted: bool = Field(True, description="whether the values of a CSV or TSV file may stand in quotes")
+    header: bool = Field(True, description="whether the first row of a CSV, TSV or Excel file holds the column names")
+    quoted: bool = Field(True, description="whether values in CSV and TSV may be quoted")
 
     def fingerprint(self) -> str:
-        """Return one hash over the files, each with the split it is for and the format it is read as."""
+        """Return one hash over the files, with the split and format of each."""
         from harness_plugins.reading.content import plain_suffix
 
         parts = [
@@ -78,9 +84,7 @@ class File(Columns):
     def rows(self) -> "dict[harness.Split, list[Rows]]":
         """Return the rows of each split's files."""
         if self.split is not None and (self.validation or self.test):
-            message = (
-                f"{self.path}: the column {self.split!r} and files of their own both say what the splits are: name one"
-            )
+            message = f"{self.path}: splits are given both by column {self.split!r} and by separate files; use only one"
             raise harness.HarnessError(message)
         parts: dict[harness.Split, list[Rows]] = {}
         given = self._paths()
@@ -89,19 +93,19 @@ class File(Columns):
                 found = self._read(path)
                 for split, rows in (found if isinstance(found, dict) else {name: found}).items():
                     if split != name and split in given:
-                        message = f"{path}: the {split} split is given twice"
+                        message = f"{path}: the {split} split is given twice; give it once"
                         raise harness.HarnessError(message)
                     parts.setdefault(split, []).append(rows)
         return parts
 
     def unlabelled(self, path: str, columns: Mapping[str, tuple[str, ...]]) -> harness.Unlabelled:
-        """Return the rows of another file, whose labels are not known."""
+        """Return the rows of another file without labels."""
         from harness_plugins.reading.unlabelled import read_unlabelled
 
         there = self.model_copy(update={"path": path, "validation": None, "test": None, "split": None, "label": None})
         rows = there._read(path)  # noqa: SLF001 - of this class
         if isinstance(rows, dict):
-            message = f"{path}: it holds several splits: give a file of one"
+            message = f"{path}: holds several splits; give a file with one split"
             raise harness.HarnessError(message)
         return read_unlabelled(rows, columns, there._asked())  # noqa: SLF001 - of this class
 
@@ -131,7 +135,7 @@ class File(Columns):
             return arrow.read_saved(path)
         _files(path)
         if self.format == "dataset":
-            message = f"{path}: format=dataset is for a folder that save_to_disk wrote"
+            message = f"{path}: is a file, but format=dataset needs a folder written by save_to_disk"
             raise harness.HarnessError(message)
         form = self.format or _BY_SUFFIX.get(content.plain_suffix(path))
         if form == "parquet":
@@ -158,11 +162,13 @@ class File(Columns):
 
         if form in ("csv", "tsv"):
             if structured.is_json(text) or structured.is_json(text.partition("\n")[0]):
-                message = f"{path}: it holds JSON: name its form with -o file.format=json, or jsonl for an object on each line"
+                message = (
+                    f"{path}: holds JSON; use -o file.format=json, or -o file.format=jsonl for one object per line"
+                )
                 raise harness.HarnessError(message)
             separator = {"\\t": "\t"}.get(self.separator or "", self.separator)
             if separator is not None and len(separator) != 1:
-                message = f"file.separator={separator!r}: one character separates values, such as ';' or '\\t'"
+                message = f"file.separator={separator!r}: the separator must be one character, such as ';' or '\\t'"
                 raise harness.HarnessError(message)
             usual = "," if form == "csv" else "\t"
             return separated.read(path, text, separator, usual, self._wanted(), header=self.header, quoted=self.quoted)
@@ -179,10 +185,10 @@ class File(Columns):
         return [name for name in (self.text, self.label) if name]
 
     def _recognised(self, path: str, text: str, form: "Format | None") -> Format:
-        """Return the form of a file whose ending says nothing of it, or only that it is text.
+        """Return the format of a file whose extension is unknown or only means plain text.
 
         Raises:
-            HarnessError: Its ending is unknown; says what it looks like.
+            HarnessError: The extension is unknown; the message says what the file looks like.
         """
         from harness_plugins.reading import lines
 
@@ -190,26 +196,27 @@ class File(Columns):
         if looks is None and (separator := lines.separator_of(text)):
             how = "-o file.format=tsv" if separator == "\t" else f"-o file.format=csv -o 'file.separator={separator}'"
             message = (
-                f"{path}: its lines look like columns, not prose: add {how}, and -o file.header=false --text 1 --label 2 if the "
-                "first line does not name them; or -o file.format=text if it is prose"
+                f"{path}: the lines look like columns, not prose; use {how}, and also -o file.header=false --text 1 "
+                "--label 2 if "
+                "the first line does not hold the column names; if the file is prose, use -o file.format=text"
             )
             raise harness.HarnessError(message)
         if form is not None:
             return "lines" if looks == "lines" else "conll" if looks == "conll" else form
         suffix = Path(path).suffix
         told = {
-            "conll": "; it looks like words and tags in columns: add -o file.format=conll",
-            "lines": "; it looks like fastText's lines: add -o file.format=lines",
-            None: f"; use one of {', '.join(_BY_SUFFIX)}, or name it with -o file.format=csv",
+            "conll": "; it looks like words and tags in columns: use -o file.format=conll",
+            "lines": "; it looks like fastText lines: use -o file.format=lines",
+            None: f"; rename it to one of {', '.join(_BY_SUFFIX)}, or set its format, such as -o file.format=csv",
         }[looks]
-        message = f"{path}: cannot tell the form of files ending in {suffix!r}{told}"
+        message = f"{path}: unknown file extension {suffix!r}{told}"
         raise harness.HarnessError(message)
 
     def _numbered(self, path: str) -> tuple[int | None, int | None]:
-        """Return the numbers of the columns of words and of tags; None where the usual one is meant."""
+        """Return the numbers of the word column and the tag column; None for the default."""
         numbers = [None if name in ("text", "label", None) else name for name in (self.text, self.label)]
         if not all(number is None or number.isdigit() for number in numbers):
-            message = f"{path}: columns of a CoNLL file have no names: say which by number, such as -o file.label=4"
+            message = f"{path}: columns of a CoNLL file have no names; give their numbers, such as -o file.label=4"
             raise harness.HarnessError(message)
         words, tags = (None if number is None else int(number) for number in numbers)
         return words, tags
@@ -222,17 +229,20 @@ def _noted(rows: "Rows", notes: tuple[str, ...]) -> "Rows":
 
 
 def _files(path: str) -> list[Path]:
-    """Return the file, or the files of a saved dataset's folder.
+    """Return the file, or the files in the folder of a saved dataset.
 
     Raises:
-        HarnessError: There is none.
+        HarnessError: No such file.
     """
     found = Path(path)
     if found.is_dir():
         from harness_plugins.reading.arrow import is_saved
 
         if not is_saved(found):
-            message = f"{path!r} is a folder: give its files, or a folder with train, validation and test files alone"
+            message = (
+                f"{path!r} is a folder: give its files, or give one folder with train, validation and test files and "
+                "nothing else"
+            )
             raise harness.HarnessError(message)
         return sorted(part for part in found.rglob("*") if part.suffix in (".arrow", ".json"))
     if not found.is_file():
@@ -242,10 +252,10 @@ def _files(path: str) -> list[Path]:
 
 
 def _of_folder(folder: Path, form: "Format | None") -> dict[harness.Split, tuple[str, ...]]:
-    """Return the files of each split in a folder, by their names.
+    """Return the files of each split in a folder, recognised by their names.
 
     Raises:
-        HarnessError: None is for training, or a split's files are of several forms.
+        HarnessError: There is no train file, or a split has files in several formats.
     """
     from harness_plugins.reading.content import plain_suffix
     from harness_plugins.reading.structured import split_of
@@ -259,18 +269,21 @@ def _of_folder(folder: Path, form: "Format | None") -> dict[harness.Split, tuple
             found.setdefault(split, []).append(path)
     if "train" not in found:
         message = (
-            f"{str(folder)!r} is a folder without a file for training: name its files train, validation and test, such as "
+            f"{str(folder)!r} is a folder without a train file; name its files train, validation and test, such as "
             "train.csv, or give one file"
         )
         raise harness.HarnessError(message)
     for split, paths in found.items():
         if len({plain_suffix(str(path)) for path in paths}) > 1:
-            message = f"{str(folder)!r} has several files for {split}: {', '.join(path.name for path in paths)}: give one of them"
+            message = (
+                f"{str(folder)!r} has {split} files in several formats ({', '.join(path.name for path in paths)}); "
+                "give one of them"
+            )
             raise harness.HarnessError(message)
     return {split: tuple(map(str, paths)) for split, paths in found.items()}
 
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [File]

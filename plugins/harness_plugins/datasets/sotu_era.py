@@ -1,4 +1,4 @@
-"""Presidential addresses by the period they were spoken in, embedded."""
+"""Presidential addresses labelled by period, from an installed package."""
 
 from bisect import bisect_right
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ _CLASSES = ("1790-1825", "1826-1860", "1861-1900", "1901-1945", "1946-1980", "19
 
 
 class SotuEra(harness.Dataset):
-    """Paragraphs of the State of the Union addresses and which of six periods each was spoken in."""
+    """Paragraphs of the State of the Union addresses, labelled by one of six periods."""
 
     name = "sotu-era"
     task = "text-classification"
@@ -24,7 +24,7 @@ class SotuEra(harness.Dataset):
     default_watch = True
 
     limit: dict[harness.Split, PositiveInt] = Field(
-        {"train": 600, "validation": 100, "test": 300}, description="rows kept of each split"
+        {"train": 600, "validation": 100, "test": 300}, description="maximum number of rows per split"
     )
 
     def missing(self) -> str | None:
@@ -47,5 +47,5 @@ class SotuEra(harness.Dataset):
 
 @harness.hookimpl
 def harness_datasets() -> list[type[harness.Dataset]]:
-    """Offer the dataset."""
+    """Register the dataset."""
     return [SotuEra]

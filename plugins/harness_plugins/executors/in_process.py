@@ -1,4 +1,4 @@
-"""Runs in the command's own process."""
+"""Executes runs in the command's own process."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import harness
 
 
 class InProcess(harness.Executor):
-    """In this process, one run after another: for a debugger, a notebook with strategies of its own, and tests."""
+    """In this process, one run after another: for debuggers, notebooks that define strategies, and tests."""
 
     name = "in-process"
     here = True
@@ -18,12 +18,12 @@ class InProcess(harness.Executor):
     def run(
         self, jobs: Iterator[harness.Job], host: harness.Host
     ) -> Iterator[tuple[harness.Job, harness.Outcome | harness.Failure]]:
-        """Compute one job after another; memory peaks are those of the whole process."""
+        """Compute the jobs one after another; peak memory is that of the whole process."""
         for job in jobs:
             yield job, host.compute(job, cpu=self.cpu)
 
 
 @harness.hookimpl
 def harness_executors() -> list[type[harness.Executor]]:
-    """Offer the executor."""
+    """Register the executor."""
     return [InProcess]

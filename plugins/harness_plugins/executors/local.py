@@ -1,7 +1,8 @@
-"""Runs as processes on this machine: each its own, so that one that crashes takes nothing with it.
+"""Executes each run in its own process on this machine, so that a crash affects no other run.
 
-A warm process has torch and what the components need imported and has touched no device; a run's process is a copy of it,
-made in a moment, whose memory peaks start at zero. Where the system cannot copy processes, each starts afresh.
+A warm process has imported torch and the components' modules and has not touched any device. Each run's process is
+forked from it, which is fast, and its peak memory starts at zero. Where the system cannot fork, each process starts
+from scratch.
 """
 
 import os
@@ -27,34 +28,34 @@ _GRACE_SECONDS = 5.0
 _CRASHES = {
     getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL") if hasattr(signal, name)
 }
-"""Signals that a process brings upon itself."""
+"""Signals that mean the process itself crashed."""
 _LISTEN_SECONDS = 0.2
-"""Between looks at whether the command was interrupted."""
+"""Interval between checks for an interrupt of the command."""
 
 
 class Local(harness.Executor):
-    """Processes on this machine, one for each run or several; an accelerator each where there are any."""
+    """In separate processes on this machine, one or more per run; each uses one accelerator if there are any."""
 
     name = "local"
     default = True
 
-    processes_per_run: PositiveInt = Field(1, description="processes that share one run")
+    processes_per_run: PositiveInt = Field(1, description="number of processes per run")
     side_by_side: PositiveInt = Field(
-        1, description="runs at a time, each on its share of the cores or on an accelerator of its own"
+        1, description="runs executed at the same time, each on its share of the cores or on its own accelerator"
     )
     cpu: bool = Field(False, description="use the CPU only")
 
     @property
     def processes(self) -> int:
-        """Processes that share one run."""
+        """Number of processes per run."""
         return self.processes_per_run
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Start the process that runs' processes are copied from; it imports in the background."""
+        """Start the process that run processes are forked from; it imports modules in the background."""
         harness.warm_process(modules)
 
     def run(self, jobs: Iterator[harness.Job], host: harness.Host) -> Iterator[tuple[harness.Job, Result]]:
-        """Compute jobs, `side_by_side` at a time, each watched by a thread; everything is told from this thread."""
+        """Compute jobs, `side_by_side` at a time, each watched by a thread; this thread reports all events."""
         heard: SimpleQueue[tuple[_UnderWay, Any, Any]] = SimpleQueue()
         under_way: dict[int, _UnderWay] = {}
         try:
@@ -84,7 +85,7 @@ class Local(harness.Executor):
         under_way: "dict[int, _UnderWay]",
         heard: "SimpleQueue[tuple[_UnderWay, Any, Any]]",
     ) -> None:
-        """Begin the next job, if there is one."""
+        """Start the next job, if any."""
         job = next(jobs, None)
         if job is None:
             return
@@ -109,21 +110,21 @@ class _UnderWay:
     job: harness.Job
     slot: int
     workers: list[tuple[BaseProcess, Connection]]
-    """The processes that share it, the first one first."""
+    """The processes of the job, rank 0 first."""
     stop: Event = field(default_factory=Event)
-    """Set when the command is to end."""
+    """Set when the command must stop."""
     end: "SimpleQueue[str]" = field(default_factory=SimpleQueue)
-    """Has the reason why the job is to end."""
+    """Holds the reason to stop the job early."""
     thread: Thread = field(default_factory=Thread)
 
     def watch(self, say: Callable[[dict[str, Any] | None, Result | BaseException | None], None]) -> None:
-        """Say every event, and then what came of the job."""
+        """Report every event, then the result of the job."""
         killed = _killed_for_memory()
         try:
             result = self._follow(say)
             if isinstance(result, harness.Failure) and result.status == "pruned":
                 for _, connection in self.workers:
-                    connection.close()  # as a process hears this, it ends
+                    connection.close()  # the process ends when its connection closes
             _see_end(process for process, _ in self.workers)
             if isinstance(result, _Death):
                 result = self._explained(result, for_memory=killed != _killed_for_memory())
@@ -133,7 +134,7 @@ class _UnderWay:
             say(None, error)
 
     def _follow(self, say: Callable[[dict[str, Any] | None, None], None]) -> "Result | _Death":
-        """Pass on what the processes say until the first has a result, any has failed, or the job or the command must end."""
+        """Forward events until rank 0 has a result, a process has failed, or the job or the command must stop."""
         cancelled = harness.Failure(run_id=self.job.run.id, status="cancelled", reason="interrupted")
         leader = self.workers[0][1]
         listening = {connection: process for process, connection in self.workers}
@@ -147,7 +148,7 @@ class _UnderWay:
                 except (EOFError, OSError):
                     process = listening.pop(ready)
                     process.join()
-                    # An interrupt reaches the run's process too, and may end it before this one has heard of it.
+                    # An interrupt also reaches the run's process and may end it before this process notices.
                     if self.stop.wait(_LISTEN_SECONDS):
                         return cancelled
                     if ready is leader or process.exitcode:
@@ -160,13 +161,13 @@ class _UnderWay:
         return cancelled
 
     def _explained(self, death: "_Death", *, for_memory: bool) -> harness.Failure:
-        """Return the failure of a run whose process ended without a word."""
+        """Return the failure of a run whose process ended without a result."""
         if death.exit_code == -getattr(signal, "SIGKILL", 0) and for_memory:
-            status, reason = "out of memory", "the system killed the process because memory ran out"
+            status, reason = "out of memory", "the system killed the process because it ran out of memory"
         elif death.exit_code < 0:
             name = signal.Signals(-death.exit_code).name
             status = "failed" if -death.exit_code in _CRASHES else "lost"
-            reason = f"its process {'crashed' if status == 'failed' else 'was ended from outside'} ({name})"
+            reason = f"its process {'crashed' if status == 'failed' else 'was killed from outside'} ({name})"
         else:
             status, reason = "failed", f"its process ended without a result (exit code {death.exit_code})"
         return harness.Failure.model_validate({"run_id": self.job.run.id, "status": status, "reason": reason})
@@ -174,13 +175,13 @@ class _UnderWay:
 
 @dataclass(frozen=True)
 class _Death:
-    """A process ended without a word."""
+    """A process ended without a result."""
 
     exit_code: int
 
 
 def _work(job: harness.Job, place: harness.Place, connection: Connection) -> None:
-    """Compute, in the new process: sends `(event, None)` on the way and `(None, result)` at the end."""
+    """Compute the job in the new process; send `(event, None)` for events and `(None, result)` at the end."""
     threading.Thread(target=_die_with_parent, args=(connection,), daemon=True).start()
 
     def tell(event: dict[str, Any]) -> None:
@@ -192,7 +193,7 @@ def _work(job: harness.Job, place: harness.Place, connection: Connection) -> Non
 
 
 def _die_with_parent(connection: Connection) -> None:
-    """End this process when the command is gone, so that no run goes on that nobody waits for."""
+    """End this process when the command is gone, so that no orphaned run continues."""
     try:
         connection.recv()
     except (EOFError, OSError):
@@ -200,7 +201,7 @@ def _die_with_parent(connection: Connection) -> None:
 
 
 def _see_end(processes: Iterator[BaseProcess]) -> None:
-    """See processes end, by force where they do not do so by themselves."""
+    """Wait for processes to end; kill those that do not."""
     for process in processes:
         process.join(timeout=_GRACE_SECONDS)
         if process.is_alive():
@@ -209,7 +210,7 @@ def _see_end(processes: Iterator[BaseProcess]) -> None:
 
 
 def _killed_for_memory() -> int | None:
-    """Return how many processes the system has killed because memory ran out; None where it does not tell."""
+    """Return how many processes the system has killed for lack of memory; None if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -225,5 +226,5 @@ def _free_port() -> int:
 
 @harness.hookimpl
 def harness_executors() -> list[type[harness.Executor]]:
-    """Offer the executor."""
+    """Register the executor."""
     return [Local]

@@ -1,4 +1,4 @@
-"""Finds the entities that tags mark."""
+"""Extracts the entities marked by tags."""
 
 from typing import Any, NamedTuple
 
@@ -9,34 +9,34 @@ import harness
 
 
 class Counts(NamedTuple):
-    """How many entities each text has, `[n]`."""
+    """Number of entities per text, `[n]`."""
 
     answered: NDArray[np.int64]
     right: NDArray[np.int64]
-    """Of those answered, those that have the right type, first word and last word."""
+    """Predicted entities with the correct type, first word and last word."""
     wanted: NDArray[np.int64]
 
 
 def count(outputs: NDArray[Any], targets: NDArray[Any]) -> Counts:
-    """Return how many entities the tags `[n, words]` of each text mark; an empty string is no word.
+    """Return the number of entities marked by the tags `[n, words]` of each text; empty strings are padding.
 
     Raises:
-        UndefinedError: These are not tags.
+        UndefinedError: The inputs are not tags.
     """
     if targets.dtype.kind != "U" or outputs.dtype.kind != "U":
-        message = "only tags of words mark entities"
+        message = "needs tags of words"
         raise harness.UndefinedError(message)
     answered, wanted = entities(outputs), entities(targets)
     return Counts(*(_by_text(some, len(targets)) for some in (answered, answered & wanted, wanted)))
 
 
 def entities(tags: NDArray[Any]) -> set[tuple[int, int, int, str]]:
-    """Return the entities that tags `[n, words]` mark: the text, the first and the last word, and the type.
+    """Return the entities marked by tags `[n, words]`: the text, the first and the last word, and the type.
 
-    One begins at every B-, and at an I- that does not go on with its own type: after O, after another type, and at the start
-    of a text.
+    An entity begins at every B-, and at an I- that does not continue its own type: after O, after another type, and at
+    the start of a text.
 
-    Source: conlleval (Tjong Kim Sang and Buchholz, 2000), which seqeval follows unless told to be strict.
+    Source: conlleval (Tjong Kim Sang and Buchholz, 2000), which seqeval follows in its default mode.
     """
     found: set[tuple[int, int, int, str]] = set()
     for text, names in enumerate(tags.tolist()):

@@ -1,4 +1,4 @@
-"""What SQuAD's metrics share: when two answers are the same, and which of several right answers counts.
+"""Shared by the SQuAD metrics: normalisation of answers, and the best match among several correct answers.
 
 Source: the official evaluation script, evaluate-v2.0.py of https://rajpurkar.github.io/SQuAD-explorer/ (Rajpurkar et al.,
 2018, Know What You Don't Know: Unanswerable Questions for SQuAD).
@@ -19,17 +19,17 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised(text: str) -> str:
-    """Return the words that count: lower case, without punctuation and articles, one space between them."""
+    """Return the text in lower case, without punctuation and articles, with single spaces."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def answers(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str, set[str]]]:
-    """Yield each item's given answer and its right ones, normalised; "" says that there is none.
+    """Yield each item's predicted answer and its correct ones, normalised; "" means no answer.
 
     Args:
-        outputs: The given answers, `[n]`; of `[n, k]` the first of each item.
-        targets: The right answers, `[n, m]`, or `[n]` where each item has one. An item has none if all are empty, or
-            become so; an empty one beside others does not count.
+        outputs: The predicted answers, `[n]`; for `[n, k]`, the first of each item.
+        targets: The correct answers, `[n, m]`, or `[n]` if each item has one. An item has none if all are empty after
+            normalisation; empty ones next to others are ignored.
 
     Raises:
         UndefinedError: There are no items, or they are not texts.
@@ -46,12 +46,12 @@ def answers(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str,
 
 
 def best(outputs: NDArray[Any], targets: NDArray[Any], score: Callable[[str, str], float]) -> NDArray[Any]:
-    """Return each given answer's best score against one of the right answers, out of 1: `[n, 2]`.
+    """Return each predicted answer's best score against any correct answer, with weight 1: `[n, 2]`.
 
     Args:
         outputs: As `answers` takes them.
         targets: As `answers` takes them.
-        score: Of a given answer against a right one, both normalised.
+        score: Scores a predicted answer against a correct one, both normalised.
 
     Raises:
         UndefinedError: There are no items, or they are not texts.

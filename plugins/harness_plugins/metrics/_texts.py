@@ -1,4 +1,4 @@
-"""What the metrics that compare texts share."""
+"""Shared by the metrics that compare texts."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,11 +10,11 @@ import harness
 
 
 def pairs(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each item's text and its right ones.
+    """Yield each item's text and its correct texts.
 
     Args:
-        outputs: The texts, `[n]`.
-        targets: The right ones, `[n, k]`, or `[n]` where each item has one.
+        outputs: The predicted texts, `[n]`.
+        targets: The correct texts, `[n, k]`, or `[n]` if each item has one.
 
     Raises:
         UndefinedError: There are no items, or they are not texts.
@@ -29,6 +29,6 @@ def pairs(outputs: NDArray[Any], targets: NDArray[Any]) -> Iterator[tuple[str, l
 
 
 def of_one(values: Iterable[float]) -> NDArray[Any]:
-    """Return what items add to a mean, `[n, 2]`: their values, each out of 1."""
+    """Return the contributions of items to a mean, `[n, 2]`: their values, each with weight 1."""
     array = np.array([float(value) for value in values])
     return np.stack([array, np.ones_like(array)], axis=1)

@@ -9,18 +9,18 @@ import harness
 
 
 class Accuracy(harness.Ratio):
-    """Share of items whose highest class score is the right class's."""
+    """Share of items whose highest-scoring class is correct."""
 
     name = "accuracy"
     title = "accuracy"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return whether class scores `[n, classes]` are right of class numbers `[n]`, each out of 1: `[n, 2]`."""
+        """Return whether class scores `[n, classes]` match class numbers `[n]`, each with weight 1: `[n, 2]`."""
         right = outputs.argmax(1) == targets
         return np.stack([right, np.ones_like(right)], axis=1)
 
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [Accuracy]

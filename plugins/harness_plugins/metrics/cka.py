@@ -9,7 +9,7 @@ import harness
 
 
 class CKA(harness.Metric):
-    """Linear CKA of features before and after tuning: 1 where they differ by no more than rotation and scale.
+    """Linear CKA of features before and after tuning: 1 if they differ only by rotation and scale.
 
     Source: Kornblith et al., 2019 (Similarity of Neural Network Representations Revisited, section 3, linear CKA).
     """
@@ -27,7 +27,7 @@ class CKA(harness.Metric):
             message = "there are no items"
             raise harness.UndefinedError(message)
         if np.array_equal(outputs, targets):
-            return 1.0  # and not 1 within rounding: what has not moved has lost exactly nothing
+            return 1.0  # exactly 1, without rounding, for unchanged features
         first, second = (
             np.asarray(side, dtype=np.float64) - side.mean(0, dtype=np.float64) for side in (outputs, targets)
         )
@@ -40,5 +40,5 @@ class CKA(harness.Metric):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [CKA]

@@ -9,20 +9,20 @@ import harness
 
 
 class EntityF1(harness.Ratio):
-    """Harmonic mean of entity-precision and entity-recall, over the entities of all texts together.
+    """Harmonic mean of entity-precision and entity-recall, over the entities of all texts.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
     """
 
     name = "entity-f1"
     title = "entity F1"
-    nothing = "the texts have no entities, and none is answered"
+    nothing = "the texts have no entities, and none is predicted"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
+        """Return the contributions of each text's tags `[n, words]` to numerator and denominator: `[n, 2]`.
 
         Raises:
-            UndefinedError: These are not tags.
+            UndefinedError: The inputs are not tags.
         """
         from harness_plugins.metrics._entities import count
 
@@ -32,5 +32,5 @@ class EntityF1(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [EntityF1]

@@ -9,20 +9,20 @@ import harness
 
 
 class EntityPrecision(harness.Ratio):
-    """Share of the entities answered that are right in type, first word and last word.
+    """Share of predicted entities with the correct type, first word and last word.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
     """
 
     name = "entity-precision"
     title = "entity precision"
-    nothing = "no entity is answered"
+    nothing = "no entity is predicted"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
+        """Return the contributions of each text's tags `[n, words]` to numerator and denominator: `[n, 2]`.
 
         Raises:
-            UndefinedError: These are not tags.
+            UndefinedError: The inputs are not tags.
         """
         from harness_plugins.metrics._entities import count
 
@@ -32,5 +32,5 @@ class EntityPrecision(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [EntityPrecision]

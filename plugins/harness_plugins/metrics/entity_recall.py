@@ -9,7 +9,7 @@ import harness
 
 
 class EntityRecall(harness.Ratio):
-    """Share of the entities there are that are answered with the right type, first word and last word.
+    """Share of true entities that are predicted with the correct type, first word and last word.
 
     Source: Tjong Kim Sang and De Meulder, 2003 (CoNLL-2003, section 2.3), by their conlleval.
     """
@@ -19,10 +19,10 @@ class EntityRecall(harness.Ratio):
     nothing = "the texts have no entities"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return what the tags of each text `[n, words]` add to the two sums: `[n, 2]`.
+        """Return the contributions of each text's tags `[n, words]` to numerator and denominator: `[n, 2]`.
 
         Raises:
-            UndefinedError: These are not tags.
+            UndefinedError: The inputs are not tags.
         """
         from harness_plugins.metrics._entities import count
 
@@ -32,5 +32,5 @@ class EntityRecall(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [EntityRecall]

@@ -9,16 +9,16 @@ from harness_plugins.metrics._texts import of_one, pairs
 
 
 class ExactMatch(harness.Ratio):
-    """Share of texts that equal a right one but for white space."""
+    """Share of texts that equal a correct text, ignoring whitespace differences."""
 
     name = "exact-match"
     title = "exact match"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return whether each text `[n]` is the right one `[n]`, or one of several `[n, k]`, out of 1: `[n, 2]`.
+        """Return whether each text `[n]` is the correct one `[n]`, or one of several `[n, k]`, with weight 1: `[n, 2]`.
 
         Raises:
-            UndefinedError: They are not texts.
+            UndefinedError: The inputs are not texts.
         """
         return of_one(_plain(text) in map(_plain, right) for text, right in pairs(outputs, targets))
 
@@ -29,5 +29,5 @@ def _plain(text: str) -> str:
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [ExactMatch]

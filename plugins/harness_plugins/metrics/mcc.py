@@ -8,9 +8,9 @@ import harness
 
 
 class MCC(harness.Metric):
-    """Matthews' correlation of predicted and right classes: 0 for any constant answer, whatever the classes' sizes.
+    """Matthews correlation of predicted and correct classes: 0 for any constant prediction, for any class sizes.
 
-    Source: Gorodkin, 2004, by scikit-learn's matthews_corrcoef, which gives 0 for a constant answer.
+    Source: Gorodkin, 2004, by scikit-learn's matthews_corrcoef, which gives 0 for a constant prediction.
     """
 
     name = "mcc"
@@ -26,5 +26,5 @@ class MCC(harness.Metric):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [MCC]

@@ -1,4 +1,4 @@
-"""F1, all answers alike."""
+"""F1 over all predictions."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ import harness
 
 
 class MicroF1(harness.Ratio):
-    """F1 over all pairs of a text and a class together: frequent classes count more than rare ones.
+    """F1 over all pairs of text and class: frequent classes count more than rare ones.
 
-    Source: scikit-learn's f1_score with average="micro". Where each text has one class it equals accuracy.
+    Source: scikit-learn's f1_score with average="micro". If each text has one class, it equals accuracy.
     """
 
     name = "micro-f1"
@@ -19,10 +19,10 @@ class MicroF1(harness.Ratio):
     nothing = "no text has a class"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return twice the right answers, and the answers given and wanted, of each text: `[n, 2]`.
+        """Return, for each text, twice the correct classes, and the predicted plus the true classes: `[n, 2]`.
 
         Args:
-            outputs: Scores `[n, classes]`, or log-odds where a text may have several classes.
+            outputs: Scores `[n, classes]`, or log-odds if texts may have several classes.
             targets: Class numbers `[n]`, or 0 and 1 for each class `[n, classes]`.
         """
         if targets.ndim == 1:
@@ -34,5 +34,5 @@ class MicroF1(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [MicroF1]

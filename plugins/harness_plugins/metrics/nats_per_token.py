@@ -17,12 +17,12 @@ class NatsPerToken(harness.Ratio):
     nothing = "no token was predicted"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return each text's summed loss and number of predicted tokens, which are the outputs `[n, 2]`."""
+        """Return each text's summed loss and number of predicted tokens, which are the outputs, `[n, 2]`."""
         del targets
         return outputs
 
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [NatsPerToken]

@@ -1,4 +1,4 @@
-"""Whether an answer is given where there is one."""
+"""Accuracy of predicting whether there is an answer."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from harness_plugins.metrics._texts import of_one
 
 
 class NoAnswerAccuracy(harness.Ratio):
-    """Share of questions of which it is told rightly whether the passage has an answer, whichever that is.
+    """Share of questions for which it is correctly predicted whether the passage has an answer.
 
-    An answer of punctuation and articles alone is none, as in SQuAD's official script.
+    Answers of only punctuation and articles count as no answer, as in SQuAD's official script.
     """
 
     name = "no-answer-accuracy"
     title = "no-answer accuracy"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return whether each answer `[n]` is "" just where the right answers `[n, m]` are, out of 1: `[n, 2]`.
+        """Return whether each answer `[n]` is "" exactly if the correct answers `[n, m]` are, with weight 1: `[n, 2]`.
 
         Raises:
-            UndefinedError: They are not texts, or every question has an answer.
+            UndefinedError: The inputs are not texts, or every question has an answer.
         """
         pairs = list(answers(outputs, targets))
         if not any(right == {""} for _, right in pairs):
@@ -33,5 +33,5 @@ class NoAnswerAccuracy(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [NoAnswerAccuracy]

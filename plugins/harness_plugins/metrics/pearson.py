@@ -9,7 +9,7 @@ from harness_plugins.metrics._correlation import correlation
 
 
 class Pearson(harness.Metric):
-    """Linear correlation of what is predicted with what is right.
+    """Linear correlation of predictions and targets.
 
     Source: Pearson, 1895 (Note on Regression and Inheritance in the Case of Two Parents), by scipy.
     """
@@ -31,5 +31,5 @@ class Pearson(harness.Metric):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [Pearson]

@@ -10,10 +10,10 @@ from harness_plugins.metrics.nats_per_token import NatsPerToken
 
 
 class Perplexity(harness.Metric):
-    """Exponential of the mean cross-entropy of the predicted tokens: among how many alike it is as if one chose.
+    """Exponential of the mean cross-entropy of the predicted tokens: the effective number of equally likely choices.
 
-    It depends on the tokenizer, so it compares only models that share one. Source: Jelinek et al., 1977 (Perplexity: a
-    Measure of the Difficulty of Speech Recognition Tasks).
+    It depends on the tokenizer, so only models with the same tokenizer can be compared. Source: Jelinek et al., 1977
+    (Perplexity: a Measure of the Difficulty of Speech Recognition Tasks).
     """
 
     name = "perplexity"
@@ -31,5 +31,5 @@ class Perplexity(harness.Metric):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [Perplexity]

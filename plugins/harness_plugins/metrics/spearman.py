@@ -9,7 +9,7 @@ from harness_plugins.metrics._correlation import correlation
 
 
 class Spearman(harness.Metric):
-    """Rank correlation of what is predicted with what is right; ties share their mean rank.
+    """Rank correlation of predictions and targets; ties get their mean rank.
 
     Source: Spearman, 1904 (The Proof and Measurement of Association between Two Things), by scipy.
     """
@@ -31,5 +31,5 @@ class Spearman(harness.Metric):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [Spearman]

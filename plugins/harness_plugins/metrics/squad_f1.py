@@ -10,20 +10,20 @@ from harness_plugins.metrics._squad import best
 
 
 class SquadF1(harness.Ratio):
-    """F1 of the answer's words against those of the right answer that fits best, as SQuAD's official script has it.
+    """F1 of the answer's words against the best-matching correct answer, as in SQuAD's official script.
 
-    Where there is no answer, 1 for giving none and 0 for giving one. Source: Rajpurkar et al., 2018 (Know What You Don't
-    Know: Unanswerable Questions for SQuAD, https://arxiv.org/abs/1806.03822).
+    If there is no answer, it is 1 for predicting none and 0 otherwise. Source: Rajpurkar et al., 2018 (Know What You
+    Don't Know: Unanswerable Questions for SQuAD, https://arxiv.org/abs/1806.03822).
     """
 
     name = "squad-f1"
     title = "F1"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return the F1 of each answer `[n]` against right answers `[n, m]`, out of 1: `[n, 2]`; "" is no answer.
+        """Return the F1 of each answer `[n]` against correct ones `[n, m]`, with weight 1: `[n, 2]`; "" is no answer.
 
         Raises:
-            UndefinedError: They are not texts.
+            UndefinedError: The inputs are not texts.
         """
         return best(outputs, targets, _f1)
 
@@ -39,5 +39,5 @@ def _f1(answer: str, right: str) -> float:
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [SquadF1]

@@ -1,4 +1,4 @@
-"""Accuracy where a text has several classes."""
+"""Subset accuracy for multi-label classification."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import harness
 
 
 class SubsetAccuracy(harness.Ratio):
-    """Share of texts all of whose classes, and no others, are answered.
+    """Share of texts with exactly the correct set of classes.
 
     Source: scikit-learn's accuracy_score for multilabel targets.
     """
@@ -18,12 +18,12 @@ class SubsetAccuracy(harness.Ratio):
     title = "all right"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return whether log-odds `[n, classes]` are right of all classes `[n, classes]`, 0 or 1, each out of 1: `[n, 2]`."""
+        """Return whether log-odds `[n, classes]` match all classes `[n, classes]`, 0 or 1, with weight 1: `[n, 2]`."""
         right = ((outputs > 0) == (targets > 0)).all(axis=1)
         return np.stack([right, np.ones_like(right)], axis=1)
 
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [SubsetAccuracy]

@@ -1,4 +1,4 @@
-"""Accuracy where each word has a tag."""
+"""Tagging accuracy over words."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ import harness
 
 
 class WordAccuracy(harness.Ratio):
-    """Share of words that have the right tag, over the words of all texts together."""
+    """Share of words with the correct tag, over the words of all texts."""
 
     name = "word-accuracy"
     title = "word accuracy"
     nothing = "the texts have no words"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
-        """Return how many words of each text are right, and how many it has, given tags `[n, words]`, "" beyond its end: `[n, 2]`.
+        """Return each text's numbers of correct words and words, `[n, 2]`, given tags `[n, words]`, "" beyond its end.
 
         Raises:
-            UndefinedError: These are not tags.
+            UndefinedError: The inputs are not tags.
         """
         if targets.dtype.kind != "U" or outputs.dtype.kind != "U":
-            message = "only words have tags"
+            message = "needs tags of words"
             raise harness.UndefinedError(message)
         words = targets != ""
         return np.stack([((outputs == targets) & words).sum(axis=1), words.sum(axis=1)], axis=1)
@@ -30,5 +30,5 @@ class WordAccuracy(harness.Ratio):
 
 @harness.hookimpl
 def harness_metrics() -> list[type[harness.Metric]]:
-    """Offer the metric."""
+    """Register the metric."""
     return [WordAccuracy]

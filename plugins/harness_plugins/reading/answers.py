@@ -1,4 +1,4 @@
-"""Questions on passages with their answers: SQuAD's JSON, version 1 or 2, and rows with `context`, `question` and `answers`.
+"""Questions on passages with answers: SQuAD's JSON, version 1 or 2, and rows with `context`, `question`, `answers`.
 
 data [ title, paragraphs [ context, qas [ question, is_impossible, answers [ text, answer_start ] ] ] ]
 """
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 import harness
 from harness_plugins.reading.rows import Rows, of_objects
 
-_KINDS = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+_KINDS = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
 _NEAR = 20
-"""Characters beside its offset within which an answer is looked for."""
+"""Distance from its offset, in characters, within which an answer is searched."""
 
 T = TypeVar("T", dict[str, Any], list[Any], str, int)
 
 
 def is_squad(content: Any) -> bool:
-    """Return whether JSON has SQuAD's articles."""
+    """Return whether JSON content has SQuAD's list of articles."""
     data = content.get("data") if isinstance(content, dict) else None
     return (
         isinstance(data, list) and bool(data) and all(isinstance(part, dict) and "paragraphs" in part for part in data)
@@ -25,24 +25,24 @@ def is_squad(content: Any) -> bool:
 
 
 def read(path: str, content: Any) -> Rows:
-    """Return a row for each question, in the order of the file.
+    """Return one row per question, in the order of the file.
 
-    Columns: `question`, `context`, `answers` (a list of objects with `text` and `answer_start`), `is_impossible`, and `title`, the
-    article's.
+    Columns: `question`, `context`, `answers` (a list of objects with `text` and `answer_start`), `is_impossible`, and
+    the article's `title`.
 
     Raises:
-        HarnessError: Something is missing or of another kind; says what and where.
+        HarnessError: Something is missing or has the wrong type; the message says what and where.
     """
     try:
         return of_objects(path, list(_rows(content)))
     except ValueError as error:
-        message = f"{path}: not in the form of SQuAD: {error}"
+        message = f"{path}: not in SQuAD format: {error}"
         raise harness.HarnessError(message) from None
 
 
 def _rows(content: Any) -> Iterator[dict[str, Any]]:
     for article, article_at in _each(_are(content, dict, "the file"), "data", ""):
-        # Without a title, an article's questions still belong together, and to no other's.
+        # Without a title, the questions of an article still form one group.
         title = article.get("title") or article_at
         for paragraph, paragraph_at in _each(article, "paragraphs", article_at):
             passage = _get(paragraph, "context", str, paragraph_at)
@@ -61,23 +61,23 @@ def _rows(content: Any) -> Iterator[dict[str, Any]]:
 
 
 class Answers(NamedTuple):
-    """The right answers to a question, as they stand in its passage."""
+    """The correct answers to a question, as they occur in its passage."""
 
     texts: list[str]
     starts: list[int]
     moved: int
-    """How many stood beside their offset, or with spaces around them."""
+    """How many were not exactly at their offset, or had surrounding spaces."""
     problem: str | None
-    """What is wrong, as a clause, or None."""
+    """The problem, as a clause, or None."""
 
 
 def mended(passage: str, value: Any, *, impossible: bool | None) -> Answers:
-    """Return the answers of a row with their offsets as they are in the passage.
+    """Return the answers of a row with offsets corrected to their position in the passage.
 
     Args:
-        passage: Where the answers stand.
+        passage: The text that holds the answers.
         value: SQuAD's answers: a list of objects, or an object of two lists.
-        impossible: Whether the row says that there is none; None where it says nothing.
+        impossible: Whether the row says that there is no answer; None if it does not say.
     """
     texts, starts = _listed(value)
     if impossible and texts:
@@ -94,8 +94,8 @@ def mended(passage: str, value: Any, *, impossible: bool | None) -> Answers:
         place = _nearest(passage, found, start + len(answer) - len(answer.lstrip()))
         if place is None:
             where = passage.find(found)
-            hint = "it does not stand there at all" if where < 0 else f"it stands at character {where}"
-            told = f"the answer {answer!r} does not stand at character {start} of its context: {hint}"
+            hint = "it does not occur there" if where < 0 else f"it occurs at character {where}"
+            told = f"the answer {answer!r} is not at character {start} of its context; {hint}"
             return Answers([], [], 0, told)
         moved += (found, place) != (answer, start)
         kept.append(found)
@@ -111,7 +111,7 @@ def _listed(value: Any) -> tuple[Sequence[str], Sequence[int]]:
 
 
 def _nearest(passage: str, answer: str, start: int) -> int | None:
-    """Return where an answer stands nearest to its offset, within a few characters; None if it does not."""
+    """Return the position of an answer nearest to its offset, within a few characters; None if there is none."""
     for distance in range(_NEAR + 1):
         for place in (start - distance, start + distance):
             if place >= 0 and passage.startswith(answer, place):
@@ -120,7 +120,7 @@ def _nearest(passage: str, answer: str, start: int) -> int | None:
 
 
 def _each(parent: dict[str, Any], key: str, at: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the objects of a list, each with where it is."""
+    """Yield the objects of a list, each with its location."""
     for number, item in enumerate(_get(parent, key, list, at or "the file")):
         place = f"{at}.{key}[{number}]".lstrip(".")
         yield _are(item, dict, place), place
@@ -134,7 +134,7 @@ def _get(parent: dict[str, Any], key: str, kind: type[T], at: str) -> T:
 
 
 def _are(value: Any, kind: type[T], at: str) -> T:
-    """Return a value of this kind."""
+    """Return the value after checking its type."""
     if not isinstance(value, kind) or isinstance(value, bool):
         message = f"{at} is not {_KINDS[kind]}"
         raise ValueError(message)

@@ -1,4 +1,4 @@
-"""Tables with types: Parquet, spreadsheets, and what `datasets` saves or fetches."""
+"""Typed tables: Parquet, spreadsheets, and datasets saved or downloaded by `datasets`."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _INDEX = "__index_level_"
-"""How pandas calls the numbers its rows had."""
+"""Prefix of the columns in which pandas stores row numbers."""
 
 
 def read_parquet(path: str) -> Rows:
     """Return the rows of a Parquet file.
 
     Raises:
-        HarnessError: It is not one.
+        HarnessError: The file is not Parquet.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -28,17 +28,17 @@ def read_parquet(path: str) -> Rows:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError):
         message = (
-            f"{path}: not a Parquet file, or a damaged one: write it again, or name its form with -o file.format=csv"
+            f"{path}: not a Parquet file, or damaged; write it again, or set its format, such as -o file.format=csv"
         )
         raise harness.HarnessError(message) from None
     return _of_table(path, table)
 
 
 def read_saved(path: str) -> "dict[harness.Split, Rows]":
-    """Return the rows of a folder that `save_to_disk` of `datasets` has written, by split.
+    """Return the rows of a folder written by `save_to_disk` of `datasets`, by split.
 
     Raises:
-        HarnessError: It is not one, or has no split named train.
+        HarnessError: The folder is not such a dataset, or has no split named train.
     """
     import datasets
     import pyarrow as pa
@@ -48,7 +48,7 @@ def read_saved(path: str) -> "dict[harness.Split, Rows]":
     try:
         found = datasets.load_from_disk(path)
     except (OSError, ValueError, pa.ArrowException):
-        message = f"{path}: not a dataset that save_to_disk wrote, or a damaged one: save it again"
+        message = f"{path}: not a dataset written by save_to_disk, or damaged; save it again"
         raise harness.HarnessError(message) from None
     if isinstance(found, datasets.Dataset):
         return {"train": of_dataset(path, found)}
@@ -56,21 +56,21 @@ def read_saved(path: str) -> "dict[harness.Split, Rows]":
         split: of_dataset(f"{path}/{name}", rows) for name, rows in found.items() if (split := split_of(str(name)))
     }
     if "train" not in splits:
-        message = f"{path}: no split is named train, but {', '.join(map(str, found))}"
+        message = f"{path}: no split is named train; the splits are {', '.join(map(str, found))}"
         raise harness.HarnessError(message)
     return splits
 
 
 def of_dataset(path: str, rows: "datasets.Dataset") -> Rows:
-    """Return the rows of a dataset of `datasets`."""
+    """Return the rows of a `datasets.Dataset`."""
     return _of_table(path, rows.with_format("arrow")[:])
 
 
 def read_sheet(path: str, data: bytes, wanted: Collection[str], *, header: bool) -> Rows:
-    """Return the rows of a spreadsheet's first sheet with the wanted columns, or of its first that has any rows.
+    """Return the rows of the first sheet with the requested columns, or else of the first sheet with any rows.
 
     Raises:
-        HarnessError: It is not a spreadsheet, or is empty.
+        HarnessError: The file is not a spreadsheet, or is empty.
     """
     import io
 
@@ -80,7 +80,10 @@ def read_sheet(path: str, data: bytes, wanted: Collection[str], *, header: bool)
         book = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         sheets = {name: book.get_sheet_by_name(name).to_python(skip_empty_area=True) for name in book.sheet_names}
     except (python_calamine.CalamineError, OSError, ValueError):
-        message = f"{path}: not a spreadsheet that can be read (one with a password cannot): save it as .xlsx, or as CSV in UTF-8"
+        message = (
+            f"{path}: not a readable spreadsheet (files with a password are not supported); save it as .xlsx, or as "
+            "CSV in UTF-8"
+        )
         raise harness.HarnessError(message) from None
     filled = {name: rows for name, rows in sheets.items() if rows}
     if not filled:
@@ -89,7 +92,7 @@ def read_sheet(path: str, data: bytes, wanted: Collection[str], *, header: bool)
     fitting = (name for name, rows in filled.items() if set(wanted) <= {str(value).strip() for value in rows[0]})
     name = next(fitting, next(iter(filled)))
     rows = filled[name]
-    notes = (f"sheet {name!r} of {len(filled)}: the others are not read",) if len(filled) > 1 else ()
+    notes = (f"read sheet {name!r} of {len(filled)}; the others are ignored",) if len(filled) > 1 else ()
     width = max(map(len, rows))
     names, doubled = name_columns([str(value) for value in rows[0]] if header else [""] * width, header=header)
     body = rows[1:] if header else rows
@@ -102,7 +105,7 @@ def read_sheet(path: str, data: bytes, wanted: Collection[str], *, header: bool)
 
 
 def is_saved(path: Path) -> bool:
-    """Return whether a folder is one that `save_to_disk` has written."""
+    """Return whether a folder was written by `save_to_disk`."""
     return any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json"))
 
 
@@ -122,7 +125,7 @@ def _of_table(path: str, table: "pa.Table") -> Rows:
 
 
 def _values(table: "pa.Table", name: str) -> list[Any]:
-    """Return a column's values; of times that Python cannot hold, as text."""
+    """Return a column's values; times outside Python's range become text."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""Labels as words: what a cell says, in which order classes are numbered, and what of them may be a mistake."""
+"""Labels as text: reads cells, orders classes, and warns about likely mistakes."""
 
 import ast
 import re
@@ -27,10 +27,10 @@ _SOME = 3
 def read(
     value: Any, says: str, form: str, separator: str | None, decimal: str, names: Sequence[str] | None, option: str
 ) -> Any:
-    """Return a cell's label: a word, a list of words, a number, or the numbers of the classes that are marked.
+    """Return a cell's label: a name, a list of names, a number, or the numbers of the classes that are set.
 
     Raises:
-        ValueError: It is none; the reason in short and, on the next line, in full.
+        ValueError: The cell is not a label; gives the reason in short and, on the next line, in full.
     """
     if says == "classes":
         return _several(value, form, separator, names)
@@ -40,8 +40,10 @@ def read(
         message = "no number" if isinstance(value, float) and says == "number" else "no label"
         raise ValueError(message)
     if is_container(value):
-        hint = f": to read several, add -o {option}.label_separator=," if isinstance(value, list) else ""
-        message = f"the label is {describe(value)}\nthe label is {describe(value)}, where others are single{hint}"
+        hint = f"; to read several labels, use -o {option}.label_separator=," if isinstance(value, list) else ""
+        message = (
+            f"the label is {describe(value)}\nthe label is {describe(value)}, but other labels are single values{hint}"
+        )
         raise ValueError(message)
     if says == "number":
         return _number(value, decimal, option)
@@ -49,7 +51,7 @@ def read(
 
 
 def named(value: Any, names: Sequence[str] | None) -> str:
-    """Return a value as a word: the name of the number, where numbers have names."""
+    """Return a value as text; a class number becomes the class name if the names are known."""
     if names is not None and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
     return "" if is_missing(value) else word(value)
@@ -64,7 +66,7 @@ def _several(value: Any, form: str, separator: str | None, names: Sequence[str] 
         value = written_list(value)
     if form == "marks" or (form == "written lists" and isinstance(value, list) and is_marks(value)):
         if not (isinstance(value, list) and (is_marks(value) or not value)):
-            message = "no list of 0 and 1\nthe label is no list of one 0/1 per class, as others are"
+            message = "not a list of 0 and 1\nthe label is not a list of one 0/1 per class, as other labels are"
             raise ValueError(message)
         return [at for at, mark in enumerate(value) if mark]
     if isinstance(value, list):
@@ -79,7 +81,7 @@ def _several(value: Any, form: str, separator: str | None, names: Sequence[str] 
 
 
 def _single(value: Any, form: str) -> Any:
-    """Return the one label of a cell that holds a list of one, or one mark among names; any other value as it is."""
+    """Return the label of a cell with a one-element list, or with one named 1; any other value unchanged."""
     if form == "named marks" and not is_missing(value):
         found: list[Any] = [name for name, mark in _marks(value).items() if mark]
     elif form == "written lists" and isinstance(value, str) and not is_missing(value):
@@ -89,14 +91,14 @@ def _single(value: Any, form: str) -> Any:
     else:
         return value
     if len(found) != 1:
-        message = f"not one label\n{len(found)} labels, where others have one"
+        message = f"not one label\n{len(found)} labels, but other rows have one"
         raise ValueError(message)
     return found[0]
 
 
 def _marks(value: Any) -> Mapping[str, Any]:
     if not is_named_marks(value):
-        message = "not one 0/1 for each class\nthe label is no object of one 0/1 per class, as others are"
+        message = "not one 0/1 per class\nthe label is not an object of one 0/1 per class, as other labels are"
         raise ValueError(message)
     marks: Mapping[str, Any] = value
     return marks
@@ -107,13 +109,13 @@ def _number(value: Any, decimal: str, option: str) -> float:
     plain = text.replace(decimal, ".") if decimal != "." else text
     if is_number(plain):
         return float(plain)
-    hint = f": if it has a decimal comma, add -o {option}.decimal=," if _COMMA.fullmatch(text) else ""
+    hint = f"; if it has a decimal comma, use -o {option}.decimal=," if _COMMA.fullmatch(text) else ""
     message = f"a label that is not a number\nthe label {text!r} is not a number{hint}"
     raise ValueError(message)
 
 
 def are_written_lists(values: Sequence[Any]) -> bool:
-    """Return whether all labels are lists that were written as text, such as `['a', 'b']`."""
+    """Return whether all labels are lists written as text, such as `['a', 'b']`."""
     return (
         bool(values)
         and all(isinstance(value, str) and _LIST.fullmatch(value.strip()) for value in values)
@@ -122,9 +124,9 @@ def are_written_lists(values: Sequence[Any]) -> bool:
 
 
 def written_list(value: str) -> list[Any]:
-    """Return the list that a text writes down, as Python or JSON do; the text itself in a list if it writes none."""
+    """Return the list written in a text in Python or JSON syntax; otherwise a list with the text itself."""
     if len(_QUOTED.findall(value)) > 1 + value.count(","):
-        return [value]  # as NumPy prints lists: Python would join the texts
+        return [value]  # NumPy prints lists without commas; Python would join the strings
     try:
         found = ast.literal_eval(value.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -133,7 +135,7 @@ def written_list(value: str) -> list[Any]:
 
 
 def by_number(value: Any, classes: Sequence[str]) -> Any:
-    """Return the class, or the list of classes, that a number stands for; the value itself where it is no number of one."""
+    """Return the class, or list of classes, for a class number; any other value unchanged."""
     if isinstance(value, list):
         return [by_number(part, classes) for part in value]
     is_place = isinstance(value, str) and value.isdecimal() and value not in classes and int(value) < len(classes)
@@ -141,7 +143,7 @@ def by_number(value: Any, classes: Sequence[str]) -> Any:
 
 
 def ordered(found: Mapping[str, int], outside: str | None) -> tuple[str, ...]:
-    """Return the classes that occur, in order; of tags first the one for nothing."""
+    """Return the classes that occur, in order; for tags, the outside tag comes first."""
     known = in_order(set(found))
     return (
         (outside, *(label for label in known if label != outside))
@@ -151,7 +153,7 @@ def ordered(found: Mapping[str, int], outside: str | None) -> tuple[str, ...]:
 
 
 def near(strange: str, known: Sequence[str]) -> str:
-    """Return a hint where a label is written otherwise than a known one; else nothing."""
+    """Return a hint if a label is a different spelling of a known one; else an empty string."""
     alike = [label for label in known if _plain(label) == _plain(strange)]
     if alike:
         return f" (train has {alike[0]!r})"
@@ -161,24 +163,26 @@ def near(strange: str, known: Sequence[str]) -> str:
 
 
 def _plain(label: str) -> str:
-    """Return what is left of a label without case, and of a number without its form."""
+    """Return a label without case, and a number without its spelling."""
     text = {"true": "1", "false": "0"}.get(label.casefold(), label.casefold())
     return str(float(text)) if is_number(text) else text
 
 
 def doubts(found: Mapping[str, int], rows: int, says: str, option: str) -> list[str]:
-    """Return what of classes that occur so often may be a mistake, a line each."""
+    """Return warnings about likely mistakes in the classes, given how often each occurs."""
     doubts = []
     alike = defaultdict(list)
     for label in in_order(set(found)):
         alike[_plain(label)].append(label)
     doubts += [
-        f"labels that may be one class: {', '.join(map(repr, twins))}" for twins in alike.values() if len(twins) > 1
+        f"labels that may be the same class: {', '.join(map(repr, twins))}"
+        for twins in alike.values()
+        if len(twins) > 1
     ]
     if says != "class":
         return doubts
     if listed := next((label for label in found if _LIST.fullmatch(label)), None):
-        doubts.append(f"labels such as {listed!r} look like lists: write them as JSON has them, or with a separator")
+        doubts.append(f"labels such as {listed!r} look like lists; write them as JSON lists, or use a separator")
     numbers = [label for label in found if is_number(label)]
     fractions = any(not float(label).is_integer() for label in numbers)
     many = (
@@ -187,9 +191,9 @@ def doubts(found: Mapping[str, int], rows: int, says: str, option: str) -> list[
         else len(numbers) > _MANY_NUMBERS and rows < _FEW_EACH * len(numbers)
     )
     if len(numbers) == len(found) and many:
-        doubts.append(f"{len(found)} different numbers as classes: if they are scores, add -o {option}.numeric=true")
+        doubts.append(f"{len(found)} distinct numbers as classes; if they are scores, use -o {option}.numeric=true")
     elif len(found) > max(10, rows // 2):
-        doubts.append(f"{len(found)} different labels in {rows} rows: is this the column of the labels?")
+        doubts.append(f"{len(found)} distinct labels in {rows} rows; check that this is the label column")
     for separator in (",", ";", "|"):
         composed = {label: [part.strip() for part in label.split(separator)] for label in found if separator in label}
         parts = Counter(part for label in composed.values() for part in label)
@@ -197,14 +201,15 @@ def doubts(found: Mapping[str, int], rows: int, says: str, option: str) -> list[
             (label for label, names in composed.items() if any(n in found or parts[n] > 1 for n in names)), None
         ):
             doubts.append(
-                f"labels such as {several!r} look like several in one: to separate them, add -o {option}.label_separator='{separator}'"
+                f"labels such as {several!r} look like several labels; to separate them, use "
+                f"-o {option}.label_separator='{separator}'"
             )
             break
     return doubts
 
 
 def conflicts(train: Mapping[str, Sequence[Any]], says: str) -> list[str]:
-    """Return how many texts of train have several labels, or prompts several completions, as a line; nothing if none has."""
+    """Return a warning with the number of train texts with several labels, or prompts with several completions."""
     name = {"class": "label", "number": "label", "completion": "completion"}.get(says)
     if name is None:
         return []

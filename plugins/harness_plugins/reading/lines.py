@@ -1,4 +1,4 @@
-"""Plain text: paragraphs, a text on each line, or a label and a text on each line."""
+"""Plain text: paragraphs, one text per line, or a label and a text per line."""
 
 import re
 
@@ -6,7 +6,7 @@ import harness
 from harness_plugins.reading.rows import Rows, lines_of
 
 _MARK = "__label__"
-"""What fastText puts before a label."""
+"""The prefix of labels in fastText files."""
 _SAMPLE_LINES = 2000
 _TAG = re.compile(r"(O|[BIESLUMW][-_]\S+)")
 _FEW_TAGS = 60
@@ -14,7 +14,7 @@ _FEWEST_LINES = 5
 
 
 def looks_like(text: str) -> str | None:
-    """Return the form that the lines of a plain text seem to have: `lines` (fastText's), `conll`, or None for prose."""
+    """Return the format that the lines of a plain text seem to have: `lines` (fastText), `conll`, or None for prose."""
     lines = lines_of(text.removeprefix("\ufeff"))[:_SAMPLE_LINES]
     filled = [line for line in lines if line.strip()]
     if filled and all(line.lstrip().startswith(_MARK) for line in filled):
@@ -30,7 +30,7 @@ def looks_like(text: str) -> str | None:
 
 
 def separator_of(text: str) -> str | None:
-    """Return what separates values on all lines of a plain text, a tab or a semicolon before a few different ends; else None."""
+    """Return the separator on all lines of a text: a tab, or a semicolon before a few distinct endings; else None."""
     lines = [line for line in lines_of(text.removeprefix("\ufeff"))[:_SAMPLE_LINES] if line.strip()]
     if len(lines) < _FEWEST_LINES:
         return None
@@ -41,7 +41,7 @@ def separator_of(text: str) -> str | None:
 
 
 def read_paragraphs(path: str, text: str) -> Rows:
-    """Return what blank lines separate, each on one line; where there are none, every line is a text."""
+    """Return the paragraphs between blank lines, each as one line; without blank lines, each line is a text."""
     lines = lines_of(text.removeprefix("\ufeff"))
     parts: list[list[str]] = [[]]
     for line in lines:
@@ -52,7 +52,7 @@ def read_paragraphs(path: str, text: str) -> Rows:
     texts = [" ".join(part) for part in parts if part]
     notes: tuple[str, ...] = ()
     if len(texts) == 1 and len(parts[0]) > 1:
-        texts, notes = parts[0], ("no blank lines, so each line is a text of its own",)
+        texts, notes = parts[0], ("no blank lines, so each line is read as one text",)
     if not texts:
         message = f"{path}: the file is empty"
         raise harness.HarnessError(message)
@@ -60,10 +60,10 @@ def read_paragraphs(path: str, text: str) -> Rows:
 
 
 def read_labelled(path: str, text: str) -> Rows:
-    """Return lines of a label, a space and a text; with fastText's mark there may be several labels.
+    """Return the rows of lines with a label, a space and a text; with fastText's prefix there may be several labels.
 
     Raises:
-        HarnessError: A line is of another form; names it.
+        HarnessError: A line has another form; the message gives its number.
     """
     labels: list[str | list[str]] = []
     texts: list[str] = []
@@ -84,7 +84,7 @@ def read_labelled(path: str, text: str) -> Rows:
             rest = others[0] if others else ""
             found.append(label)
         if not rest.strip() or _MARK in rest or (marked and not line.lstrip().startswith(_MARK)):
-            message = f"{path}: line {number} is not of the form 'label text'"
+            message = f"{path}: line {number} does not have the form 'label text'"
             raise harness.HarnessError(message)
         labels.append(found)
         texts.append(rest.strip())
@@ -98,5 +98,5 @@ def read_labelled(path: str, text: str) -> Rows:
         path,
         {"label": labels, "text": texts},
         numbers,
-        (f"lines of fastText, labels without {_MARK}",) if marked else (),
+        (f"fastText lines; {_MARK} is removed from the labels",) if marked else (),
     )

@@ -1,4 +1,4 @@
-"""The rows of a file under the names a task knows, and what is wrong with each."""
+"""The rows of a file under the column names a task expects, and the problems of each row."""
 
 import re
 import string
@@ -16,27 +16,27 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 @dataclass
 class Part:
-    """The rows of one file, under the names a task knows."""
+    """The rows of one file, under the column names a task expects."""
 
     rows: Rows
     columns: dict[str, list[Any]] = field(default_factory=dict)
     problems: list[tuple[str, str] | None] = field(default_factory=list)
-    """Of each row why it cannot be used, in short and in full; None if it can."""
+    """For each row, why it cannot be used, in short and in full; None if it can."""
     moved: list[int] = field(default_factory=list)
-    """Of each row how many answers stand beside their offset."""
+    """For each row, how many answers are not exactly at their offset."""
     cut: int = 0
-    """How many ends of spans lie inside a word."""
+    """How many span boundaries are inside a word."""
     stripped: int = 0
-    """How many labels had spaces around them."""
+    """How many labels had surrounding spaces."""
 
     def note(self, at: int, reason: str, told: str | None = None) -> None:
-        """Note what is wrong with a row, unless something is noted already."""
+        """Record a problem of a row, unless it already has one."""
         if self.problems[at] is None:
             self.problems[at] = (reason, told or reason)
 
 
 def read_part(rows: Rows, roles: Roles, asked: Asked) -> Part:
-    """Return a file's rows under the names a task knows, labels still as words, with what is wrong with each."""
+    """Return a file's rows under the column names a task expects, with labels still as text, and each row's problem."""
     part = Part(rows, problems=[None] * len(rows))
     found = {
         role: [column(rows, name, asked.flag(role)) for name in names]
@@ -65,14 +65,14 @@ def read_part(rows: Rows, roles: Roles, asked: Asked) -> Part:
 
 
 def read_text(part: Part, role: str, names: Sequence[str], template: str | None = None) -> None:
-    """Read texts of one column, or made of several by a template."""
+    """Read texts from one column, or build them from several columns by a template."""
     missing, told = f"no {role.replace('_', ' ')}", role.replace("_", " ")
     texts: list[str] = []
     for at, values in enumerate(zip(*(part.rows.columns[name] for name in names), strict=True)):
         held = next((value for value in values if is_container(value)), None)
         if held is not None:
             hint = (
-                "; write it as JSON in a text if that is what should be written"
+                "; to generate JSON, store it as a JSON string"
                 if isinstance(held, dict) and role == "completion"
                 else ""
             )
@@ -84,7 +84,7 @@ def read_text(part: Part, role: str, names: Sequence[str], template: str | None 
             words[0] if template is None else _filled(template, part.rows, dict(zip(names, words, strict=True))).strip()
         )
         if not _is_whole(text):
-            part.note(at, "half a character", f"the {told} ends within a character (a lone surrogate)")
+            part.note(at, "incomplete character", f"the {told} contains half a character (a lone surrogate)")
         if is_missing(text) or not any(words):
             part.note(at, missing)
         texts.append(text)
@@ -92,18 +92,18 @@ def read_text(part: Part, role: str, names: Sequence[str], template: str | None 
 
 
 def _filled(template: str, rows: Rows, words: Mapping[str, str]) -> str:
-    """Return a template with the columns it names, by name or number, in their places."""
+    """Return the template filled with the values of the columns it names, by name or number."""
     parsed = string.Formatter().parse(template)
     return "".join(text + ("" if name is None else words[column(rows, name, "")]) for text, name, _, _ in parsed)
 
 
 def _is_whole(text: str) -> bool:
-    """Return whether a text has no half of a character, as one has that was cut in JSON."""
+    """Return whether a text has no lone surrogate, which is left when JSON is cut inside a character."""
     return text.isascii() or not _HALF.search(text)
 
 
 def _read_label(part: Part, roles: Roles, names: Sequence[str], asked: Asked) -> None:
-    """Read labels as words: one, a list of several, a number, or tags."""
+    """Read labels: one name, a list of names, a number, or tags."""
     if roles.form == "columns":
         part.columns["label"] = _marked_columns(part, names)
         return
@@ -122,13 +122,13 @@ def _read_label(part: Part, roles: Roles, names: Sequence[str], asked: Asked) ->
             part.note(at, reason, full or reason)
             read.append(None)
         if isinstance(read[-1], str) and not _is_whole(read[-1]):
-            part.note(at, "half a character", "the label ends within a character (a lone surrogate)")
+            part.note(at, "incomplete character", "the label contains half a character (a lone surrogate)")
         part.stripped += isinstance(value, str) and value != value.strip() and read[-1] is not None
     part.columns["label"] = read
 
 
 def _marked_columns(part: Part, names: Sequence[str]) -> list[list[str]]:
-    """Return for each row the names of the columns that are marked in it."""
+    """Return for each row the names of the columns that are 1."""
     marked: list[list[str]] = [[] for _ in range(len(part.rows))]
     for name in names:
         for at, value in enumerate(part.rows.columns[name]):
@@ -138,10 +138,10 @@ def _marked_columns(part: Part, names: Sequence[str]) -> list[list[str]]:
             elif said not in ("0", "0.0", "false", "no"):
                 part.note(
                     at,
-                    "a label is neither 0 nor 1",
-                    f"column {name!r} is {said!r}, neither 0 nor 1"
+                    "a label that is neither 0 nor 1",
+                    f"column {name!r} is {said!r}, expected 0 or 1"
                     if said
-                    else f"column {name!r} is empty, neither 0 nor 1",
+                    else f"column {name!r} is empty, expected 0 or 1",
                 )
     return marked
 
@@ -151,14 +151,14 @@ def _read_spans(part: Part, values: Sequence[Any]) -> None:
     rows_tags: list[list[str]] = []
     for at, (text, value) in enumerate(zip(part.columns["text"], values, strict=True)):
         if value is None or (is_container(value) and not is_spans(value)) or not is_container(value):
-            part.note(at, "no label" if is_missing(value) else "the label is no list of spans")
+            part.note(at, "no label" if is_missing(value) else "the label is not a list of spans")
             rows_words.append([])
             rows_tags.append([])
             continue
         words, found, cut, problem = spans.to_tags(text, value)
         part.cut += cut
         if problem:
-            part.note(at, "a span that cannot be", problem)
+            part.note(at, "invalid span", problem)
         elif not words:
             part.note(at, "no text")
         rows_words.append(words)
@@ -167,7 +167,7 @@ def _read_spans(part: Part, values: Sequence[Any]) -> None:
 
 
 def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
-    """Read lists of words and of tags, which may be numbers with names."""
+    """Read lists of words and of tags; tags may be numbers with known names."""
     name = found["label"][0]
     known = part.rows.names.get(name)
     rows_words, rows_tags = [], []
@@ -185,9 +185,9 @@ def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
         if not words:
             part.note(at, "no words")
         elif len(words) != len(given):
-            part.note(at, "not one tag for each word", f"{len(words)} words but {len(given)} tags")
+            part.note(at, "not one tag per word", f"{len(words)} words but {len(given)} tags")
         elif not all(map(_is_whole, words)):
-            part.note(at, "half a character", "a word ends within a character (a lone surrogate)")
+            part.note(at, "incomplete character", "a word contains half a character (a lone surrogate)")
         elif any(is_missing(token) for token in words):
             part.note(at, "a word is empty")
         rows_words.append(words)
@@ -196,7 +196,7 @@ def _read_tokens(part: Part, found: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_talks(part: Part, names: Sequence[str]) -> None:
-    """Read talks of one column, or of several whose messages follow one another."""
+    """Read conversations from one column, or from several columns whose messages are concatenated."""
     talks = []
     for at, values in enumerate(zip(*(part.rows.columns[name] for name in names), strict=True)):
         whole = all(is_chat(value) for value in values)
@@ -208,7 +208,7 @@ def read_talks(part: Part, names: Sequence[str]) -> None:
         if talk.problem:
             part.note(at, talk.problem)
         elif not _is_whole(talk.text + talk.completion):
-            part.note(at, "half a character", "a message ends within a character (a lone surrogate)")
+            part.note(at, "incomplete character", "a message contains half a character (a lone surrogate)")
         talks.append(talk)
     part.columns |= {
         "text": [talk.text for talk in talks],
@@ -224,13 +224,13 @@ def _read_answers(part: Part, found: Mapping[str, Sequence[str]]) -> None:
     right = []
     for at, (value, none) in enumerate(zip(part.rows.columns[found["answers"][0]], impossible, strict=True)):
         if value is not None and value != [] and not is_answers(value):
-            part.note(at, "no answers with their places")
-            value = []  # noqa: PLW2901 - not to be read
+            part.note(at, "the answers have no offsets (expected `text` and `answer_start`)")
+            value = []  # noqa: PLW2901 - invalid, so not read
         read = answers.mended(part.columns["text_pair"][at], value, impossible=None if none is None else bool(none))
         if read.problem:
             part.note(
                 at,
-                "an answer that does not stand in its context" if "stand" in read.problem else read.problem,
+                "an answer that is not in its context" if "of its context" in read.problem else read.problem,
                 read.problem,
             )
         right.append(read)

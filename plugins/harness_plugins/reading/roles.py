@@ -1,4 +1,4 @@
-"""Which columns are used, and for what: by the names a user gives or that forms of data commonly have, and by what they hold."""
+"""Assigns roles to columns, by the names the user gives, the usual names of common formats, and the column content."""
 
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,10 @@ from harness_plugins.reading.values import (
 )
 
 Columns = Mapping[str, Sequence[str]]
-"""By role (text, text_pair, label, completion, group, ...), the names of the columns that have it."""
+"""By role (text, text_pair, label, completion, group, ...), the names of its columns."""
 _TOKENS, _TAGS = ("tokens", "words"), ("ner_tags", "tags", "pos_tags", "labels", "label")
 _LABELS = ("labels", "entities", "spans", "cats", "answers")
-"""Columns of lists that are taken where there is no column `label`."""
+"""Columns of lists that are used if there is no column `label`."""
 _ANSWERED = ("completion", "output", "response", "answer")
 _TALKS = ("messages", "conversations")
 _FEWEST_MARKS = 2
@@ -34,10 +34,10 @@ _FEWEST_MARKS = 2
 
 @dataclass(frozen=True)
 class Asked:
-    """How a user names what is in the data; see the fields of the dataset."""
+    """The user's settings for the data; see the fields of the dataset."""
 
     option: str
-    """What options begin with."""
+    """The prefix of options."""
     text: str = "text"
     text_pair: str | None = None
     label: str | None = "label"
@@ -52,38 +52,38 @@ class Asked:
     skip: bool = False
 
     def flag(self, role: str) -> str:
-        """Return how the column of a role is named on the command line."""
+        """Return the command-line option that sets the column of a role."""
         short = {"text": "--text", "label": "--label"}
         return short[role] if role in short and self.option == "file" else f"-o {self.option}.{role}=COLUMN"
 
     def naming(self, role: str, name: str) -> str:
-        """Return how this column is named for a role."""
+        """Return the command-line option that sets this column for a role."""
         flag = self.flag(role)
         return flag.replace("COLUMN", name) if "COLUMN" in flag else f"{flag} {name}"
 
 
 class Roles(NamedTuple):
-    """Which columns are used, and for what."""
+    """The columns in use and their roles."""
 
     says: str
     columns: Columns
     form: str = ""
-    """Of the label's values or of the text's, where they are not single ones: spans, marks, names, chat, tokens, ..."""
+    """The form of the label or text values if they are not single values: spans, marks, names, chat, tokens, ..."""
     prompt: str | None = None
-    """How the text is made of several columns."""
+    """The template that builds the text from several columns."""
 
 
 def find_roles(parts: Sequence[Rows], others: Sequence[Rows], asked: Asked) -> Roles:
-    """Return which columns of train's files are used, and for what; `others` are those of other splits.
+    """Return the roles of the columns in train's files; `others` are the files of other splits.
 
-    Raises:
-        HarnessError: A column is missing, or holds what nothing here reads; says what it is and what to name.
+    Raises: HarnessError: A column is missing or has unsupported content; the message says what it holds and which
+        option to set.
     """
     return _Finder(parts, others, asked).find()
 
 
 class _Finder:
-    """Looks at the columns of the first file, and at the values that all files of train have under them."""
+    """Examines the columns of the first file, and their values in all files of train."""
 
     def __init__(self, parts: Sequence[Rows], others: Sequence[Rows], asked: Asked) -> None:
         self._every = [*parts, *others]
@@ -91,7 +91,7 @@ class _Finder:
         self._group: Columns = {"group": [self._column("group", asked.group)]} if asked.group else {}
 
     def find(self) -> Roles:
-        """Return the roles: as the file's form says, as the user names them, by usual names, or by what columns hold."""
+        """Return the roles: from the file format, the user's settings, the usual names, or the column content."""
         asked = self._asked
         if {"chosen", "rejected"} <= set(self._has) and asked.completion is None and asked.text == "text":
             prompt = "prompt" in self._has and not is_chat(self._first("chosen"))
@@ -101,8 +101,9 @@ class _Finder:
                 else asked.naming("text", "chosen")
             )
             message = (
-                f"{self._rows.path}: preference pairs ('chosen', 'rejected') are not supported: no task learns from them; to "
-                f"learn the preferred answers alone, add {alone}"
+                f"{self._rows.path}: preference pairs ('chosen', 'rejected') are not supported by any task; to train "
+                "on the "
+                f"preferred answers only, use {alone}"
             )
             raise harness.HarnessError(message)
         if self._rows.tagged is not None:
@@ -117,12 +118,12 @@ class _Finder:
         return column(self._rows, name, self._asked.flag(role))
 
     def _first(self, name: str) -> Any:
-        """Return the first value of a column that is there; an empty list only where there is nothing else."""
+        """Return the first non-missing value of a column; an empty list only if there is nothing else."""
         values = [value for rows in self._parts for value in rows.columns.get(name, ()) if not is_missing(value)]
         return next((value for value in values if not is_container(value) or value), values[0] if values else None)
 
     def _by_usual_names(self) -> Roles | None:
-        """Return the roles of columns with the names that forms of data commonly have; None where there are none such."""
+        """Return the roles of columns with the usual names of common formats; None if there are none."""
         has = self._has
         if talk := next((name for name in _TALKS if name in has), None):
             return Roles("completion", {"messages": [talk], **self._group}, "chat")
@@ -136,7 +137,7 @@ class _Finder:
         return self._tagged(words) if words else None
 
     def _by_text(self) -> Roles:
-        """Return the roles by what the column of the text holds."""
+        """Return the roles according to the content of the text column."""
         asked, rows = self._asked, self._rows
         text = self._column("text", asked.text)
         found = self._first(text)
@@ -145,7 +146,10 @@ class _Finder:
         if is_words(found):
             return self._tagged(text)
         if is_container(found) and all(is_container(value) or is_missing(value) for value in self._has[text]):
-            message = f"{rows.path}: column {text!r} holds {describe(found)}, not text: name another with {asked.flag('text')}"
+            message = (
+                f"{rows.path}: column {text!r} holds {describe(found)}, not text; set another column with "
+                f"{asked.flag('text')}"
+            )
             raise harness.HarnessError(message)
         roles = {"text": [text], **self._pair(), **self._group}
         if asked.label is None or (rows.prose and asked.label == "label"):
@@ -157,12 +161,12 @@ class _Finder:
         return {"text_pair": [self._column("text_pair", pair)]} if pair else {}
 
     def _written(self, text: str, output: str | None) -> Roles:
-        """Return the roles of prompts, of one column or made of several, and of what is to be written after them."""
+        """Return the roles of prompts, from one or several columns, and of their completions."""
         asked = self._asked
         completion: Columns = {"completion": [self._column("completion", output)]} if output is not None else {}
         template = asked.prompt
         if template is None and text == "instruction" and {"instruction", "input"} <= set(self._has):
-            template = "{instruction}\n{input}"  # as Alpaca's prompts have both
+            template = "{instruction}\n{input}"  # Alpaca's prompts consist of both
         if template is not None:
             template = template.replace("\\n", "\n").replace("\\t", "\t")
             names = self._in_template(template)
@@ -173,8 +177,9 @@ class _Finder:
                 return Roles("completion", {"messages": both, **self._group}, "chat")
             if is_chat(self._first(names[0])):
                 message = (
-                    f"{self._rows.path}: column {names[0]!r} holds lists that look like chat messages, which have their answers in "
-                    f"them: name it with {asked.naming('text', names[0])} alone, without {asked.option}.completion"
+                    f"{self._rows.path}: column {names[0]!r} holds lists that look like chat messages, which already "
+                    "contain the "
+                    f"answers; use only {asked.naming('text', names[0])}, without {asked.option}.completion"
                 )
                 raise harness.HarnessError(message)
         roles = {"text": names, **self._pair(), **completion, **self._group}
@@ -183,24 +188,24 @@ class _Finder:
         return Roles("completion" if completion else "nothing", roles, prompt=template)
 
     def _in_template(self, template: str) -> list[str]:
-        """Return the columns that a template names."""
+        """Return the columns named in a template."""
         option = f"{self._asked.option}.prompt"
         try:
             parsed = [part for part in string.Formatter().parse(template) if part[1] is not None]
         except ValueError as error:
-            message = f"{option}: {error}: write column names in braces, such as '{{instruction}}'"
+            message = f"{option}: {error}; write column names in braces, such as '{{instruction}}'"
             raise harness.HarnessError(message) from None
         fields = [str(name) for _, name, _, _ in parsed]
         if strange := next((name for _, name, form, conversion in parsed if form or conversion), None):
-            message = f"{option}: a column is named by its name alone, without a format: {{{strange}}}"
+            message = f"{option}: write only the column name in braces, without a format: {{{strange}}}"
             raise harness.HarnessError(message)
         if not fields:
-            message = f"{option} names no column in braces, such as '{{instruction}}'"
+            message = f"{option}: no column name in braces; write one, such as '{{instruction}}'"
             raise harness.HarnessError(message)
         return list(dict.fromkeys(column(self._rows, name, f"-o {option}=...") for name in fields))
 
     def _tagged(self, text: str) -> Roles:
-        """Return the roles of lists of words and lists of their tags."""
+        """Return the roles of lists of words and lists of tags."""
         asked, has = self._asked, self._has
         name = asked.label or "label"
         if name == "label" and name not in has:
@@ -208,8 +213,9 @@ class _Finder:
         label = self._column("label", name)
         if not isinstance(self._first(label), list):
             message = (
-                f"{self._rows.path}: column {text!r} holds lists of words, and column {label!r} no lists: name the column of "
-                f"their tags with {asked.flag('label')}"
+                f"{self._rows.path}: column {text!r} holds lists of words, but column {label!r} holds no lists; set "
+                "the column "
+                f"of their tags with {asked.flag('label')}"
             )
             raise harness.HarnessError(message)
         return Roles("tags", {"text": [text], "label": [label], **self._group}, "tokens")
@@ -221,7 +227,7 @@ class _Finder:
         return Roles("answers", {"text": [question], "text_pair": [context], "answers": [label], **impossible, **group})
 
     def _labelled(self, roles: Columns) -> Roles:
-        """Return the roles where something is said of a whole text, by what the labels are."""
+        """Return the roles for labels of whole texts, according to the kind of labels."""
         asked, given = self._asked, str(self._asked.label)
         if given not in self._has and "," in given:
             names = [self._column("label", name.strip()) for name in given.split(",") if name.strip()]
@@ -239,7 +245,7 @@ class _Finder:
         return Roles("class" if asked.label_separator is None else "classes", roles)
 
     def _label(self, given: str, roles: Columns) -> str:
-        """Return the column of the label; where it is not there by its usual name, one of lists that commonly holds labels."""
+        """Return the label column; if the default name is missing, a column of lists with a usual name for labels."""
         if given == "label" and given not in self._has:
             given = next((name for name in _LABELS if is_container(self._first(name))), given)
         try:
@@ -248,11 +254,11 @@ class _Finder:
             marks = [name for name in self._has if name not in roles["text"] and _are_marks(self._has[name])]
             if len(marks) < _FEWEST_MARKS:
                 raise
-            message = f"{error}; columns of 0 and 1 are read as several labels with --label {','.join(marks)}"
+            message = f"{error}; to read columns of 0 and 1 as several labels, use --label {','.join(marks)}"
             raise harness.HarnessError(message) from None
 
     def _listed(self, roles: Columns, found: Sequence[Any], held: Sequence[Any]) -> Roles:
-        """Return the roles where labels are lists or objects."""
+        """Return the roles for labels that are lists or objects."""
         (label,) = roles["label"]
         filled = [value for value in held if value]
         if self._asked.numeric:
@@ -273,16 +279,16 @@ class _Finder:
             context = roles["text_pair"][0] if "text_pair" in roles else "context"
             if context in self._has:
                 return self._questions(roles["text"][0], context, label)
-            hint = f"SQuAD's answers: name the passages with {self._asked.flag('text_pair')}"
+            hint = f"SQuAD answers; set the column of the passages with {self._asked.flag('text_pair')}"
         else:
-            what = describe(filled[0]) if filled else "nothing but empty lists"
-            hint = f"{what}, not labels: name another with {self._asked.flag('label')}"
+            what = describe(filled[0]) if filled else "only empty lists"
+            hint = f"{what}, not labels; set another column with {self._asked.flag('label')}"
         message = f"{self._rows.path}: column {label!r} holds {hint}"
         raise harness.HarnessError(message)
 
 
 def _form_of_lists(values: Sequence[Any]) -> str | None:
-    """Return what labels that are lists or objects are: `answers`, `marks`, `spans` or `names`; None if nothing known."""
+    """Return the form of labels that are lists or objects: `answers`, `marks`, `named marks`, `spans`, `names` or None."""
     if not values:
         return None
     forms: Sequence[tuple[str, Callable[[Any], bool]]] = (

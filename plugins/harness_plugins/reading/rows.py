@@ -1,4 +1,4 @@
-"""Rows of typed values, as one file has them."""
+"""Rows of typed values from one file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from typing import Any
 import harness
 
 _SHOWN = 12
-"""Columns that a message names."""
+"""Maximum number of columns listed in a message."""
 _LONG = 40
-"""Characters of a name beyond which it is more likely a text."""
+"""Length of a column name above which it is probably a text."""
 
 
 @dataclass(frozen=True)
@@ -19,47 +19,47 @@ class Rows:
 
     path: str
     columns: Mapping[str, Sequence[Any]]
-    """By name, in the file's order; all of one length. A missing value is None."""
+    """By name, in the order of the file; all of the same length. Missing values are None."""
     numbers: Sequence[int]
-    """Of each row in its file, from 1."""
+    """The number of each row in its file, from 1."""
     notes: tuple[str, ...] = ()
-    """How the file was read, where that is not plain."""
+    """Notes on how the file was read."""
     empty: int = 0
-    """Rows left out because nothing stands in them."""
+    """Number of rows skipped because they are empty."""
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """For columns whose numbers stand for names, the names in their order."""
+    """For columns whose numbers stand for class names, the names in order."""
     doubled: frozenset[str] = frozenset()
-    """Names that several columns have."""
+    """Names shared by several columns."""
     prose: bool = False
-    """Whether these are texts of a file that can have no labels."""
+    """Whether the file format cannot have labels."""
     tagged: tuple[str, str] | None = None
-    """The columns of words and of their tags, where the file's form says which they are."""
+    """The columns of words and of tags, if the file format determines them."""
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return len(self.numbers)
 
 
 def of_objects(path: str, objects: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> Rows:
-    """Return the rows of a list of objects; a key that one lacks is missing there."""
+    """Return the rows of a list of objects; keys that an object lacks are missing values."""
     names = list(dict.fromkeys(name for row in objects for name in row))
     columns = {name: [row.get(name) for row in objects] for name in names}
     return Rows(path, columns, range(1, len(objects) + 1), tuple(notes))
 
 
 def column(rows: Rows, name: str, option: str) -> str:
-    """Return the column of that name, or else of that number.
+    """Return the column with that name, or else with that number.
 
     Args:
-        rows: Where it is.
-        name: What the user calls it.
-        option: How the user names it, such as `--text`.
+        rows: The rows that have the column.
+        name: The name or number given by the user.
+        option: The option that names it, such as `--text`.
 
     Raises:
-        HarnessError: There is none, or several; names the nearest.
+        HarnessError: There is no such column, or several; the message suggests the closest name.
     """
     if name in rows.doubled:
-        message = f"{rows.path}: several columns are named {name!r}: give the number of one with {option}"
+        message = f"{rows.path}: several columns are named {name!r}; give the number of one with {option}"
         raise harness.HarnessError(message)
     if name in rows.columns:
         return name
@@ -71,24 +71,24 @@ def column(rows: Rows, name: str, option: str) -> str:
     if "choose one of" not in error:
         error += f"; the columns are {', '.join(shown[:_SHOWN])}{', ...' * (len(shown) > _SHOWN)}"
     if any(len(known) > _LONG for known in rows.columns):
-        option += "; if the first row is no header, add -o file.header=false and give columns by number"
-    message = f"{rows.path}: {error}; name the right one with {option}"
+        option += "; if the first row is not a header, use -o file.header=false and give columns by number"
+    message = f"{rows.path}: {error}; set the column with {option}"
     raise harness.HarnessError(message)
 
 
 def lines_of(text: str) -> list[str]:
-    """Return a text's lines, which end where a line does: `splitlines` ends one at an ellipsis of Windows, too."""
+    """Return a text's lines, split only at line breaks; `splitlines` also splits at a Windows ellipsis."""
     lines = re.split(r"\r\n?|\n", text)
     return lines[:-1] if lines[-1] == "" else lines
 
 
 def name_columns(first: Sequence[str], *, header: bool) -> tuple[list[str], set[str]]:
-    """Return a name for each column, and those that several have: a column without one is called by its number."""
+    """Return a name for each column, and the names shared by several; columns without a name get their number."""
     if not header:
         return [str(number) for number, _ in enumerate(first, 1)], set()
     given = [name.strip() for name in first]
     while given and not given[-1]:
-        given.pop()  # commas that a spreadsheet leaves at the end of every row
+        given.pop()  # trailing commas written by spreadsheets
     names = [
         name if name and given.count(name) == 1 else f"{name or 'column'} ({number})"
         for number, name in enumerate(given, 1)

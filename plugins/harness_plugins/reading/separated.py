@@ -1,4 +1,4 @@
-"""CSV and TSV: which separator, which quotes, and no row swallowed."""
+"""Reads CSV and TSV: detects the separator and quoting, and rejects quotes that swallow rows."""
 
 import csv
 import io
@@ -16,30 +16,30 @@ _NAMES = {"\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}
 _SAMPLE_LINES = 100
 _ESCAPES = re.compile(r'\\[\\"]')
 _FEW = 20
-"""Different values that a column of labels has at most, for telling a row from a text of several lines."""
+"""Maximum number of distinct values in a label column, to tell a row from a text of several lines."""
 
 
 def read(
     path: str, text: str, separator: str | None, usual: str, wanted: Collection[str], *, header: bool, quoted: bool
 ) -> Rows:
-    """Return the rows of a file of separated values, all of them text.
+    """Return the rows of a file of separated values, all as text.
 
     Args:
         path: For messages.
-        text: What the file says.
-        separator: What stands between two values; None to find it.
-        usual: The separator that the file's ending stands for.
-        wanted: Columns that are asked for: a header that has them under the usual separator needs no search.
-        header: Whether the first row names the columns.
-        quoted: Whether values may stand in quotes.
+        text: The text of the file.
+        separator: The separator between values; None to detect it.
+        usual: The separator implied by the file extension.
+        wanted: The requested columns; if a header has them under the usual separator, no detection is needed.
+        header: Whether the first row holds the column names.
+        quoted: Whether values may be quoted.
 
-    Raises:
-        HarnessError: Rows are swallowed by quotes or have more values than there are columns; says where and how to mend it.
+    Raises: HarnessError: Quotes swallow rows, or a row has more values than columns; the message says where and how to
+        fix it.
     """
     notes = []
     first, _, rest = text.partition("\n")
     if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
-        separator, text = separator or first.strip()[4], rest  # Excel's own way to name it
+        separator, text = separator or first.strip()[4], rest  # Excel's way to set the separator
         notes.append(f"separator {_NAMES.get(separator, repr(separator))}")
     elif separator is None:
         separator = _find_separator(text, usual, wanted)
@@ -47,21 +47,22 @@ def read(
             notes.append(f"separator {_NAMES[separator]}")
     parsed, escaped = _parse(path, text, separator, quoted=quoted, header=header)
     if escaped:
-        notes.append("quotes are escaped by a backslash")
+        notes.append("quotes are escaped with a backslash")
     if not parsed:
         message = f"{path}: the file is empty"
         raise harness.HarnessError(message)
     names, doubled = name_columns(parsed[0] if header else [""] * max(map(len, parsed)), header=header)
     body = parsed[1:] if header else parsed
     filled = [(number, row) for number, row in enumerate(body, 1) if any(value.strip() for value in row)]
-    # In columns without names more may follow behind a tab, as sources do; elsewhere a separator in a text would shift the rest.
+    # Without a header, extra columns may follow after a tab, such as sources; elsewhere, a separator in a text shifts
+    # the rest.
     widest = None if not header and separator == "\t" else len(parsed[0])
     for number, row in filled:
         if widest is not None and len(row) > widest:
-            told = f"the header has {len(names)} columns" if header else f"the first row {widest}"
+            told = f"the header has {len(names)} columns" if header else f"the first row has {widest}"
             message = (
-                f"{path}: row {number} has {len(row)} values, but {told}: put quotes around values that hold "
-                f"{_NAMES.get(separator, repr(separator))}, or name another separator with -o file.separator="
+                f"{path}: row {number} has {len(row)} values, but {told}; put quotes around values that contain "
+                f"{_NAMES.get(separator, repr(separator))}, or set another separator with -o file.separator="
             )
             raise harness.HarnessError(message)
     if quoted:
@@ -78,7 +79,7 @@ def read(
 
 
 def _find_separator(text: str, usual: str, wanted: Collection[str]) -> str:
-    """Return the separator that a file seems to have."""
+    """Return the likely separator of a file."""
     from clevercsv.detect import Detector
 
     first = lines_of(text[: text.find("\n") + 1] or text)[:1]
@@ -88,36 +89,37 @@ def _find_separator(text: str, usual: str, wanted: Collection[str]) -> str:
     sample = "".join(text.replace("\0", "").splitlines(keepends=True)[:_SAMPLE_LINES])
     try:
         found = Detector().detect(sample, delimiters=list(_SEPARATORS))
-    except Exception:  # noqa: BLE001 - a search that fails finds nothing, whatever it fails by
+    except Exception:  # noqa: BLE001 - if detection fails for any reason, use the usual separator
         found = None
     separator = found.delimiter if found is not None and found.delimiter in _SEPARATORS else usual
-    # One that the header lacks separates nothing.
+    # Ignore a separator that the header does not contain.
     return separator if first and separator in first[0] else usual
 
 
 def _parse(path: str, text: str, separator: str, *, quoted: bool, header: bool) -> tuple[list[list[str]], bool]:
-    """Return the rows, and whether quotes are escaped by backslashes."""
+    """Return the rows, and whether quotes are escaped with backslashes."""
     csv.field_size_limit(sys.maxsize)  # a text may be long
     if not quoted:
         return _rows(text, separator, quoting=csv.QUOTE_NONE)[0], False
     rows, error = _rows(text, separator)
     if error is None:
         return rows, False
-    # Only where every backslash stands before what it escapes: those of paths and formulas are text.
+    # Only if every backslash precedes an escaped character; backslashes in paths and formulas are text.
     if '\\"' in text and "\\" not in _ESCAPES.sub("", text):
         escaped, still = _rows(text, separator, escapechar="\\", doublequote=False)
         if still is None:
             return escaped, True
     number = len(rows) + (0 if header else 1)
     message = (
-        f"{path}: row {number} has a quote that does not close where its value ends: if quotes are part of the text, add "
-        "-o file.quoted=false; else double those inside a quoted value"
+        f"{path}: row {number} has a quote that is not closed at the end of its value; if quotes are part of the "
+        "text, use "
+        "-o file.quoted=false; otherwise double the quotes inside quoted values"
     )
     raise harness.HarnessError(message)
 
 
 def _rows(text: str, separator: str, **dialect: Any) -> tuple[list[list[str]], csv.Error | None]:
-    """Return the rows up to the first that cannot be read, and why it cannot."""
+    """Return the rows before the first unreadable one, and its error."""
     rows: list[list[str]] = []
     try:
         rows.extend(
@@ -129,9 +131,9 @@ def _rows(text: str, separator: str, **dialect: Any) -> tuple[list[list[str]], c
 
 
 def _check_swallowed(path: str, rows: Sequence[tuple[int, Sequence[str]]], separator: str, width: int) -> None:
-    """Refuse a value of several lines of which one is a row by itself: its text begins with a quote that is part of it.
+    """Reject a multi-line value that contains a whole row, which happens when a text begins with a literal quote.
 
-    A line is a row where it has as many values and one of them is a value that single rows have in that column, too.
+    A line counts as a row if it has as many values and one of them also occurs in that column of single-line rows.
     """
     if width < 2:
         return
@@ -150,7 +152,8 @@ def _check_swallowed(path: str, rows: Sequence[tuple[int, Sequence[str]]], separ
                 alike = alike or any(is_number(parts[at]) for at in numeric if at < len(parts))
                 if len(parts) == width and all(parts) and alike:
                     message = (
-                        f"{path}: row {number} holds other rows, because a value of it begins with a quote: if quotes are part "
-                        "of the text, add -o file.quoted=false; if it is one text, take the line breaks out of it"
+                        f"{path}: row {number} contains other rows, because one of its values begins with a quote; "
+                        "if quotes are "
+                        "part of the text, use -o file.quoted=false; if it is one text, remove its line breaks"
                     )
                     raise harness.HarnessError(message)

@@ -1,4 +1,4 @@
-"""Labelled spans of characters, as doccano, spaCy and Label Studio write them, as words with tags in IOB2."""
+"""Converts labelled character spans (doccano, spaCy, Label Studio) to words with IOB2 tags."""
 
 import re
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ from harness_plugins.reading.rows import Rows, of_objects
 from harness_plugins.reading.tags import OUTSIDE
 
 _LABELS = ("label", "labels", "entity", "entity_group", "tag", "type", "category", "class")
-"""Names under which a span's label is found."""
-# A run of letters and digits, a single sign, or a character of a script that puts no spaces between words.
+"""Keys under which the label of a span may be stored."""
+# A run of letters and digits, a single punctuation mark, or a character of a script without spaces between words.
 _WORD = re.compile(
     r"[\u2e80-\u9fff\uac00-\ud7af\u0e00-\u0e7f\uf900-\ufaff]|[^\W\u2e80-\u9fff\uac00-\ud7af\u0e00-\u0e7f\uf900-\ufaff]+|[^\w\s]"
 )
 
 
 def to_tags(text: str, value: Any) -> tuple[list[str], list[str], int, str | None]:
-    """Return a text's words, their tags, how many ends of spans lie inside a word, and what is wrong, or None.
+    """Return a text's words, their tags, the number of span boundaries inside a word, and the problem, or None.
 
-    A word in which a span begins or ends is cut there, so that the spans stay as they are.
+    A word with a span boundary inside it is split there, so that the spans do not change.
 
     Args:
         text: The text.
-        value: A list of `[start, end, label]` or of objects, or an object that has it under `entities`.
+        value: A list of `[start, end, label]` or of objects, or an object with such a list under `entities`.
     """
     spans = sorted(_span(part) for part in (value["entities"] if isinstance(value, dict) else value or []))
     end = 0
     for start, stop, label in spans:
         if not label:
-            return [], [], 0, f"the span {start} to {stop} has no label, or several"
+            return [], [], 0, f"the span {start} to {stop} needs exactly one label"
         if not 0 <= start < stop <= len(text):
-            return [], [], 0, f"the span {start} to {stop} ({label}) lies outside the text of {len(text)} characters"
+            return [], [], 0, f"the span {start} to {stop} ({label}) is outside the text of {len(text)} characters"
         if start < end:
             return [], [], 0, f"the span {start} to {stop} ({label}) overlaps another"
         end = stop
@@ -53,7 +53,7 @@ def to_tags(text: str, value: Any) -> tuple[list[str], list[str], int, str | Non
 
 
 def _span(part: Any) -> tuple[int, int, str]:
-    """Return a span's start, end and label; an empty label where it has none, or several."""
+    """Return a span's start, end and label; the label is empty if there is none, or several."""
     if not isinstance(part, dict):
         return int(part[0]), int(part[1]), str(part[2])
     start, stop = (part[name] if name in part else part[f"{name}_offset"] for name in ("start", "end"))
@@ -64,7 +64,7 @@ def _span(part: Any) -> tuple[int, int, str]:
 
 
 def is_label_studio(rows: Sequence[Any]) -> bool:
-    """Return whether rows are tasks as Label Studio exports them in full."""
+    """Return whether rows are tasks from a full Label Studio export."""
     return all(
         isinstance(row, dict) and isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
         for row in rows
@@ -72,7 +72,7 @@ def is_label_studio(rows: Sequence[Any]) -> bool:
 
 
 def from_label_studio(path: str, rows: Sequence[Any], notes: Sequence[str] = ()) -> Rows:
-    """Return a row for each task: its data, and `label`: the first annotation's choice, choices or spans; none if nobody annotated."""
+    """Return one row per task: its data, and in `label` the first annotation's choice, choices or spans, or None."""
     objects = []
     for row in rows:
         data = dict(row["data"])
@@ -101,7 +101,7 @@ def from_label_studio(path: str, rows: Sequence[Any], notes: Sequence[str] = ())
         ]
     elif any(isinstance(row["label"], str) for row in objects):
         objects = [{**row, "label": row["label"] or None} for row in objects]
-    return of_objects(path, objects, (*notes, "Label Studio's export: the first annotation of each task"))
+    return of_objects(path, objects, (*notes, "Label Studio export: uses the first annotation of each task"))
 
 
 def is_choice_list(value: Sequence[Any]) -> bool:

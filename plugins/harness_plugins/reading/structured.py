@@ -1,4 +1,4 @@
-"""JSON, as a list or an object or line by line, in the shapes that tools write it."""
+"""Reads JSON (a list, an object, or one object per line) in the layouts that common tools write."""
 
 import json
 from collections.abc import Mapping
@@ -17,38 +17,38 @@ _DIGITS = 1000
 
 
 def split_of(name: str) -> harness.Split | None:
-    """Return the split that a name stands for; None if it stands for none."""
+    """Return the split that a name stands for, or None."""
     return _SPLITS.get(name.lower())
 
 
 def load(path: str, text: str) -> Any:
-    """Return what a JSON text says, numbers as it writes them.
+    """Return the content of a JSON text; numbers keep their spelling.
 
     Raises:
-        HarnessError: It is not JSON; says where.
+        HarnessError: The text is not JSON; the message says where.
     """
     try:
         return _loads(text)
     except RecursionError:
-        message = f"{path}: JSON that is nested too deep to be rows"
+        message = f"{path}: JSON is nested too deeply"
         raise harness.HarnessError(message) from None
     except json.JSONDecodeError as error:
         hint = (
-            "" if text.lstrip()[:1] in ("{", "[") else "; if it has another form, name it, such as -o file.format=csv"
+            "" if text.lstrip()[:1] in ("{", "[") else "; if it has another format, set it, such as -o file.format=csv"
         )
         message = f"{path}: not JSON (line {error.lineno}, column {error.colno}: {_reason(error)}){hint}"
         raise harness.HarnessError(message) from None
 
 
 def read_lines(path: str, text: str) -> "Rows | dict[harness.Split, Rows]":
-    """Return the rows of JSON that has an object on each line.
+    """Return the rows of JSON with one object per line.
 
     Raises:
-        HarnessError: A line is not a JSON object; names it.
+        HarnessError: A line is not a JSON object; the message gives its number.
     """
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith("[") and not is_json(lines_of(text.lstrip())[0]):
-        return read(path, text, ("JSON, not JSON lines",))
+        return read(path, text, ("read as JSON, not JSON Lines",))
     rows: list[Any] = []
     for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
@@ -59,15 +59,15 @@ def read_lines(path: str, text: str) -> "Rows | dict[harness.Split, Rows]":
             message = f"{path}: line {number} is not JSON (column {error.colno}: {_reason(error)})"
             raise harness.HarnessError(message) from None
     if len(rows) == 1 and not isinstance(rows[0], dict):
-        return read(path, text, ("JSON, not JSON lines",))
+        return read(path, text, ("read as JSON, not JSON Lines",))
     return _of_list(path, rows, ())
 
 
 def read(path: str, text: str, notes: tuple[str, ...] = ()) -> "Rows | dict[harness.Split, Rows]":
-    """Return the rows of JSON: a list of rows, or an object that has them by column, under `data`, or by split.
+    """Return the rows of JSON: a list of rows, or an object with rows under `data`, values by column, or rows by split.
 
     Raises:
-        HarnessError: It is none of these; says what it is.
+        HarnessError: The content has another layout; the message says which.
     """
     text = text.removeprefix("\ufeff")
     if not text.strip():
@@ -88,14 +88,14 @@ def read(path: str, text: str, notes: tuple[str, ...] = ()) -> "Rows | dict[harn
             return found
     has = ", ".join(repr(name) for name in list(content)[:3]) if isinstance(content, dict) else "a single value"
     message = (
-        f"{path}: expected a list of rows, or an object that has rows under 'data', values by column, or rows by split "
-        f"(train, validation, test), but it has {has or 'nothing'}"
+        f"{path}: expected a list of rows, or an object with rows under 'data', values by column, or rows by split "
+        f"(train, validation, test), but found {has or 'nothing'}"
     )
     raise harness.HarnessError(message)
 
 
 def _of_object(path: str, content: Mapping[str, Any], notes: tuple[str, ...]) -> Rows | None:
-    """Return the rows of an object that has them under a name, or its values by column; None if it has none."""
+    """Return the rows of an object with rows under a key or values by column; None if it has neither."""
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
         rows = [dict(zip(content["columns"], row, strict=False)) for row in content["data"] if isinstance(row, list)]
         return of_objects(path, rows, (*notes, "rows under 'data', named by 'columns'"))
@@ -137,7 +137,7 @@ def _by_split(path: str, content: Mapping[str, Any], notes: tuple[str, ...]) -> 
         if not isinstance(rows, list):
             message = f"{path}: expected a list of rows under {name!r}"
             raise harness.HarnessError(message)
-        split = split_of(name.rpartition("_")[2])  # "oos_train" is a part of train, as CLINC150 has it
+        split = split_of(name.rpartition("_")[2])  # "oos_train" is a part of train, as in CLINC150
         assert split is not None
         parts.setdefault(split, []).extend(rows)
     return {split: _of_list(path, rows, notes) for split, rows in parts.items() if rows}
@@ -148,12 +148,12 @@ def _loads(text: str) -> Any:
 
 
 def _whole(digits: str) -> int | str:
-    """Return a whole number; of one with more digits than Python reads, the digits."""
+    """Return an integer, or its digits if Python cannot parse that many."""
     return int(digits) if len(digits) <= _DIGITS else digits
 
 
 def is_json(text: str) -> bool:
-    """Return whether a text is a list or an object in JSON."""
+    """Return whether a text is a JSON list or object."""
     if text.lstrip()[:1] not in ("{", "["):
         return False
     try:

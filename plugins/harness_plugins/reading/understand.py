@@ -1,7 +1,7 @@
-"""What the rows of a person's files say of their texts, and the columns a task needs of them.
+"""Finds the kind of labels in a user's files, and converts rows to the columns a task needs.
 
-Columns are found by the names a user gives or by those that forms of data commonly have; what their values are decides the rest.
-Every step that is not plain leaves a note, and what may be a mistake a warning.
+Columns are found by the names the user gives, or by the usual names of common formats; their values decide the rest.
+Each non-trivial step adds a note, and each likely mistake a warning.
 """
 
 from collections import Counter
@@ -20,19 +20,19 @@ from harness_plugins.reading.values import describe, is_container, is_missing, w
 
 SPLITS: tuple[harness.Split, ...] = ("train", "validation", "test")
 _SMALL = 10
-"""Rows of a file so small that leaving out any of them is a user's own affair."""
+"""Number of rows below which skipping rows is always offered."""
 _WHY = {
     "class": "each text has one of several labels",
     "classes": "a text may have several labels",
     "number": "each text has a number",
     "tags": "words have tags that mark entities",
-    "words": "each word has a tag",
+    "words": "each word has one tag",
     "answers": "questions have answers in a passage",
     "completion": "each prompt has a completion",
     "nothing": "the texts have no labels",
 }
 _FORMS = {
-    "spans": "character spans are read as words and tags (IOB2)",
+    "spans": "character spans are converted to words and tags (IOB2)",
     "written lists": "labels are lists written as text",
     "marks": "labels are lists of one 0/1 per class",
     "named marks": "labels are objects of one 0/1 per class",
@@ -42,29 +42,31 @@ Parts = Mapping[harness.Split, Sequence[Part]]
 
 
 class Understood(NamedTuple):
-    """Data as a task can use it."""
+    """The data in the form a task uses."""
 
     says: str
-    """What a row says of its text: class, classes, number, tags, words (tags of words by themselves), answers, completion, nothing."""
+    """The kind of labels: class, classes, number, tags, words (independent tags), answers, completion or nothing."""
     splits: Mapping[harness.Split, Mapping[str, list[Any]]]
     facts: harness.Facts
 
 
 def understand(files: Mapping[harness.Split, Sequence[Rows]], asked: Asked) -> Understood:
-    """Return what rows say.
+    """Return the kind of labels, the splits and the facts of some rows.
 
     Args:
-        files: For each split its files' rows.
-        asked: What the user says of them.
+        files: For each split, the rows of its files.
+        asked: The user's settings.
 
-    Raises:
-        HarnessError: A column is missing or holds something else than is asked for, or rows are bad; says where and what to do.
+    Raises: HarnessError: A column is missing or has the wrong content, or rows are bad; the message says where and how
+        to fix it.
     """
     if not files.get("train"):
-        message = f"{_paths(files)}: no split is named train{', but ' + ', '.join(files) if files else ''}"
+        message = f"{_paths(files)}: no split is named train{'; the splits are ' + ', '.join(files) if files else ''}"
         raise harness.HarnessError(message)
     if asked.split is not None and len(files) > 1:
-        message = f"{_paths(files)}: the column {asked.split!r} and splits of their own both say what the splits are: name one"
+        message = (
+            f"{_paths(files)}: splits are given both by column {asked.split!r} and by the data itself; use only one"
+        )
         raise harness.HarnessError(message)
     if asked.split is not None:
         files = _by_column(files["train"], asked)
@@ -112,7 +114,7 @@ def _every(parts: Parts) -> Iterator[Part]:
 
 
 def _by_column(files: Sequence[Rows], asked: Asked) -> dict[harness.Split, list[Rows]]:
-    """Return the rows of each split, by the column that says which it is."""
+    """Return the rows of each split, according to the split column."""
     found: dict[harness.Split, list[Rows]] = {}
     for rows in files:
         name = column(rows, str(asked.split), asked.flag("split"))
@@ -122,7 +124,7 @@ def _by_column(files: Sequence[Rows], asked: Asked) -> dict[harness.Split, list[
         ]
         if strange := sorted(set(said) - set(SPLITS)):
             hint = f" (write {split!r})" if (split := split_of(strange[0])) else ""
-            message = f"{rows.path}: column {asked.split!r} says {strange[0]!r}{hint}; it may say {', '.join(SPLITS)}"
+            message = f"{rows.path}: column {asked.split!r} holds {strange[0]!r}{hint}; allowed are {', '.join(SPLITS)}"
             raise harness.HarnessError(message)
         for split in SPLITS:
             if places := [at for at, value in enumerate(said) if value == split]:
@@ -130,13 +132,13 @@ def _by_column(files: Sequence[Rows], asked: Asked) -> dict[harness.Split, list[
                 numbers = [rows.numbers[at] for at in places]
                 found.setdefault(split, []).append(replace(rows, columns=columns, numbers=numbers))
     if "train" not in found:
-        message = f"{files[0].path}: column {asked.split!r} says of no row that it is for train"
+        message = f"{files[0].path}: column {asked.split!r} assigns no row to train"
         raise harness.HarnessError(message)
     return found
 
 
 def _how_read(files: Mapping[harness.Split, Sequence[Rows]]) -> Iterator[str]:
-    """Yield how files were read, each file named where there are several."""
+    """Yield notes on how the files were read; with several files, each note names its file."""
     every = [rows for found in files.values() for rows in found]
     several = len({rows.path for rows in every}) > 1
     for rows in every:
@@ -146,28 +148,28 @@ def _how_read(files: Mapping[harness.Split, Sequence[Rows]]) -> Iterator[str]:
 def _how_understood(roles: Roles) -> Iterator[str]:
     if roles.form == "chat":
         names = " and ".join(map(repr, roles.columns["messages"]))
-        yield f"chat messages in {names}: the last answer is predicted, and the loss is taken on every answer"
+        yield f"chat messages in {names}: the last answer is predicted, and the loss covers every answer"
     if roles.prompt is not None:
-        yield f"the text is made of columns: {roles.prompt!r}"
+        yield f"the text is built from columns: {roles.prompt!r}"
     if roles.form in _FORMS:
         yield _FORMS[roles.form]
     if roles.form == "lists" and roles.says == "class":
-        yield "each label is a list of one"
+        yield "each label is a one-element list"
 
 
 def _convert_tags(parts: Parts, notes: list[str], asked: Asked) -> str:
-    """Make all tags IOB2, or leave them where they say something of words by themselves; returns which of the two."""
+    """Convert entity tags to IOB2 and leave independent word tags unchanged; return which kind they are."""
     if asked.classes:
         for part in _every(parts):
             part.columns["tags"] = [labels.by_number(found, asked.classes) for found in part.columns["tags"]]
     train = [found for part in parts["train"] for found in part.columns["tags"]]
     scheme = tags.scheme_of(train)
     if not any(train) and not any(problem for part in parts["train"] for problem in part.problems):
-        message = f"{parts['train'][0].rows.path}: no words have tags"
+        message = f"{parts['train'][0].rows.path}: no word has a tag"
         raise harness.HarnessError(message)
     if scheme.name == "plain" and all(tag.isdigit() for found in train for tag in found):
         message = (
-            f"{parts['train'][0].rows.path}: the tags are numbers: name them in their order, such as "
+            f"{parts['train'][0].rows.path}: the tags are numbers; give their names in order, such as "
             f'-o {asked.option}.classes=\'["O", "B-PER", "I-PER"]\''
         )
         raise harness.HarnessError(message)
@@ -175,16 +177,16 @@ def _convert_tags(parts: Parts, notes: list[str], asked: Asked) -> str:
         for at, found in enumerate(part.columns["tags"]):
             part.columns["tags"][at], problem = tags.to_iob2(found, scheme.name)
             if problem:
-                part.note(at, "a tag that breaks its scheme", problem)
+                part.note(at, "a tag that violates its scheme", problem)
     if scheme.note:
         notes.append(scheme.note)
     if cut := sum(part.cut for part in _every(parts)):
-        notes.append(f"{cut} ends of spans lie inside a word, which is cut there")
+        notes.append(f"{cut} span boundaries are inside a word, which is split there")
     return "words" if scheme.name == "plain" else "tags"
 
 
 def _classes(parts: Parts, roles: Roles, says: str, asked: Asked, warnings: list[str]) -> tuple[str, ...]:
-    """Return the classes in their order: those given, those the data names, or those that occur in train."""
+    """Return the classes in order: those given, those named by the data, or those that occur in train."""
     tagged = says in ("tags", "words")
     if roles.form == "columns":
         return tuple(roles.columns["label"])
@@ -204,12 +206,12 @@ def _classes(parts: Parts, roles: Roles, says: str, asked: Asked, warnings: list
     occur = labels.ordered(found, outside=tags.OUTSIDE if says == "tags" else None)
     label = roles.columns["label"][0]
     named = next((part.rows.names[label] for part in parts["train"] if label in part.rows.names), ())
-    # Converted tags may have marks that the published names lack.
+    # Converted tags may have prefixes that the published names lack.
     return (*named, *(name for name in occur if name not in named)) if named else occur
 
 
 def _of_iob2(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return given tags as IOB2 has them: those of another scheme, or without marks, have two for each type."""
+    """Return given tags as IOB2 tags; tags of another scheme, or without prefixes, become two per type."""
     if all(map(tags.is_iob2, classes)):
         return tuple(classes)
     types = dict.fromkeys(tags.type_of(name) for name in classes if name != tags.OUTSIDE)
@@ -217,20 +219,23 @@ def _of_iob2(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _of_marks(parts: Parts, label: str, asked: Asked, warnings: list[str]) -> tuple[str, ...]:
-    """Return a class for each place in lists of 0 and 1, and make names of the places."""
+    """Return one class per position in lists of 0 and 1, and replace positions by class names."""
     values = [value for part in parts["train"] for value in part.rows.columns[label]]
     width = max(len(value) for value in values if isinstance(value, list) and value)
     known = asked.classes or tuple(f"class {at}" for at in range(1, width + 1))
     if len(known) != width:
-        message = f"{parts['train'][0].rows.path}: {len(known)} classes are given, but the lists of 0 and 1 have {width} places"
+        message = (
+            f"{parts['train'][0].rows.path}: {len(known)} classes are given, but the lists of 0 and 1 have {width} "
+            "elements"
+        )
         raise harness.HarnessError(message)
     if asked.classes is None:
-        warnings.append(f"the classes have no names: name them in order with -o {asked.option}.classes=[...]")
+        warnings.append(f"the classes have no names; name them in order with -o {asked.option}.classes=[...]")
     for part in _every(parts):
         for at, places in enumerate(part.columns["label"]):
             given = part.rows.columns[label][at]
             if places is not None and given and len(given) != width:
-                part.note(at, "another number of marks", f"{len(given)} marks for {width} classes")
+                part.note(at, "wrong number of 0/1 values", f"{len(given)} 0/1 values for {width} classes")
                 part.columns["label"][at] = None
             elif places is not None:
                 part.columns["label"][at] = [known[place] for place in places]
@@ -238,15 +243,15 @@ def _of_marks(parts: Parts, label: str, asked: Asked, warnings: list[str]) -> tu
 
 
 def _by_number(parts: Parts, classes: Sequence[str]) -> None:
-    """Make names of labels that are the numbers of given classes; nothing where any label is one of the names."""
+    """Replace class numbers by the given class names, unless any label already is one of the names."""
     if not set(_labels(parts["train"], "label")) & set(classes):
         for part in _every(parts):
             part.columns["label"] = [labels.by_number(value, classes) for value in part.columns["label"]]
 
 
 def _mark_strange(parts: Parts, known: Sequence[str], name: str, asked: Asked) -> None:
-    """Note the rows that have labels which are no class."""
-    lacks = "that is not among the given classes" if asked.classes is not None else "that train lacks"
+    """Record rows whose labels are not among the classes."""
+    lacks = "that is not among the given classes" if asked.classes is not None else "that does not occur in train"
     inside = set(known)
     for part in _every(parts):
         for at, value in enumerate(part.columns[name]):
@@ -258,7 +263,7 @@ def _mark_strange(parts: Parts, known: Sequence[str], name: str, asked: Asked) -
 
 
 def _labels(parts: Sequence[Part], name: str) -> Iterable[str]:
-    """Yield the labels of the rows with nothing wrong."""
+    """Yield the labels of the valid rows."""
     for part in parts:
         for value, problem in zip(part.columns[name], part.problems, strict=True):
             if problem is None and value is not None:
@@ -266,10 +271,10 @@ def _labels(parts: Sequence[Part], name: str) -> Iterable[str]:
 
 
 def _leave_out(parts: Parts, asked: Asked, notes: list[str]) -> Counter[str]:
-    """Leave out bad rows, and return how many, by reason.
+    """Remove bad rows, and return how many, by reason.
 
     Raises:
-        HarnessError: A row is bad, and such are not to be left out; or none would be left.
+        HarnessError: A row is bad and bad rows are not skipped, or no row would be left.
     """
     left_out: Counter[str] = Counter()
     for split, found in parts.items():
@@ -283,14 +288,14 @@ def _leave_out(parts: Parts, asked: Asked, notes: list[str]) -> Counter[str]:
         if bad:
             part, number, problem = bad[0]
             many = "1 bad row" if len(bad) == 1 else f"{len(bad):,} bad rows"
-            told = f"{many} (the first: row {number}: {problem[1]})"
+            told = f"{many} (first: row {number}: {problem[1]})"
             if not asked.skip or len(bad) == rows:
-                # Where most would go, leaving them out is no mend.
+                # If most rows are bad, skipping them is not a fix.
                 few = 2 * len(bad) <= rows or rows < _SMALL
-                leave = f", or leave them out with -o {asked.option}.on_bad_rows=skip" if few else ""
-                message = f"{part.rows.path}: {told}: mend or remove them{leave}"
+                leave = f", or skip them with -o {asked.option}.on_bad_rows=skip" if few else ""
+                message = f"{part.rows.path}: {told}; fix or remove them{leave}"
                 raise harness.HarnessError(message)
-            notes.append(f"{split}: {told} left out")
+            notes.append(f"{split}: skipped {told}")
             left_out.update(problem[0] for _, _, problem in bad)
     moved, empty = 0, 0
     for part in _every(parts):
@@ -299,19 +304,19 @@ def _leave_out(parts: Parts, asked: Asked, notes: list[str]) -> Counter[str]:
         moved += sum(part.moved[at] for at in kept) if part.moved else 0
         empty += part.rows.empty
     if stripped := sum(part.stripped for part in _every(parts)):
-        notes.append(f"{stripped} labels have spaces around them, which are left out")
+        notes.append(f"{stripped} labels have surrounding spaces, which are removed")
     if moved:
         notes.append(
-            f"{moved} answers stand beside their offset, or with spaces around them, and are read where they stand"
+            f"{moved} answers are not exactly at their offset, or have surrounding spaces; their offsets are corrected"
         )
     if empty:
         left_out["empty row"] = empty
-        notes.append(f"{empty} empty rows left out")
+        notes.append(f"skipped {empty} empty rows")
     return left_out
 
 
 def _number(part: Part, known: Sequence[str], says: str) -> None:
-    """Make numbers of the labels, or marks for each class where there may be several."""
+    """Replace labels by class numbers, or by one 0/1 per class for multi-label data."""
     numbers = {label: number for number, label in enumerate(known)}
     columns = part.columns
     if says == "class":
@@ -323,5 +328,5 @@ def _number(part: Part, known: Sequence[str], says: str) -> None:
 
 
 def _joined(parts: Sequence[Part]) -> dict[str, list[Any]]:
-    """Return the columns of a split's files, one after the other."""
+    """Return the columns of a split's files, concatenated."""
     return {name: [value for part in parts for value in part.columns[name]] for name in parts[0].columns}

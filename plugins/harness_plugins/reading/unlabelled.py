@@ -1,4 +1,4 @@
-"""Rows that are to be predicted: the columns a task needs, of a file whose labels are not known."""
+"""Rows to predict: the columns a task needs from a file without labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +14,12 @@ _ALPACA = "{instruction}\n{input}"
 
 
 def read_unlabelled(rows: Rows, columns: Mapping[str, Sequence[str]], asked: Asked) -> harness.Unlabelled:
-    """Return rows as they are, and what a task needs of them.
+    """Return the original rows and the columns a task needs.
 
     Args:
-        rows: Of the file.
-        columns: By role, the names in the data that was tuned on.
-        asked: What its user said of that data.
+        rows: The rows of the file.
+        columns: By role, the column names in the training data.
+        asked: The user's settings for the training data.
 
     Raises:
         HarnessError: A column is missing.
@@ -41,7 +41,7 @@ def read_unlabelled(rows: Rows, columns: Mapping[str, Sequence[str]], asked: Ask
 
 
 def _with_answer(turns: Any) -> Any:
-    """Return a talk that ends with a question with something in place of its answer."""
+    """Return a conversation that ends with a question with a placeholder answer; any other value unchanged."""
     asks = is_chat(turns) and turns[-1].get("role", turns[-1].get("from")) in ("user", "human")
     return [*turns, {"role": "assistant", "content": "?"}] if asks else turns
 
@@ -50,7 +50,7 @@ def _read(part: parts.Part, columns: Mapping[str, Sequence[str]], asked: Asked) 
     rows = part.rows
     names = list(columns.get("text") or [asked.text])
     if rows.prose and len(rows.columns) == 1:
-        names = list(rows.columns)  # a text has no names for its parts
+        names = list(rows.columns)  # plain text has no column names
     names = [column(rows, name, asked.flag("text")) for name in names]
     template = asked.prompt.replace("\\n", "\n").replace("\\t", "\t") if asked.prompt else None
     if template is None and len(names) > 1:

@@ -1,4 +1,4 @@
-"""What a cell of a file holds, told apart as the file writes it: text, number, boolean, list, object or nothing."""
+"""The types of cell values, as written in the file: text, number, boolean, list, object or missing."""
 
 import datetime as dt
 import math
@@ -9,24 +9,24 @@ from typing import Any, Self
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _SPAN_KEYS = ({"start", "end"}, {"start_offset", "end_offset"})
 _CHAT_KEYS = ({"role", "content"}, {"from", "value"})
-# Characters that show nothing and that `str.strip` leaves: a zero-width space, joiners, a byte order mark.
+# Invisible characters that `str.strip` does not remove: zero-width spaces, joiners, byte order marks.
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
 
 class Written(float):
-    """A number that knows how its file writes it: 3.10 stays 3.10."""
+    """A number that keeps its spelling in the file: 3.10 stays 3.10."""
 
     digits: str
 
     def __new__(cls, digits: str) -> Self:
-        """Return the number that `digits` stand for."""
+        """Return the number written as `digits`."""
         number = super().__new__(cls, digits)
         number.digits = digits
         return number
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a cell holds nothing: none, not a number, or a text without a visible character."""
+    """Return whether a cell is missing: None, NaN, or a text without a visible character."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -40,15 +40,15 @@ def is_container(value: Any) -> bool:
 
 
 def word(value: Any) -> str:
-    """Return a single value as text, as its file writes it; whole numbers of a column of fractions without the fraction.
+    """Return a single value as text, as written in the file; floats that are whole numbers without the fraction.
 
     Raises:
-        TypeError: It is a container: those are never turned into text.
+        TypeError: The value is a container; containers are never converted to text.
     """
     if isinstance(value, str):
         return value
     if is_container(value):
-        message = f"a {type(value).__name__} is no single value"
+        message = f"a {type(value).__name__} is not a single value"
         raise TypeError(message)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -67,17 +67,17 @@ def is_number(text: str) -> bool:
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
-    """Return labels in an order that is the same in every process: numbers by value, then words; of equals, by text."""
+    """Return labels in an order that is the same in every process: numbers by value, then words; ties by text."""
     return tuple(sorted(labels, key=lambda text: (0, float(text), text) if is_number(text) else (1, 0.0, text)))
 
 
 def is_chat(value: Any) -> bool:
-    """Return whether a cell holds the messages of a talk."""
+    """Return whether a cell holds chat messages."""
     return isinstance(value, list) and bool(value) and all(_has(part, _CHAT_KEYS) for part in value)
 
 
 def is_spans(value: Any) -> bool:
-    """Return whether a cell holds labelled spans of characters; an empty list may be any list."""
+    """Return whether a cell holds labelled character spans; true for an empty list."""
     if isinstance(value, dict):
         return isinstance(value.get("entities"), list) and is_spans(value["entities"])
     return isinstance(value, list) and all(
@@ -96,12 +96,12 @@ def is_spans(value: Any) -> bool:
 
 
 def is_fraction(value: Any) -> bool:
-    """Return whether a value is a number that is not whole, such as a probability."""
+    """Return whether a value is a number that is not an integer, such as a probability."""
     return isinstance(value, float) and not value.is_integer()
 
 
 def is_answers(value: Any) -> bool:
-    """Return whether a cell holds SQuAD's answers to a question: texts and where each starts."""
+    """Return whether a cell holds SQuAD answers to a question: texts and their offsets."""
     if isinstance(value, list):
         return bool(value) and all(
             isinstance(part, dict) and is_answers(part) and isinstance(part["text"], str) for part in value
@@ -130,7 +130,7 @@ def is_marks(value: Any) -> bool:
 
 
 def is_named_marks(value: Any) -> bool:
-    """Return whether a cell holds one 0 or 1 for each of several classes by name, as spaCy's `cats` do."""
+    """Return whether a cell maps the names of several classes to 0 or 1, as spaCy's `cats` do."""
     return (
         isinstance(value, dict)
         and len(value) > 1
@@ -139,7 +139,7 @@ def is_named_marks(value: Any) -> bool:
 
 
 def describe(value: Any) -> str:
-    """Return what a container looks like, for a message: never its content."""
+    """Return a description of a container for a message, without its content."""
     looks = next((told for told, holds in _LOOKS if holds(value)), None)
     if looks is not None:
         return looks
@@ -160,12 +160,12 @@ def _has(part: Any, choices: Sequence[set[str]]) -> bool:
 
 _LOOKS: tuple[tuple[str, Callable[[Any], bool]], ...] = (
     ("a list that looks like chat messages", is_chat),
-    ("what looks like SQuAD's answers", is_answers),
+    ("what looks like SQuAD answers", is_answers),
     (
-        "a list that looks like labelled character spans, as doccano and spaCy write them",
+        "a list that looks like labelled character spans (doccano, spaCy)",
         lambda value: bool(value) and is_spans(value),
     ),
     ("a list that looks like one 0/1 per class", is_marks),
-    ("a list of texts, such as tokens, tags or several labels", is_words),
+    ("a list of strings, such as tokens, tags or several labels", is_words),
     ("a list", lambda value: isinstance(value, list)),
 )

@@ -1,4 +1,4 @@
-"""Tables for a spreadsheet."""
+"""Tables for spreadsheets."""
 
 import csv
 import io
@@ -13,20 +13,20 @@ _JUDGED = {
     ".p": "p",
     ".rank": "rank",
 }
-"""What a column's key ends with for each field of a cell; the second only where arms are judged by the column."""
+"""Suffixes of column keys for the fields of a cell; the second mapping only for columns by which arms are judged."""
 
 
 class CSV(harness.Reporter):
-    """For a spreadsheet: plain numbers, each with half the width of its interval and its verdict; blank where undefined."""
+    """CSV for spreadsheets: plain numbers, each with its interval's half-width and its verdict; blank if undefined."""
 
     name = "csv"
     suffix = ".csv"
 
     def render(self, table: harness.Table) -> str:
-        """Return the table as CSV with one header line; rows that cannot be compared have another title in `table`."""
+        """Return the table as CSV with one header line; rows that are not comparable have another title in `table`."""
         output = io.StringIO()
         tables = (table, *table.others)
-        # What was never measured in a table has no column there.
+        # Tables have no columns for what was not measured in them.
         keys = list(dict.fromkeys(column.key for part in tables for column in part.columns))
         cells = [pair for part in tables for row in part.rows for pair in zip(part.columns, row.cells, strict=True)]
         judged = {column.key for column, cell in cells if cell.verdict is not None or cell.rank is not None}
@@ -49,5 +49,5 @@ class CSV(harness.Reporter):
 
 @harness.hookimpl
 def harness_reporters() -> list[type[harness.Reporter]]:
-    """Offer the reporter."""
+    """Register the reporter."""
     return [CSV]

@@ -1,10 +1,10 @@
-"""Tables for programs."""
+"""Tables for other programs."""
 
 import harness
 
 
 class JSON(harness.Reporter):
-    """For programs: everything the table holds; null where undefined."""
+    """JSON for other programs: the complete table; null if undefined."""
 
     name = "json"
     suffix = ".json"
@@ -16,5 +16,5 @@ class JSON(harness.Reporter):
 
 @harness.hookimpl
 def harness_reporters() -> list[type[harness.Reporter]]:
-    """Offer the reporter."""
+    """Register the reporter."""
     return [JSON]

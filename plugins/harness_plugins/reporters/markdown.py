@@ -1,10 +1,10 @@
-"""Tables for a document."""
+"""Tables for documents."""
 
 import harness
 
 
 class Markdown(harness.Reporter):
-    """For a document: a Markdown table with its notes and the ids of its runs."""
+    """Markdown for documents: a table with its notes and run ids."""
 
     name = "markdown"
     suffix = ".md"
@@ -56,5 +56,5 @@ def _line(cells: list[str]) -> str:
 
 @harness.hookimpl
 def harness_reporters() -> list[type[harness.Reporter]]:
-    """Offer the reporter."""
+    """Register the reporter."""
     return [Markdown]

@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Tables for terminals."""
 
 import io
 import shutil
@@ -15,7 +15,7 @@ _UNBOUNDED = 10_000
 
 
 class Rich(harness.Reporter):
-    """For a terminal: one table, or several where the terminal is narrow; no number is ever cut."""
+    """Table for terminals, split into several on narrow terminals; numbers are never truncated."""
 
     name = "rich"
     suffix = ".txt"
@@ -24,7 +24,7 @@ class Rich(harness.Reporter):
     width: int | None = None
 
     def render(self, table: harness.Table) -> str:
-        """Return the table with terminal colours where standard output is a terminal."""
+        """Return the table, with colours if standard output is a terminal."""
         from rich.console import Console
         from rich.measure import Measurement
         from rich.text import Text
@@ -52,7 +52,7 @@ class Rich(harness.Reporter):
 
 
 def _parts(table: harness.Table, fits: Callable[[Sequence[int]], bool]) -> list[list[int]]:
-    """Return the columns of each table to print: all in one if it fits, else by group, else as many as fit."""
+    """Return the columns of each table to print: all in one table if they fit, else by group, else as many as fit."""
     everything = list(range(len(table.columns)))
     if fits(everything):
         return [everything]
@@ -105,11 +105,11 @@ def _table(table: harness.Table, shown: Sequence[int]) -> "RichTable":
 def _heading(column: harness.Column, *, with_group: bool) -> str:
     arrow = {"higher": " ↑", "lower": " ↓", None: ""}[column.better]
     unit = f" [{column.unit}]" if column.unit else ""
-    # Escaped, or rich would take the unit for a style.
+    # Escape brackets, because rich would read the unit as a style.
     return f"{column.group.upper() if with_group else ''}\n{column.title}{unit}{arrow}".replace("[", "\\[")
 
 
 @harness.hookimpl
 def harness_reporters() -> list[type[harness.Reporter]]:
-    """Offer the reporter."""
+    """Register the reporter."""
     return [Rich]

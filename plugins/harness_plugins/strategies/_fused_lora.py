@@ -1,12 +1,12 @@
-"""LoRA's linear layer without extra passes over its output. Imported when a model is tuned: it needs torch.
+"""LoRA's linear layer without extra passes over its output. Imported when a model is tuned, because it needs torch.
 
 PEFT computes `base(x) + scaling * B(A(x))` as five operations, three of which read and write the whole output; their
-gradients, three more. Here the low-rank product is added as it is computed (`addmm`), the scaling is folded into the small
-matrix, and the small matrices lie so that no product walks across memory: `[n, out] @ [out, r]` with `B` as PEFT keeps it
-runs at a tenth of the rate of its transposed copy (15 against 40 GFLOP/s and more on 2 AVX2 cores).
+gradients add three more. Here the low-rank product is accumulated into the output (`addmm`), the scaling is folded into
+the small matrix, and the small matrices are laid out for contiguous access: `[n, out] @ [out, r]` with `B` in PEFT's
+layout runs at a tenth of the rate of its transposed copy (15 against 40 GFLOP/s and more on 2 AVX2 cores).
 
-Tried, no faster: adding `B A` to the weight before each product; it saves two thin products and costs a pass over the
-weight, and what is kept for the gradient is one product less, one more.
+Tried without a speed-up: adding `B A` to the weight before each product. It saves two thin products and costs a pass
+over the weight, and stores one product less and one more for the gradient.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class _LoraLinear(torch.autograd.Function):
         """Return `[..., out]` for inputs `[..., in]`, weight `[out, in]`, bias `[out]`, down `[r, in]`, up `[out, r]`."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         small = (up * scaling).t().contiguous()
-        # What is given back is no view: models may change it in place, and a view made in here could not be.
+        # The result must not be a view: models may change it in place, which a view created here does not allow.
         whole = rows.new_empty(*inputs.shape[:-1], weight.shape[0])
         output = whole.view(-1, weight.shape[0])
         if bias is None:
@@ -64,9 +64,9 @@ class _LoraLinear(torch.autograd.Function):
 
 @contextmanager
 def fused(model: nn.Module) -> Iterator[None]:
-    """Compute the model's plain LoRA layers in one go meanwhile; every other layer goes PEFT's own way.
+    """Compute the model's plain LoRA layers with the fused operation; all other layers use PEFT's forward.
 
-    So does every layer of a shape for which the two do not agree.
+    Layers of a shape for which the two results differ also use PEFT's forward.
     """
     agreed: dict[tuple[Any, ...], bool] = {}
     with ExitStack() as stack:
@@ -83,11 +83,11 @@ def fused(model: nn.Module) -> Iterator[None]:
 
 
 def _agree(module: Linear) -> bool:
-    """Return whether a layer gives what PEFT's own forward gives, and its gradients, also where its output is changed in place."""
+    """Return whether a layer matches PEFT's forward and its gradients, also if its output is changed in place."""
     weight = module.base_layer.weight
     (adapter,) = module.active_adapters
     trained = [module.lora_A[adapter].weight, module.lora_B[adapter].weight]
-    # Not drawn: the run's random numbers are not to depend on it.
+    # Fixed inputs, so that the run's random numbers do not depend on this check.
     given = torch.linspace(-1, 1, 6 * weight.shape[1], device=weight.device, dtype=weight.dtype).view(2, 3, -1)
     found = []
     try:
@@ -116,7 +116,7 @@ def _forward_of(module: Linear) -> Any:
 
 
 def _is_plain(module: Linear) -> bool:
-    """Return whether the layer is LoRA as published: one adapter, no dropout, no bias of its own, no variant."""
+    """Return whether the layer is LoRA as published: one adapter, no dropout, no own bias, no variant."""
     if type(module) is not Linear or type(module.base_layer) is not nn.Linear or len(module.active_adapters) != 1:
         return False
     (adapter,) = module.active_adapters

@@ -1,9 +1,9 @@
-"""What each of PEFT's methods needs to be used soundly without asking: data, checked against the installed PEFT by a test.
+"""Default settings of PEFT's methods, as data; a test checks them against the installed PEFT.
 
-Learning rates: those of PEFT's own comparison on MetaMathQA (Llama-3.2-3B, AdamW;
-https://github.com/huggingface/peft/tree/main/method_comparison) where it searched for one, named there by experiment; that of
-`lora` for methods that change the weights by a product of small matrices; else what the paper says. None was searched for on
-your data.
+Learning rates come from PEFT's own comparison on MetaMathQA (Llama-3.2-3B, AdamW;
+https://github.com/huggingface/peft/tree/main/method_comparison) if it searched for one, with the experiment's name;
+else from `lora` for methods that change the weights by a product of small matrices; else from the paper. None was
+searched for on your data.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _TASK_TYPES = {
 
 
 def word_for(model_class: str) -> str | None:
-    """Return what PEFT calls what models of a class are for; None where it has no word for it."""
+    """Return PEFT's task type for a model class; None if there is none."""
     return next((word for ending, word in _TASK_TYPES.items() if model_class.endswith(ending)), None)
 
 
@@ -33,33 +33,33 @@ class Method(NamedTuple):
     summary: str
     learning_rate: float = 5e-4
     source: str = _AS_LORA
-    """Of the learning rate."""
+    """The source of the learning rate."""
     targets: Literal["linear", "norms", "architecture", "embeddings", "cache"] = "linear"
-    """What it changes: linear layers, norms, what PEFT chooses by architecture, or what stands before the text, as embeddings or
-    as keys and values."""
+    """What it changes: linear layers, norms, layers that PEFT selects by architecture, or prepended embeddings or keys
+    and values."""
     settings: Mapping[str, Any] = {}
-    """Those whose default is not PEFT's."""
+    """Settings whose default differs from PEFT's."""
     bounds: Mapping[str, Literal["divides", "product", "smallest", "rank"]] = {}
-    """Settings whose default is lowered to what fits the layers: dividing all widths, at most the smallest layer's
-    elements, at most the smallest width, or a rank that saves elements."""
+    """Settings whose default is lowered to fit the layers: to divide all widths, to at most the number of elements of
+    the smallest layer, to at most the smallest width, or to a rank that saves elements."""
     merges: bool = True
-    """Whether what was trained can be put into the weights."""
+    """Whether the adapter can be merged into the weights."""
     only_linear: bool = False
-    """Whether it cannot change the layers GPT-2 has in place of torch's linear ones (transformers' `Conv1D`)."""
+    """Whether it does not support the layers that GPT-2 has instead of torch's linear ones (transformers' `Conv1D`)."""
     unfit: str | None = None
-    """Why it cannot be compared here at all."""
+    """Why it is not supported here."""
 
 
 METHODS: Mapping[str, Method] = {
     "adalora": Method(
-        "LoRA whose ranks are shared out by importance while training (Zhang et al., 2023)",
+        "LoRA with ranks allocated by importance during training (Zhang et al., 2023)",
         settings={"init_r": 12, "target_r": 8},
-        unfit="its ranks are shared out by the training loop: use the strategy adalora",
+        unfit="its ranks are allocated by the training loop; use the strategy adalora",
     ),
     "adamss": Method("low-rank additions in clusters of each weight's singular subspaces", only_linear=True),
     "adaption_prompt": Method(
         "LLaMA-Adapter: prompts with a gate in the upper attention layers (Zhang et al., 2023)",
-        unfit="PEFT has it for Llama-like language models only, without a head of its own",
+        unfit="PEFT supports it only for Llama-like language models, without a new head",
     ),
     "beft": Method(
         "trains biases added to the value projections (https://arxiv.org/abs/2509.15974)",
@@ -83,7 +83,7 @@ METHODS: Mapping[str, Method] = {
         only_linear=True,
     ),
     "cartridge": Method(
-        "a trained key-value cache put before the text (Eyuboglu et al., 2025)",
+        "a trained key-value cache prepended to the text (Eyuboglu et al., 2025)",
         1e-3,
         "as prefix_tuning",
         targets="cache",
@@ -97,7 +97,7 @@ METHODS: Mapping[str, Method] = {
         unfit="it needs a prompt of examples, token by token, and a language-model task",
     ),
     "deft": Method("replaces a trained subspace of each weight"),
-    "delora": Method("LoRA whose strength and direction are trained apart (Bini et al., 2025)", only_linear=True),
+    "delora": Method("LoRA with strength and direction trained separately (Bini et al., 2025)", only_linear=True),
     "fourierft": Method(
         "trains a few Fourier coefficients of each weight's change (Gao et al., 2024)",
         1e-2,
@@ -149,7 +149,7 @@ METHODS: Mapping[str, Method] = {
         "a prompt for many tasks, each with a low-rank part (Wang et al., 2023)",
         targets="embeddings",
         merges=False,
-        unfit="it trains on several tasks at a time, each text with its task's number",
+        unfit="it trains on several tasks at the same time, with a task number for each text",
     ),
     "oft": Method(
         "orthogonal rotation of the weights, block by block (Qiu et al., 2023)",
@@ -170,15 +170,15 @@ METHODS: Mapping[str, Method] = {
         merges=False,
     ),
     "peanut": Method(
-        "changes the weights by a small network of them (https://arxiv.org/abs/2410.01870)", only_linear=True
+        "changes the weights by a small network applied to them (https://arxiv.org/abs/2410.01870)", only_linear=True
     ),
     "poly": Method(
         "a mixture of LoRAs routed by task (Ponti et al., 2022)",
         merges=False,
-        unfit="it trains on several tasks at a time, each text with its task's number",
+        unfit="it trains on several tasks at the same time, with a task number for each text",
     ),
     "prefix_tuning": Method(
-        "trained keys and values before those of the text, in every layer (Li and Liang, 2021)",
+        "trained keys and values prepended to those of the text in every layer (Li and Liang, 2021)",
         1e-3,
         _COMPARISON + "prefixtuning lr_0.001",
         targets="cache",
@@ -186,7 +186,7 @@ METHODS: Mapping[str, Method] = {
         merges=False,
     ),
     "prompt_tuning": Method(
-        "trained vectors before those of the text (Lester et al., 2021)",
+        "trained embeddings prepended to the text (Lester et al., 2021)",
         1e-3,
         _COMPARISON + "prompt_tuning lr_0.001",
         targets="embeddings",
@@ -197,7 +197,7 @@ METHODS: Mapping[str, Method] = {
         "orthogonal rotation within the principal subspace of the weights", bounds={"r": "smallest"}, only_linear=True
     ),
     "pvera": Method(
-        "VeRA with a trained distribution in place of numbers (https://arxiv.org/abs/2512.07703)", 5e-3, "as vera"
+        "VeRA with a trained distribution instead of fixed values (https://arxiv.org/abs/2512.07703)", 5e-3, "as vera"
     ),
     "randlora": Method("full-rank change by a sum of random low-rank bases (Albert et al., 2025)"),
     "road": Method(
@@ -208,15 +208,15 @@ METHODS: Mapping[str, Method] = {
         only_linear=True,
     ),
     "shadow": Method(
-        "a small network beside the model",
+        "a small network next to the model",
         merges=False,
         unfit="PEFT's implementation does not run under this version's models (ShadowCarrier)",
     ),
     "shira": Method(
-        "trains a random one in fifty of the weights (Bhardwaj et al., 2024)", bounds={"r": "rank"}, only_linear=True
+        "trains a random 2% of the weights (Bhardwaj et al., 2024)", bounds={"r": "rank"}, only_linear=True
     ),
     "supertuning": Method(
-        "trains those single weights that are largest (arXiv:2607.09287)", 5e-3, "vectors, as ia3", only_linear=True
+        "trains only the largest individual weights (arXiv:2607.09287)", 5e-3, "vectors, as ia3", only_linear=True
     ),
     "tinylora": Method(
         "a few numbers around each weight's singular vectors (https://arxiv.org/abs/2602.04118)",
@@ -225,13 +225,13 @@ METHODS: Mapping[str, Method] = {
     ),
     "trainable_tokens": Method(
         "trains the embeddings of chosen tokens",
-        unfit="it needs the numbers of the tokens to train, and changes nothing else",
+        unfit="it needs the ids of the tokens to train, and changes nothing else",
     ),
     "unilora": Method(
         "all of LoRA's matrices from one trained vector (https://arxiv.org/abs/2506.00799)", 5e-3, "vectors, as ia3"
     ),
     "vblora": Method(
-        "LoRA's matrices out of a bank of vectors (Li et al., 2024)",
+        "LoRA's matrices composed from a bank of vectors (Li et al., 2024)",
         1e-3,
         "its documentation in PEFT, for the bank of vectors",
         bounds={"vector_length": "divides"},
@@ -246,7 +246,7 @@ METHODS: Mapping[str, Method] = {
     "xlora": Method(
         "a gate over LoRAs that were trained before (Buehler and Buehler, 2024)",
         merges=False,
-        unfit="it gates adapters that are trained already, and trains none",
+        unfit="it combines adapters that are already trained, and trains none",
     ),
 }
-"""By PEFT's name for it, in lower case."""
+"""The methods by PEFT's name in lower case."""

@@ -1,4 +1,4 @@
-"""LoRA whose ranks go where they matter."""
+"""LoRA with ranks allocated by importance."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +14,25 @@ _FEWEST_STEPS = 2
 
 
 class AdaLoRA(harness.Strategy):
-    """Train low-rank additions whose ranks are shared out between layers by importance while training.
+    """Train low-rank adapters whose ranks are allocated to layers by importance during training.
 
-    Additions begin at `start_rank` and are pruned, between a tenth and half of the steps, to `rank` on average.
+    Adapters start at `start_rank` and are pruned to `rank` on average, between a tenth and half of the steps.
     Source: Zhang et al., 2023 (AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning,
     https://arxiv.org/abs/2303.10512; its orthogonality penalty, equation 4), by PEFT.
     """
 
     name = "adalora"
     imports = ("peft",)
-    # As LoRA's: its paper searches the same range for both.
+    # Same as LoRA's: the paper searches the same range for both.
     defaults = {"learning_rate": 5e-4}
 
-    rank: PositiveInt = Field(8, description="rank of the additions on average, at the end")
-    start_rank: PositiveInt = Field(12, description="rank of every addition at first")
-    alpha: float = Field(16.0, gt=0, description="scale of the additions, divided by their rank at first")
-    orthogonality: float = Field(0.5, ge=0, description="weight of the penalty that keeps directions apart")
+    rank: PositiveInt = Field(8, description="average rank of the adapters at the end")
+    start_rank: PositiveInt = Field(12, description="rank of every adapter at the start")
+    alpha: float = Field(16.0, gt=0, description="scale of the adapters, divided by their initial rank")
+    orthogonality: float = Field(0.5, ge=0, description="weight of the orthogonality penalty")
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the model with the trained additions merged into its weights."""
+        """Return the model with the trained adapters merged into its weights."""
         import peft
         import torch
 
@@ -40,7 +40,7 @@ class AdaLoRA(harness.Strategy):
 
         targets, steps = linear_layers(stage, [stage.body]), stage.steps()
         if steps < _FEWEST_STEPS:
-            message = "strategy 'adalora': one optimizer step leaves no time to share out ranks: train longer"
+            message = "strategy 'adalora': needs at least two optimizer steps to allocate ranks; train longer"
             raise harness.HarnessError(message)
         config = peft.AdaLoraConfig(
             init_r=self.start_rank,
@@ -66,19 +66,19 @@ class AdaLoRA(harness.Strategy):
         def allocate(step: int) -> None:
             for parameter in additions.values():
                 if parameter.requires_grad and parameter.grad is None:
-                    # Of a layer that the task has no use for, such as a pooler; PEFT wants a gradient of each.
+                    # Layers that the task does not use, such as a pooler, get no gradient, but PEFT needs one.
                     parameter.grad = torch.zeros_like(parameter)
             whole.update_and_allocate(step)
 
         stage.fit(adapted, penalty if self.orthogonality else None, allocate)
         if config.rank_pattern:
-            # The last step moved what had been pruned before it; what is delivered leaves it out.
+            # The last step changed pruned directions; mask them again in the final model.
             whole.rankallocator.mask_using_rank_pattern(whole.model, config.rank_pattern)
         return merged(stage, adapted)
 
 
 def _distance(directions: "torch.Tensor") -> "torch.Tensor":
-    """Return how far directions `[r, width]` are from orthonormal, in Frobenius norm."""
+    """Return the distance of directions `[r, width]` from orthonormality, in Frobenius norm."""
     import torch
 
     products = directions @ directions.T
@@ -88,5 +88,5 @@ def _distance(directions: "torch.Tensor") -> "torch.Tensor":
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
+    """Register the strategy."""
     return [AdaLoRA]

@@ -1,4 +1,4 @@
-"""Only the biases."""
+"""Tuning of the biases only."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,17 +11,16 @@ if TYPE_CHECKING:
 
 
 class BitFit(harness.Strategy):
-    """Train the bias terms and the head; every weight matrix stays as it was.
+    """Train the bias terms and the head; all weight matrices stay frozen.
 
-    Source: Ben Zaken et al., 2022 (BitFit, https://arxiv.org/abs/2106.10199). Models without biases have nothing to train
-    so, and are refused.
+    Source: Ben Zaken et al., 2022 (BitFit, https://arxiv.org/abs/2106.10199). Models without biases are rejected.
     """
 
     name = "bitfit"
     defaults = {"learning_rate": 1e-3}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why the model cannot be tuned so."""
+        """Return why the model cannot be tuned this way."""
         del tasks
         return None if _biases(harness.skeleton(model)) else "the model has no biases to train"
 
@@ -39,5 +38,5 @@ def _biases(body: "nn.Module") -> "list[nn.Parameter]":
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
+    """Register the strategy."""
     return [BitFit]

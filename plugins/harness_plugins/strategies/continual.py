@@ -1,4 +1,4 @@
-"""Remedies for forgetting earlier stages: full fine-tuning that looks back."""
+"""Full fine-tuning with measures against forgetting earlier stages."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,24 +15,26 @@ if TYPE_CHECKING:
 class Replay(harness.Strategy):
     """Train every weight, with a share of the earlier stages' texts mixed in.
 
-    At every step the mean loss of as many remembered texts as a batch has is added, drawn evenly from the earlier stages, each
-    under its own head; those heads stay as they are.
-    Source: Chaudhry et al., 2019 (On Tiny Episodic Memories in Continual Learning, https://arxiv.org/abs/1902.10486).
+    Each step adds the mean loss of one batch of remembered texts, drawn evenly from the earlier stages, each with its
+    own head; those heads stay frozen. Source: Chaudhry et al., 2019 (On Tiny Episodic Memories in Continual Learning,
+    https://arxiv.org/abs/1902.10486).
     """
 
     name = "replay"
     defaults = {"learning_rate": 5e-5}
 
-    share: float = Field(0.1, gt=0, le=1, description="of each earlier stage's training texts, that is remembered")
-    weight: float = Field(1.0, gt=0, description="of the remembered texts' loss, against the new ones'")
+    share: float = Field(0.1, gt=0, le=1, description="share of each earlier stage's training texts that is remembered")
+    weight: float = Field(
+        1.0, gt=0, description="weight of the remembered texts' loss relative to that of the new texts"
+    )
 
     def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, harness.Span]:
-        """Return the shares worth trying."""
+        """Return the search range of the share."""
         del tasks
         return {"share": harness.Span(0.05, 0.5, log=True)}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why there is nothing to remember."""
+        """Return why there are no earlier stages."""
         del model
         return _nothing_earlier(tasks)
 
@@ -44,7 +46,7 @@ class Replay(harness.Strategy):
         earlier = stage.earlier
         if not earlier:
             return stage.fit(stage.model)
-        # What is remembered of a stage is the same ever after.
+        # The remembered texts of a stage are the same in all later stages.
         memories = [
             np.random.default_rng([stage.seed, at]).permutation(past.items)[: max(1, round(self.share * past.items))]
             for at, past in enumerate(earlier)
@@ -61,32 +63,34 @@ class Replay(harness.Strategy):
 
 
 class EWC(harness.Strategy):
-    """Train every weight, but hold those that earlier stages need where they are (elastic weight consolidation).
+    """Train every weight, with a penalty on changes to weights that earlier stages need (elastic weight consolidation).
 
-    The penalty is strength / 2 * sum F (w - w0)^2, with w0 the body's weights as this stage finds them and F the diagonal of
-    the empirical Fisher information of the earlier stages there, summed; each stage's is scaled to a mean of 1 over the
-    weights, because that of texts that are answered with certainty is next to nothing, whatever strength. Holds three more
-    copies of the weights. Source: Kirkpatrick et al., 2017 (Overcoming catastrophic forgetting in neural networks,
-    equation 3); one anchor for all stages: Huszár, 2018 (Note on the quadratic penalties in elastic weight consolidation).
+    The penalty is strength / 2 * sum F (w - w0)^2, where w0 are the body's weights at the start of this stage and F is
+    the diagonal of the empirical Fisher information there, summed over the earlier stages. Each stage's F is scaled to
+    a mean of 1 over the weights, because for confidently predicted texts it is close to 0, so no strength would work.
+    Needs memory for three more copies of the weights. Source: Kirkpatrick et al., 2017 (Overcoming catastrophic
+    forgetting in neural networks, equation 3); one anchor for all stages: Huszár, 2018 (Note on the quadratic penalties
+    in elastic weight consolidation).
     """
 
     name = "ewc"
     defaults = {"learning_rate": 5e-5}
 
-    # Of MiniLM, tuned on 160 sentences and then on 160 others at six times the learning rate (one seed): with 1, nothing of the
-    # first was lost, and the second reached 0.34 in place of 0.40 (of six classes); with 10, it learned nothing.
-    strength: float = Field(1.0, gt=0, description="of the penalty (lambda in the paper)")
+    # MiniLM, tuned on 160 sentences and then on 160 others at six times the learning rate (one seed): with 1, nothing
+    # of the
+    # first was lost, and the second reached 0.34 instead of 0.40 (six classes); with 10, it learned nothing.
+    strength: float = Field(1.0, gt=0, description="strength of the penalty (lambda in the paper)")
     samples: PositiveInt = Field(
-        200, description="texts of each earlier stage that its Fisher information is taken from"
+        200, description="number of texts of each earlier stage used to estimate its Fisher information"
     )
 
     def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, harness.Span]:
-        """Return the strengths worth trying."""
+        """Return the search range of the strength."""
         del tasks
         return {"strength": harness.Span(0.1, 10.0, log=True)}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why there is nothing to hold on to."""
+        """Return why there are no earlier stages."""
         del model
         return _nothing_earlier(tasks)
 
@@ -111,7 +115,7 @@ class EWC(harness.Strategy):
         return stage.fit(stage.model, penalty)
 
     def _fisher(self, stage: harness.Stage, guarded: "list[nn.Parameter]") -> "list[torch.Tensor]":
-        """Return, for each parameter, its Fisher information, of mean 1 for each earlier stage, summed over those."""
+        """Return the Fisher information of each parameter, scaled to mean 1 per earlier stage and summed over them."""
         import numpy as np
         import torch
 
@@ -128,17 +132,17 @@ class EWC(harness.Strategy):
                         square.addcmul_(gradient, gradient)
             mean = sum(float(square.sum()) for square in squares) / sum(square.numel() for square in squares)
             for total, square in zip(summed, squares, strict=True):
-                # Where every text is answered with certainty, nothing is needed of any weight.
+                # If all texts are predicted with certainty, no weight is needed.
                 total.add_(square, alpha=1 / mean if mean else 0.0)
         stage.body.train(training)
         return summed
 
 
 def _nothing_earlier(tasks: Sequence[harness.Task]) -> str | None:
-    return None if len(tasks) > 1 else "there is one stage only, and so no earlier one to be kept: name several"
+    return None if len(tasks) > 1 else "needs at least two stages"
 
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategies."""
+    """Register the strategies."""
     return [Replay, EWC]

@@ -1,4 +1,4 @@
-"""Feature-based tuning: the body stays as it is."""
+"""Feature-based tuning with a frozen body."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 _POOLINGS = {"pooling": get_args(harness.Pooling)}
 _DEAD = 1e-6
-"""Of the largest spread: that of a feature which says nothing that float32 could carry beside the others."""
-_WRITES = "the model's own head writes the answer, so there is no new head to train"
+"""Spread, relative to the largest one, below which a feature carries no information at float32 precision."""
+_WRITES = "the model's own head generates the answer, so there is no new head to train"
 
 
 class Frozen(harness.Strategy):
-    """Train a head on the body's features, by regression where it can be; the body stays as it was.
+    """Train a head on the features of the frozen body, by regression where possible.
 
-    Where something is said of a whole text, on pooled features: a logistic regression for its class, one for each class where
-    it may have several, a ridge regression for a number; the penalty is chosen on the validation split: of a class by
-    `train.select_by`, of several by likelihood, of a number by squared error. Mean pooling by
-    default: a linear head on MiniLM's own pooler stays at chance, because nothing ever trained that pooler. Where something is
-    said of each token, the task's own head is trained by gradient descent.
+    Tasks with one output per text use pooled features: a logistic regression for one class, one logistic regression per
+    class for several classes, a ridge regression for numbers. The penalty is chosen on the validation split: by
+    `train.select_by` for one class, by likelihood for several classes, by squared error for numbers. The default is
+    mean pooling, because a linear head on MiniLM's own pooler stays at chance: that pooler was never trained. For tasks
+    with an output per token, the task's own head is trained by gradient descent.
     """
 
     name = "frozen"
@@ -34,28 +34,30 @@ class Frozen(harness.Strategy):
     selects = True
     shapes = frozenset({"class_weights"})
 
-    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+    pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
     strengths: tuple[float, ...] = Field(
-        (0.001, 0.01, 0.1, 1.0, 10.0), min_length=1, description="inverse penalties tried on the validation split"
+        (0.001, 0.01, 0.1, 1.0, 10.0),
+        min_length=1,
+        description="inverse penalties to choose from on the validation split",
     )
-    iterations: int = Field(1000, gt=0, description="at most, of the solver")
+    iterations: int = Field(1000, gt=0, description="maximum number of solver iterations")
 
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
-        """Return a learning rate where there is one: of a task's own head."""
+        """Return a learning rate if a task's own head is trained."""
         return {"learning_rate": 1e-3} if any(task.answers is None for task in tasks) else {}
 
     def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, tuple[str, ...]]:
-        """Return the ways of pooling, where there is anything to pool."""
+        """Return the pooling methods to search, if features are pooled."""
         return {} if any(task.answers is None for task in tasks) else _POOLINGS
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why nothing can be tuned so."""
+        """Return why these tasks cannot be tuned this way."""
         if any(task.answers == "text" for task in tasks):
             return _WRITES
         return _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the head on the body: a regression as one linear layer that takes the features as they are."""
+        """Return the head on the body; a regression is one linear layer on unscaled features."""
         match stage.task.answers:
             case "class":
                 return self._class(stage)
@@ -92,7 +94,7 @@ class Frozen(harness.Strategy):
     def _yes_or_no(
         self, scaled: "_Scaled", labels: "NDArray[Any]", expected: "NDArray[Any]"
     ) -> "tuple[NDArray[Any], NDArray[Any]]":
-        """Return the weights `[width]` and the bias of the log-odds of one class; chosen by the likelihood of validation."""
+        """Return the weights `[width]` and bias of the log-odds of one class, chosen by the validation likelihood."""
         import numpy as np
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import log_loss
@@ -111,7 +113,7 @@ class Frozen(harness.Strategy):
 
 
 class Ridge(harness.Strategy):
-    """Train a ridge regression on the body's pooled features, of numbers or of classes; the body stays as it was.
+    """Train a ridge regression for numbers or classes on the pooled features of the frozen body.
 
     The penalty is chosen on the validation split.
     """
@@ -121,17 +123,17 @@ class Ridge(harness.Strategy):
     selects = True
     shapes = frozenset({"class_weights"})
 
-    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+    pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
     penalties: tuple[float, ...] = Field(
-        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties tried on the validation split"
+        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from on the validation split"
     )
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why nothing can be tuned so."""
+        """Return why these tasks cannot be tuned this way."""
         return _not_of_texts(tasks, ("class", "classes", "number")) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the regression on the body, as one linear layer that takes the features as they are."""
+        """Return the regression on the body, as one linear layer on unscaled features."""
         return self._class(stage) if stage.task.answers == "class" else _ridge(stage, self.pooling, self.penalties)
 
     def _class(self, stage: harness.Stage) -> "nn.Module":
@@ -150,7 +152,7 @@ class Ridge(harness.Strategy):
 
 
 class NearestCentroid(harness.Strategy):
-    """Answer with the class whose mean feature vector is nearest; nothing is trained.
+    """Predict the class with the nearest mean feature vector; nothing is trained.
 
     Source: Snell et al., 2017 (Prototypical Networks for Few-shot Learning, section 2.4: a linear classifier).
     """
@@ -158,14 +160,14 @@ class NearestCentroid(harness.Strategy):
     name = "nearest-centroid"
     shapes = frozenset()
 
-    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+    pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why nothing can be tuned so."""
+        """Return why these tasks cannot be tuned this way."""
         return _not_of_texts(tasks, ("class",)) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the classifier on the body: minus half the squared distance to each mean, but for what is common."""
+        """Return the classifier on the body: minus half the squared distance to each mean, without the common term."""
         import numpy as np
 
         features, labels = np.asarray(stage.features("train", self.pooling)), stage.targets("train")
@@ -175,7 +177,7 @@ class NearestCentroid(harness.Strategy):
 
 
 class LinearProbingThenFull(Frozen):
-    """Fit a head on frozen features first, then train everything from there.
+    """Fit a head on frozen features first, then train all weights.
 
     Source: Kumar et al., 2022 (Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution,
     https://arxiv.org/abs/2202.10054).
@@ -188,16 +190,16 @@ class LinearProbingThenFull(Frozen):
     shapes = harness.Strategy.shapes
 
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
-        """Return the learning rate of what is trained after the regression."""
+        """Return the learning rate of the training after the regression."""
         del tasks
         return self.defaults
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why nothing can be tuned so."""
+        """Return why these tasks cannot be tuned this way."""
         return _not_of_texts(tasks, ("class", "classes", "number")) or _no_pooling(model, tasks)
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the body, tuned, under the head it was given first, tuned with it."""
+        """Return the body and the fitted head after training both."""
         model = super().tune(stage)
         _drop_dead(cast("nn.Linear", model.head), stage.features("train", self.pooling))
         model.requires_grad_(True)
@@ -206,10 +208,10 @@ class LinearProbingThenFull(Frozen):
 
 
 def _drop_dead(head: "nn.Linear", features: "NDArray[Any]") -> None:
-    """Take from a head the weights of features that hardly vary.
+    """Set a head's weights of features that hardly vary to 0.
 
-    One of MiniLM's features is of the order of 1e-31, so that a regression gives it a weight of the order of 1e31: right for a
-    body that stays, and the end of every gradient through it.
+    One of MiniLM's features is of the order of 1e-31, so a regression gives it a weight of the order of 1e31. This is
+    correct for a frozen body, but makes every gradient through it unusable.
     """
     import torch
 
@@ -222,18 +224,18 @@ def _drop_dead(head: "nn.Linear", features: "NDArray[Any]") -> None:
 
 
 class _Scaled(NamedTuple):
-    """Features of mean 0 and variance 1 in train."""
+    """Features scaled to mean 0 and variance 1 in train."""
 
     train: "NDArray[Any]"
     """`[n, width]`."""
     validation: "NDArray[Any]"
     mean: "NDArray[Any]"
-    """What was taken from them, `[width]`."""
+    """The subtracted mean, `[width]`."""
     scale: "NDArray[Any]"
-    """What they were then divided by, `[width]`."""
+    """The divisor, `[width]`."""
 
     def back(self, weights: "NDArray[Any]", biases: "NDArray[Any]") -> "tuple[NDArray[Any], NDArray[Any]]":
-        """Return weights `[k, width]` and biases `[k]` on scaled features as ones on features as they are."""
+        """Return weights `[k, width]` and biases `[k]` for unscaled features, given those for scaled features."""
         weights = weights / self.scale
         return weights, biases - weights @ self.mean
 
@@ -249,7 +251,7 @@ def _scale(stage: harness.Stage, pooling: harness.Pooling) -> _Scaled:
 def _best(
     stage: harness.Stage, scaled: _Scaled, heads: "Sequence[tuple[NDArray[Any], NDArray[Any]]]"
 ) -> "tuple[NDArray[Any], NDArray[Any]]":
-    """Return the head, weights `[classes, width]` and biases `[classes]`, that scores best on validation; the first of equals."""
+    """Return the weights `[classes, width]` and biases `[classes]` with the best validation score, or the first of them."""
 
     def score(head: "tuple[NDArray[Any], NDArray[Any]]") -> float:
         found = stage.score(scaled.validation @ head[0].T + head[1])
@@ -259,7 +261,7 @@ def _best(
 
 
 def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float]) -> "nn.Module":
-    """Return a ridge regression on the body, of numbers, `[n]`, or of classes that a text has (1) or has not (-1), `[n, classes]`."""
+    """Return a ridge regression on the body, for numbers `[n]`, or for classes `[n, classes]` coded as 1 and -1."""
     import numpy as np
     from sklearn.linear_model import Ridge as Regression
 
@@ -274,10 +276,12 @@ def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[f
 
 
 def _own_head(stage: harness.Stage) -> "nn.Module":
-    """Return the model with its head trained by gradient descent; the head alone would be delivered."""
+    """Return the model with its head trained by gradient descent; only the head needs to be saved."""
     trained = head_parameters(stage)
     if not trained:
-        message = "strategy 'frozen': the model's head has no weights of its own, so there is nothing to train"
+        message = (
+            "strategy 'frozen': the model's head shares all its weights with the body, so there is nothing to train"
+        )
         raise harness.HarnessError(message)
     stage.model.requires_grad_(False)
     for parameter in trained:
@@ -288,30 +292,30 @@ def _own_head(stage: harness.Stage) -> "nn.Module":
 
 
 def _not_of_texts(tasks: Sequence[harness.Task], known: Sequence[str]) -> str | None:
-    """Return why there is no closed form for one of these tasks, as a clause; None if there is."""
+    """Return why one of these tasks has no pooled-feature head, as a clause; None if all have one."""
     if any(task.answers == "text" for task in tasks):
         return _WRITES
     others = [task.name for task in tasks if task.answers not in known]
-    wanted = {"class": "one class", "classes": "several classes", "number": "a number"}
+    wanted = {"class": "one class", "classes": "several classes", "number": "one number"}
     said = " or ".join(wanted[word] for word in known)
-    return f"it says {said} of a whole text, and task {others[0]!r} asks for something else" if others else None
+    return f"it predicts {said} per text; task {others[0]!r} needs another output" if others else None
 
 
 def _no_pooling(model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-    """Return why a text's token features cannot be pooled, as a clause; None if they can."""
+    """Return why a text's token features cannot be pooled, as a clause; None if they can be."""
     if all(task.answers is None or harness.keeps_tokens(model, task) for task in tasks):
         return None
-    return "the model's body gives fewer features than a text has tokens, so they cannot be pooled over its tokens"
+    return "the model's body returns fewer features than the text has tokens, so they cannot be pooled over tokens"
 
 
 def _spread(
     stage: harness.Stage, classes: "NDArray[Any]", weights: "NDArray[Any]", biases: "NDArray[Any]"
 ) -> "tuple[NDArray[Any], NDArray[Any]]":
-    """Return weights `[classes, width]` and biases `[classes]` of all classes, given those of these classes `[k]`."""
+    """Return weights `[classes, width]` and biases `[classes]` of all classes, given those of the classes `[k]`."""
     import numpy as np
 
     count = len(stage.facts.classes or ())
-    # A class without a training example is never the answer.
+    # Never predict a class without training examples.
     all_weights, all_biases = np.zeros((count, weights.shape[1])), np.full(count, -1e4)
     all_weights[classes], all_biases[classes] = weights, biases
     return all_weights, all_biases
@@ -320,7 +324,7 @@ def _spread(
 def _on_body(
     stage: harness.Stage, pooling: harness.Pooling, weights: "NDArray[Any]", biases: "NDArray[Any]"
 ) -> "nn.Module":
-    """Return a linear head on the body: weights `[k, width]` and biases `[k]`."""
+    """Return a linear head on the body, given its weights `[k, width]` and biases `[k]`."""
     import torch
 
     head = torch.nn.Linear(weights.shape[1], len(biases))
@@ -332,5 +336,5 @@ def _on_body(
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategies."""
+    """Register the strategies."""
     return [Frozen, Ridge, NearestCentroid, LinearProbingThenFull]

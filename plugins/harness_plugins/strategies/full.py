@@ -1,4 +1,4 @@
-"""Full fine-tuning: the yardstick."""
+"""Full fine-tuning: the reference."""
 
 from typing import TYPE_CHECKING
 
@@ -24,5 +24,5 @@ class Full(harness.Strategy):
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
+    """Register the strategy."""
     return [Full]

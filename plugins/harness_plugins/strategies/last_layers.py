@@ -1,4 +1,4 @@
-"""Partial fine-tuning: only what is near the output."""
+"""Partial fine-tuning of the layers near the output."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 _TOKENS = 8
-"""Of the pass that shows in which order a body runs: enough for those that shorten a text on its way."""
+"""Number of tokens in the pass that finds the execution order of a body; enough for bodies that shorten texts."""
 
 
 class LastLayers(harness.Strategy):
-    """Train the last blocks of the body, what follows them, and the head.
+    """Train the last blocks of the body, the layers after them, and the head.
 
-    What lies below cannot change, so it is without dropout and runs once for all epochs and seeds.
+    The layers below are frozen, so they use no dropout and are computed once for all epochs and seeds.
 
     Source: Lee et al., 2019 (What Would Elsa Do? Freezing Layers During Transformer Fine-Tuning).
     """
@@ -26,10 +26,10 @@ class LastLayers(harness.Strategy):
     name = "last-layers"
     defaults = {"learning_rate": 1e-4}
 
-    layers: PositiveInt = Field(2, description="blocks that are trained, counted from the output")
+    layers: PositiveInt = Field(2, description="number of trained blocks, counted from the output")
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why the model cannot be tuned so."""
+        """Return why the model cannot be tuned this way."""
         del tasks
         return too_many_layers(model, self.layers)
 
@@ -45,9 +45,10 @@ class LastLayers(harness.Strategy):
 
 
 def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
-    """Return the parts of a body that run only once a block has, such as a last norm or a pooler.
+    """Return the modules of a body that run only after a block, such as a final norm or a pooler.
 
-    By a pass over a few tokens, not by where a part is defined: what all blocks share, as positions, may be defined after them.
+    Found by a pass over a few tokens, not by the order of definition: modules shared by all blocks, such as positions,
+    may be defined after them.
     """
     import torch
 
@@ -69,7 +70,7 @@ def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
     hooks = [module.register_forward_pre_hook(began) for module in body.modules()]
     hooks.append(block.register_forward_hook(end))
     training = [module for module in body.modules() if module.training]
-    body.eval()  # no dropout, which would draw what tuning is to draw
+    body.eval()  # dropout would consume random numbers meant for tuning
     try:
         with torch.no_grad():
             tokens = torch.zeros((1, _TOKENS), dtype=torch.long, device=next(body.parameters()).device)
@@ -88,5 +89,5 @@ def _run_after(body: "nn.Module", block: "nn.Module") -> "list[nn.Module]":
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
+    """Register the strategy."""
     return [LastLayers]

@@ -16,42 +16,44 @@ if TYPE_CHECKING:
 
 
 class LoRA(harness.Strategy):
-    """Train low-rank additions to every linear layer of the body, and the head; merged into the weights afterwards.
+    """Train low-rank adapters on every linear layer of the body, and the head; the adapters are merged afterwards.
 
-    Source: Hu et al., 2021 (LoRA, https://arxiv.org/abs/2106.09685), by PEFT. On all linear layers rather than on queries
-    and values only, as Dettmers et al., 2023 (QLoRA, section 4) found necessary to match full tuning.
+    Source: Hu et al., 2021 (LoRA, https://arxiv.org/abs/2106.09685), by PEFT. Adapters are added to all linear layers,
+    not only to queries and values, because Dettmers et al., 2023 (QLoRA, section 4) found this necessary to match full
+    fine-tuning.
     """
 
     name = "lora"
     default = True
     imports = ("peft",)
-    # About ten times full tuning's: Schulman et al., 2025 (LoRA Without Regret) find that ratio over many models.
+    # About ten times that of full fine-tuning; Schulman et al., 2025 (LoRA Without Regret) find this ratio for many
+    # models.
     defaults = {"learning_rate": 5e-4}
 
-    rank: PositiveInt = Field(8, description="rank of the additions")
-    alpha: float = Field(16.0, gt=0, description="the additions are scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the additions")
+    rank: PositiveInt = Field(8, description="rank of the adapters")
+    alpha: float = Field(16.0, gt=0, description="scale of the adapters: they are multiplied by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
     layers: PositiveInt | None = Field(
-        None, description="blocks that get additions, counted from the output; blank: the whole body"
+        None, description="number of blocks with adapters, counted from the output; default: the whole body"
     )
 
     target_modules: tuple[str, ...] | None = Field(
         None,
         json_schema_extra=harness.ADDED,
-        description="names, or ends of names, of the linear layers that get additions, such as query,value; blank: all",
+        description="names, or ends of names, of the linear layers with adapters, such as query,value; default: all",
     )
 
     variant: ClassVar[Mapping[str, Any]] = {}
-    """What PEFT's configuration is given to make another method of it."""
+    """Settings of PEFT's configuration that select a variant of LoRA."""
 
     @field_validator("target_modules", mode="before")
     @classmethod
     def _listed(cls, names: Any) -> Any:
-        """Take names with commas between them for several."""
+        """Split names separated by commas."""
         return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why the model cannot be tuned so."""
+        """Return why the model cannot be tuned this way."""
         del tasks
         width = model.published().get("hidden_size")
         if isinstance(width, int) and self.rank > width:
@@ -65,16 +67,16 @@ class LoRA(harness.Strategy):
         if not lacking:
             return None
         ends = sorted({name.rpartition(".")[2] for name in names})
-        return f"target_modules: the model has no linear layer {lacking[0]!r}; there are {', '.join(ends)}"
+        return f"target_modules: the model has no linear layer {lacking[0]!r}; available are {', '.join(ends)}"
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the model with the trained additions merged into its weights."""
+        """Return the model with the trained adapters merged into its weights."""
         from harness.adapters import merged
 
         return merged(stage, self._train(stage))
 
     def _train(self, stage: harness.Stage) -> "PeftModel":
-        """Return the model with the trained additions beside its weights."""
+        """Return the model with the trained, unmerged adapters."""
         import peft
 
         from harness.adapters import linear_layers, trained_heads, transposed
@@ -101,7 +103,7 @@ class LoRA(harness.Strategy):
 
 
 class DoRA(LoRA):
-    """LoRA that trains each weight's magnitude apart from its direction.
+    """LoRA that trains the magnitude and direction of each weight separately.
 
     Source: Liu et al., 2024 (DoRA: Weight-Decomposed Low-Rank Adaptation, https://arxiv.org/abs/2402.09353), by PEFT.
     """
@@ -124,7 +126,7 @@ class RsLoRA(LoRA):
 
 
 class PiSSA(LoRA):
-    """LoRA that starts from each weight's largest singular values and vectors rather than from nothing.
+    """LoRA initialised with the largest singular values and vectors of each weight instead of zero.
 
     Source: Meng et al., 2024 (PiSSA: Principal Singular Values and Singular Vectors Adaptation,
     https://arxiv.org/abs/2404.02948), by PEFT.
@@ -136,12 +138,11 @@ class PiSSA(LoRA):
 
 
 class QLoRA(LoRA):
-    """LoRA beside a base whose linear layers are held in 4 bits.
+    """LoRA on a base model with linear layers quantised to 4 bits.
 
-    By bitsandbytes, on a GPU that CUDA drives: NF4 with double quantisation, computed in bfloat16. Nothing is merged: that
-    would round what was learned to 4 bits.
-    Source: Dettmers et al., 2023 (QLoRA: Efficient Finetuning of Quantized LLMs, https://arxiv.org/abs/2305.14314; its
-    learning rate for models of 7 and 13 billion weights).
+    Uses bitsandbytes and needs a CUDA GPU: NF4 with double quantisation, computed in bfloat16. The adapters are not
+    merged, because that would round them to 4 bits. Source: Dettmers et al., 2023 (QLoRA: Efficient Finetuning of
+    Quantized LLMs, https://arxiv.org/abs/2305.14314; its learning rate for models of 7 and 13 billion weights).
     """
 
     name = "qlora"
@@ -155,29 +156,30 @@ class QLoRA(LoRA):
         return None if find_spec("bitsandbytes") else "bitsandbytes: pip install bitsandbytes"
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why the model cannot be tuned so."""
+        """Return why the model cannot be tuned this way."""
         if len(tasks) > 1:
-            return "what it trains is not merged into the weights, so nothing can be tuned on top of it"
+            return "its adapters cannot be merged into the weights, so it supports one stage only"
         return super().check(model, tasks)
 
     def loading(self, auto_class: str, config: "PretrainedConfig") -> Mapping[str, Any]:
-        """Return what `from_pretrained` is given so that the body, but not a new head, is held in 4 bits.
+        """Return arguments of `from_pretrained` that load the body, but not a new head, in 4 bits.
 
         Raises:
-            HarnessError: There is no GPU for it.
+            HarnessError: There is no CUDA GPU.
         """
         import torch
         import transformers
 
         if not _has_gpu():
             message = (
-                "strategy 'qlora' needs a GPU that CUDA drives: bitsandbytes trains beside 4-bit weights nowhere else"
+                "strategy 'qlora' needs a CUDA GPU, because bitsandbytes supports training with 4-bit weights only "
+                "there"
             )
             raise harness.HarnessError(message)
         with torch.device("meta"):
             skeleton = getattr(transformers, auto_class).from_config(config)
         body = {id(module) for module in skeleton.base_model.modules()}
-        # A pooler may be as new as a head.
+        # A pooler may be new, like a head.
         whole = [
             name
             for name, module in skeleton.named_modules()
@@ -193,7 +195,7 @@ class QLoRA(LoRA):
         return {"quantization_config": quantized}
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the model with the trained additions beside its weights."""
+        """Return the model with the trained, unmerged adapters."""
         if not getattr(stage.model, "is_quantized", False):
             message = "strategy 'qlora': the base was not loaded in 4 bits"
             raise harness.HarnessError(message)
@@ -210,7 +212,7 @@ def _linear_names(body: "nn.Module") -> list[str]:
 
 
 def _ends(name: str, end: str) -> bool:
-    """Return whether a module's name is, or ends in, another."""
+    """Return whether a module's name equals or ends in another."""
     return f".{name}".endswith(f".{end}")
 
 
@@ -222,5 +224,5 @@ def _has_gpu() -> bool:
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategies."""
+    """Register the strategies."""
     return [LoRA, DoRA, RsLoRA, PiSSA, QLoRA]

@@ -1,4 +1,4 @@
-"""Every method of the installed PEFT."""
+"""All methods of the installed PEFT."""
 
 import re
 import warnings
@@ -22,31 +22,32 @@ _GIVEN = frozenset(
         *("modules_to_save", "task_type", "inference_mode", "peft_type", "auto_mapping", "peft_version"),
         *("base_model_name_or_path", "revision", "fan_in_fan_out"),
         *("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"),
-        # PEFT looks at these only where it finds what to change by endings of names.
+        # PEFT uses these only if it selects modules by the ends of their names.
         *("layers_to_transform", "layers_pattern"),
     }
 )
-"""Settings of PEFT that follow from the model and the task."""
+"""Settings of PEFT that are determined by the model and the task."""
 _UNLIKE_TORCH = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
-"""Types of models whose linear layers are not torch's."""
+"""Model types whose linear layers are not torch's."""
 _CHANGED = {
     "linear": "all linear layers of the body",
     "norms": "all norms of the body",
-    "architecture": "what PEFT chooses by the type of the model",
-    "embeddings": "nothing of the model, but puts embeddings before the text",
-    "cache": "nothing of the model, but puts keys and values before those of the text",
+    "architecture": "the layers that PEFT selects for the model type",
+    "embeddings": "no weights of the model; it prepends embeddings to the text",
+    "cache": "no weights of the model; it prepends keys and values to those of the text",
 }
 _END = re.compile(r"(?<=[^.\s]{2})\.(?=\s|[A-Z]|$)")
-"""Of a sentence; PEFT's texts lack spaces after some, and "e.g." is none."""
+"""The end of a sentence; PEFT's help texts lack some spaces, and "e.g." is not an end."""
 _NAMING = ("target_modules", "feedforward_modules")
 _SCORES = ("logits", "start_logits", "end_logits")
 
 
 class Peft(harness.Strategy):
-    """Any method of the installed PEFT: `peft:ia3`, `peft:vera`; its settings by PEFT's own names.
+    """Any method of the installed PEFT, such as `peft:ia3` or `peft:vera`, with PEFT's own setting names.
 
-    What it changes is all linear layers of the body, unless the method says otherwise; a new head is trained with it. What
-    can be merged into the weights is merged afterwards; `harness describe strategy peft:ia3` shows a method's settings.
+    It changes all linear layers of the body, unless the method defines otherwise; a new head is trained with it.
+    Adapters that can be merged into the weights are merged afterwards. `harness describe strategy peft:ia3` shows a
+    method's settings.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -60,34 +61,34 @@ class Peft(harness.Strategy):
     }
     imports = ("peft",)
 
-    method: str = Field(description="PEFT's name of the method, in lower case")
+    method: str = Field(description="PEFT's name of the method in lower case")
 
     @classmethod
     def parse_argument(cls, text: str) -> dict[str, JsonValue]:
-        """Return the method named after the colon; whether it will do is checked with the parameters."""
+        """Return the method named after the colon; it is checked together with the parameters."""
         return {"method": text} if cls.argument else super().parse_argument(text)
 
     @classmethod
     def about(cls, argument: str | None = None) -> str:
-        """Return what the method is, and where its learning rate is from."""
+        """Return the description of the method and the source of its learning rate."""
         name = cls._method_of(argument)
         if name is None:
             return super().about(argument)
         method = METHODS[name]
         after = (
-            "The weights stay as they are; what is watched is the model without it."
+            "The model's weights do not change, and watched data is measured without the adapter."
             if _is_prompt(method)
-            else "It is merged into the weights afterwards."
+            else "The adapter is merged into the weights afterwards."
             if method.merges
-            else "It cannot be merged into the weights, so it is for one stage only."
+            else "The adapter cannot be merged into the weights, so it supports one stage only."
         )
         text = f"{cls.arguments[name]}\n\nBy PEFT, as {name}." if cls.argument else super().about(argument)
-        rate = f"Learning rate {method.learning_rate:g}: {method.source}; it was not searched for on your data."
+        rate = f"Learning rate {method.learning_rate:g}: {method.source}; not searched for on your data."
         return f"{text}\n\nIt changes {_CHANGED[method.targets]}; a new head is trained with it. {after}\n\n{rate}"
 
     @classmethod
     def settings(cls, argument: str | None = None) -> Mapping[str, FieldInfo]:
-        """Return the method and its settings in PEFT."""
+        """Return the method and its PEFT settings."""
         name = cls._method_of(argument)
         if name is None:
             return super().settings(argument)
@@ -97,7 +98,7 @@ class Peft(harness.Strategy):
 
     @classmethod
     def _method_of(cls, argument: str | None) -> str | None:
-        """Return the method of `name:argument`, or of `name` where that is a method's own; None where it may be any."""
+        """Return the method of `name:argument`, or of `name` if it has a fixed method; None if it is not known."""
         name = str(argument if cls.argument else cls.model_fields["method"].default)
         return name if name in METHODS and METHODS[name].unfit is None else None
 
@@ -106,7 +107,7 @@ class Peft(harness.Strategy):
         if self.method not in METHODS:
             raise ValueError(str(harness.unknown("method of PEFT", self.method, self.arguments)))
         if unfit := METHODS[self.method].unfit:
-            message = f"{self.method} cannot be compared here: {unfit}"
+            message = f"{self.method} is not supported: {unfit}"
             raise ValueError(message)
         if self.model_extra:
             import dataclasses
@@ -118,7 +119,7 @@ class Peft(harness.Strategy):
             try:
                 _config_class(self.method)(**self.model_extra)
             except (TypeError, ValueError) as error:
-                message = f"PEFT refuses these settings of {self.method}: {error}"
+                message = f"PEFT rejects these settings of {self.method}: {error}"
                 raise ValueError(message) from None
         return self
 
@@ -128,49 +129,50 @@ class Peft(harness.Strategy):
         return {"learning_rate": METHODS[self.method].learning_rate}
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why the model cannot be tuned so."""
+        """Return why the model cannot be tuned this way."""
         method = METHODS[self.method]
         if _is_prompt(method):
             return self._check_prompt(model, tasks)
         if len(tasks) > 1 and not method.merges:
-            return f"what {self.method} trains cannot be merged into the weights, so nothing can be tuned on top of it"
+            return f"{self.method} adapters cannot be merged into the weights, so it supports one stage only"
         kind = str(model.published().get("model_type"))
         if method.only_linear and kind in _UNLIKE_TORCH:
-            return f"{self.method} changes torch's linear layers only, and a model of type {kind!r} has others (Conv1D)"
+            return f"{self.method} supports only torch's linear layers; models of type {kind!r} have others (Conv1D)"
         chosen = self.model_extra or {}
         if method.targets == "architecture" and "target_modules" not in chosen and kind not in _choices(self.method):
             return (
-                f"PEFT does not know which layers of a model of type {kind!r} {self.method} is for: name them by "
+                f"PEFT has no default layers of {self.method} for models of type {kind!r}; set "
                 f"{' and '.join(name for name in self.settings(self.method) if name in _NAMING)}"
             )
         return None
 
     def _check_prompt(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
-        """Return why nothing can be put before the text."""
+        """Return why nothing can be prepended to the text."""
         from inspect import signature
 
         published = model.published()
         if published.get("is_encoder_decoder"):
-            return f"{self.method} puts something before the text of one transformer, and the model is an encoder and a decoder"
+            return f"{self.method} does not support encoder-decoder models"
         taken = "past_key_values" if METHODS[self.method].targets == "cache" else "inputs_embeds"
         if taken not in signature(harness.skeleton(model).forward).parameters:
             what = "keys and values" if taken == "past_key_values" else "embeddings"
-            return f"a model of type {published.get('model_type')!r} takes no {what} in place of a text's"
+            return f"models of type {published.get('model_type')!r} do not accept {what} as input"
         for task in tasks:
             head = harness.head_class(model, task)
             if head is not None and word_for(head) is None:
                 return (
-                    f"PEFT has {self.method} for no {head.removeprefix('AutoModelFor')}, which task {task.name!r} needs"
+                    f"PEFT does not support {self.method} for {head.removeprefix('AutoModelFor')}, which task "
+                    f"{task.name!r} requires"
                 )
             if taken == "inputs_embeds" and head is not None and harness.scores_last_token(model, head):
                 return (
-                    f"{self.method} hands the model embeddings in place of tokens, so that the head of a model of type "
-                    f"{published.get('model_type')!r} cannot tell a text's last token from padding, and would score that"
+                    f"{self.method} passes embeddings instead of tokens, so the head of models of type "
+                    f"{published.get('model_type')!r} would score padding instead of a text's last token"
                 )
         return None
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the model with what was trained merged into it, or under the adapter where that cannot be."""
+        """Return the model with the adapter merged, or with the adapter if it cannot be merged."""
         import peft
 
         from harness.adapters import merged
@@ -181,14 +183,15 @@ class Peft(harness.Strategy):
             self._make_sure_of_room(stage, config)
         try:
             with warnings.catch_warnings():
-                # Of norms, by the method that is made for them.
+                # PEFT warns about norms even in the method made for them.
                 warnings.filterwarnings("ignore", "Unsupported layer type")
                 adapted = peft.get_peft_model(stage.model, config)
         except (ValueError, NotImplementedError) as error:
-            # What planning could not foresee of a user's own settings or architecture.
+            # Errors of the user's settings or architecture that planning cannot detect.
             message = (
-                f"strategy {self.name!r}: PEFT cannot put {self.method} into this model: {error}; leave it out, or give it other "
-                f"settings (harness describe strategy peft:{self.method})"
+                f"strategy {self.name!r}: PEFT cannot apply {self.method} to this model: {error}; remove it, or "
+                "change its settings "
+                f"(harness describe strategy peft:{self.method})"
             )
             raise harness.HarnessError(message) from None
         if _is_prompt(method):
@@ -197,7 +200,7 @@ class Peft(harness.Strategy):
         return merged(stage, adapted) if method.merges else cast("nn.Module", adapted)
 
     def config(self, stage: harness.Stage) -> "PeftConfig":
-        """Return the method's configuration for a stage's model."""
+        """Return the method's PEFT configuration for a stage's model."""
         import dataclasses
 
         from harness.adapters import (
@@ -214,7 +217,7 @@ class Peft(harness.Strategy):
         layers = linear_layers(stage, [stage.body])
         settings["fan_in_fan_out"] = transposed(layers)
         if _is_prompt(method):
-            # Only here: PEFT's classes for tasks keep whole heads, and those most methods cannot merge.
+            # Only here: PEFT's task classes keep whole heads, which most methods cannot merge.
             settings["task_type"] = word_for(type(stage.model).__name__)
             settings["modules_to_save"] = list(
                 dict.fromkeys(_whole(name, stage.model.base_model_prefix) for name in trained_heads(stage))
@@ -233,8 +236,9 @@ class Peft(harness.Strategy):
         tokens: int = cast("Any", config).num_virtual_tokens
         if positions is not None and stage.config.max_length + tokens > positions:
             message = (
-                f"strategy {self.name!r}: {tokens} tokens before a text of train.max_length {stage.config.max_length} are "
-                f"more than the {positions} that the model takes: lower train.max_length or num_virtual_tokens"
+                f"strategy {self.name!r}: {tokens} prepended tokens plus train.max_length {stage.config.max_length} "
+                "exceed "
+                f"the model's limit of {positions} tokens; lower train.max_length or num_virtual_tokens"
             )
             raise harness.HarnessError(message)
 
@@ -252,7 +256,7 @@ class IA3(Peft):
 
 
 class VeRA(Peft):
-    """Train vectors around random matrices that all layers share.
+    """Train scaling vectors around random matrices shared by all layers.
 
     Source: Kopiczko et al., 2024 (VeRA: Vector-based Random Matrix Adaptation, https://arxiv.org/abs/2310.11454), by PEFT.
     """
@@ -275,7 +279,7 @@ class OFT(Peft):
 
 
 class Prefix(Peft):
-    """Train keys and values that stand before those of the text in every layer.
+    """Train keys and values that are prepended to those of the text in every layer.
 
     Source: Li and Liang, 2021 (Prefix-Tuning, https://arxiv.org/abs/2101.00190), by PEFT.
     """
@@ -286,7 +290,7 @@ class Prefix(Peft):
 
 
 class Prompt(Peft):
-    """Train vectors that stand before the text.
+    """Train embeddings that are prepended to the text.
 
     Source: Lester et al., 2021 (The Power of Scale for Parameter-Efficient Prompt Tuning,
     https://arxiv.org/abs/2104.08691), by PEFT.
@@ -298,7 +302,7 @@ class Prompt(Peft):
 
 
 class LayerNorm(Peft):
-    """Train the norms' scales and shifts, and the head.
+    """Train the scales and shifts of the norms, and the head.
 
     Source: Zhao et al., 2023 (Tuning LayerNorm in Attention, https://arxiv.org/abs/2312.11420), by PEFT.
     """
@@ -309,7 +313,7 @@ class LayerNorm(Peft):
 
 
 def _whole(name: str, body: str) -> str:
-    """Return the part of a model that a module belongs to: of those in the body, one of the body's own parts."""
+    """Return the top-level part of a model that a module belongs to; inside the body, the part of the body."""
     first, _, rest = name.partition(".")
     return f"{first}.{rest.partition('.')[0]}" if first == body else first
 
@@ -319,19 +323,19 @@ def _is_prompt(method: Method) -> bool:
 
 
 def _aligned(adapted: "PeftModel", args: Any, kwargs: Any, output: Any) -> Any:
-    """Leave out the scores of what was put before the text, so that the others stand where their tokens do."""
+    """Remove the scores of prepended tokens, so that the others align with the text's tokens."""
     del adapted, args
     length = kwargs["input_ids"].shape[1]
     for name in _SCORES:
         scores = output.get(name)
-        # Those of a whole text are `[b, k]`; those of each token `[b, tokens, k]`, of its being a start or an end `[b, tokens]`.
+        # Scores are `[b, k]` per text, `[b, tokens, k]` per token, and `[b, tokens]` for starts and ends.
         if scores is not None and (name != "logits" or scores.ndim > 2):
             output[name] = scores[:, -length:]
     return output
 
 
 def _sizes(model: "PreTrainedModel") -> dict[str, int]:
-    """Return the model's sizes by PEFT's names for them, where its configuration hides them from PEFT under its own names."""
+    """Return the model's sizes under PEFT's names, if the model's configuration uses names that PEFT does not know."""
     config, shown = model.config, model.config.to_dict()
     names = {
         "token_dim": "hidden_size",
@@ -354,7 +358,7 @@ def _bounded(value: int, rule: str, shapes: list[tuple[int, int]]) -> int:
 
 
 def _settings(name: str) -> Mapping[str, FieldInfo]:
-    """Return the settings that a method has in PEFT, with the defaults they have here."""
+    """Return the PEFT settings of a method, with the defaults used here."""
     import dataclasses
 
     method, found = METHODS[name], {}
@@ -367,13 +371,13 @@ def _settings(name: str) -> Mapping[str, FieldInfo]:
         if field.name == "target_modules":
             text, default = "names of modules, ends of names, or a regular expression", _CHANGED[method.targets]
         if field.name in method.bounds:
-            text += "; the default is lowered to what fits the model's layers"
+            text += "; the default is lowered to fit the model's layers"
         found[field.name] = FieldInfo(annotation=cast("Any", field.type), default=default, description=text)
     return found
 
 
 def _plain(field: Any) -> Any:
-    """Return a setting's default as it would be written; None where it has none."""
+    """Return a setting's default as a plain value; None if it has none."""
     import dataclasses
     import enum
 
@@ -384,7 +388,7 @@ def _plain(field: Any) -> Any:
 
 
 def _choices(method: str) -> Mapping[str, Any]:
-    """Return what PEFT changes by this method, by type of model."""
+    """Return PEFT's default modules of this method, by model type."""
     from peft.utils import constants
 
     chosen: Mapping[str, Any] = getattr(constants, f"TRANSFORMERS_MODELS_TO_{method.upper()}_TARGET_MODULES_MAPPING")
@@ -402,5 +406,5 @@ def _config_class(method: str) -> "type[PeftConfig]":
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategies."""
+    """Register the strategies."""
     return [Peft, IA3, VeRA, OFT, Prefix, Prompt, LayerNorm]

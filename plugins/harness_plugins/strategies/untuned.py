@@ -1,4 +1,4 @@
-"""The baseline: what can be had without learning anything."""
+"""The baseline: the score without any training."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Untuned(harness.Strategy):
-    """Tune nothing: the baseline that learning must beat, such as always answering with the most frequent class."""
+    """Train nothing: the baseline that tuning must beat, such as always predicting the most frequent class."""
 
     name = "untuned"
     role = "baseline"
@@ -17,11 +17,11 @@ class Untuned(harness.Strategy):
     shapes = frozenset()
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
-        """Return the task's baseline; where it has none, the model as it is."""
+        """Return the task's baseline; if it has none, the unchanged model."""
         return stage.baseline()
 
 
 @harness.hookimpl
 def harness_strategies() -> list[type[harness.Strategy]]:
-    """Offer the strategy."""
+    """Register the strategy."""
     return [Untuned]

@@ -1,4 +1,4 @@
-"""What the tasks that say something of a whole text share. Its functions need torch."""
+"""Shared by tasks that predict one output per text. The functions need torch."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def build_classes(load: harness.Loader, facts: harness.Facts, problem_type: str) -> "PreTrainedModel":
-    """Return the model under a new head for the data's classes; `problem_type` is the library's word for how many may be right."""
+    """Return the model with a new head for the data's classes; `problem_type` is that of transformers."""
     classes = facts.classes or ()
     return build(
         load,
@@ -25,16 +25,16 @@ def build_classes(load: harness.Loader, facts: harness.Facts, problem_type: str)
 
 
 def build(load: harness.Loader, **settings: Any) -> "PreTrainedModel":
-    """Return the model under a new head for whole texts.
+    """Return the model with a new head for whole texts.
 
-    An encoder taken out of an encoder-decoder has no such class of its own; one for tokens serves it, see `logits`.
+    The encoder of an encoder-decoder has no such class in transformers; it uses the class for tokens, see `logits`.
     """
     alone = any(name.endswith("EncoderModel") for name in load.config.architectures or ())
     return load("AutoModelForTokenClassification" if alone else "AutoModelForSequenceClassification", **settings)
 
 
 def logits(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-    """Return the head's logits, `[b, k]`; of one for tokens, the mean over each text's tokens: that of their mean feature."""
+    """Return the head's logits, `[b, k]`; token logits are averaged, which equals the logits of the mean feature."""
     found: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits
     if found.ndim == 2:
         return found

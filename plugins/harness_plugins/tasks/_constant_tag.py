@@ -1,4 +1,4 @@
-"""A model that tags without reading. Imported when a baseline is made: it needs torch."""
+"""A tagging baseline that ignores the text. Imported when a baseline is built, because it needs torch."""
 
 import torch
 from numpy.typing import ArrayLike
@@ -7,13 +7,13 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 
 class ConstantTag(nn.Module):
-    """Answers the same for every piece of every text."""
+    """Returns the same scores for every token of every text."""
 
     def __init__(self, scores: ArrayLike) -> None:
-        """Take the answer, `[classes]`."""
+        """Store the scores, `[classes]`."""
         super().__init__()
         self.register_buffer("scores", torch.as_tensor(scores, dtype=torch.float32))
 
     def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> TokenClassifierOutput:
-        """Return the answer as `logits`, `[b, tokens, classes]`."""
+        """Return the scores as `logits`, `[b, tokens, classes]`."""
         return TokenClassifierOutput(logits=self.get_buffer("scores").expand(*input_ids.shape, -1))

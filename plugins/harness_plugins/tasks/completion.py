@@ -1,4 +1,4 @@
-"""What is to be written after a prompt."""
+"""Completions of prompts."""
 
 import string
 import sys
@@ -21,13 +21,13 @@ _CAUSAL = "AutoModelForCausalLM"
 
 
 class Completion(harness.Task):
-    """Write what comes after a prompt, with the causal language-model head the model was published with.
+    """Generate the completion of a prompt, with the causal language-model head the model was published with.
 
-    Trained on the completion's tokens and the end token, not on the prompt's (Ouyang et al., 2022, InstructGPT, section 3.5:
-    supervised demonstrations); answered greedily, token by token. A prompt that is too long loses its beginning, because its
-    end is what is answered: one that is learned from, where it leaves its completion no room; one that is answered, where it is
-    longer than a text may be, whatever the right answer is. Of a talk of several turns the last answer is asked for, and the loss
-    is taken on every answer.
+    The loss covers the tokens of the completion and the end token, not those of the prompt (Ouyang et al., 2022,
+    InstructGPT, section 3.5: supervised demonstrations); decoding is greedy. Prompts that are too long lose their
+    beginning, because the completion follows their end: in training, if they leave no room for the completion; in
+    prediction, if they exceed the maximum length, independently of the correct answer. In conversations of several
+    turns, the last answer is predicted, and the loss covers every answer.
     """
 
     name = "completion"
@@ -36,30 +36,32 @@ class Completion(harness.Task):
     answers = "text"
     metrics = ("exact-match",)
 
-    prompt: str = Field("{text}", description="the prompt, with the data's columns in braces, such as {text_pair}")
-    chat: bool | None = Field(
-        None, description="whether the prompt is put into the tokenizer's chat template; blank: where it has one"
+    prompt: str = Field(
+        "{text}", description="template of the prompt, with column names in braces, such as {text_pair}"
     )
-    max_new_tokens: PositiveInt = Field(32, description="tokens that are written at most")
+    chat: bool | None = Field(
+        None, description="whether to apply the tokenizer's chat template to the prompt; default: if it has one"
+    )
+    max_new_tokens: PositiveInt = Field(32, description="maximum number of tokens to generate")
     unanswerable: str = Field(
         "unanswerable",
         min_length=1,
-        description='what is written for "no answer", where a row has an empty list of answers',
+        description='the completion that means "no answer", for rows with an empty list of answers',
     )
 
     @field_validator("prompt")
     @classmethod
     def _form(cls, prompt: str) -> str:
         if not list(_columns(prompt)):
-            message = "names no column in braces, so that every row would be asked the same"
+            message = "has no column name in braces, so every row would have the same prompt"
             raise ValueError(message)
         return prompt
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under its own language-model head.
+        """Return the model with its own language-model head.
 
         Raises:
-            UndefinedError: It was published without one that reads from left to right.
+            UndefinedError: The model was published without a causal head.
         """
         del facts
         architectures = load.config.architectures
@@ -68,39 +70,40 @@ class Completion(harness.Task):
         return load(_CAUSAL)
 
     def check_model(self, model: harness.Model) -> str | None:
-        """Return why it cannot be tuned on with this model."""
+        """Return why the model cannot be tuned on this task."""
         architectures = published_as(model)
         if language_model_head(architectures) == _CAUSAL:
             return None
-        return f"{without('causal language-model', architectures)}; name one that writes, with -m"
+        return f"{without('causal language-model', architectures)}; choose a causal language model with -m"
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "completion" not in columns and "answers" not in columns:
             return f"needs a column 'completion' or 'answers', but the data has: {', '.join(columns)}"
         if lacking := set(_columns(self.prompt)) - set(columns):
-            return f"the prompt names {min(lacking)!r}, but the data has: {', '.join(columns)}"
+            return f"the prompt names the column {min(lacking)!r}, but the data has: {', '.join(columns)}"
         return super().check(facts, columns)
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return the tokens of prompt, completion and end, in `prompt` how many are the prompt's, and in `asked` what is answered.
+        """Return the tokens of prompt, completion and end, the prompt's length `prompt` and the prompt to complete, `asked`.
 
-        Without a chat template the completion follows the prompt as it is: where a space belongs between them, one of the two
-        must have it.
+        Without a chat template, the completion directly follows the prompt; a space between them must be part of one of
+        the two.
 
         Raises:
-            HarnessError: The tokenizer has no end token, or no chat template where one is asked for.
+            HarnessError: The tokenizer has no end token, or no chat template although `chat` is true.
         """
         end = tokenizer.eos_token_id
         if end is None:
             message = (
-                "task 'completion': the model's tokenizer has no end token, so nothing would tell where an answer ends"
+                "task 'completion': the model's tokenizer has no end token to mark the end of an answer; choose "
+                "another model"
             )
             raise harness.HarnessError(message)
         if self.chat and not tokenizer.chat_template:
-            message = "task 'completion': the model's tokenizer has no chat template: leave out chat=true"
+            message = "task 'completion': the model's tokenizer has no chat template; remove chat=true"
             raise harness.HarnessError(message)
         if "messages" in rows:
             prompts, learned = self._talks(rows["messages"], tokenizer)
@@ -113,7 +116,7 @@ class Completion(harness.Task):
         if "messages" in rows:
             columns["learned"] = []
         for prompt, completion, places in zip(prompts, completions, learned, strict=True):
-            # At least one token of the prompt is left: what predicts the first of the completion.
+            # Keep at least one token of the prompt, which predicts the first token of the completion.
             written = [*completion, end][: max_length - 1]
             before = prompt[-(max_length - len(written)) :]
             columns["input_ids"].append(before + written)
@@ -121,10 +124,10 @@ class Completion(harness.Task):
             columns["prompt"].append(len(before))
             if "messages" in rows:
                 lost = len(prompt) - len(before)
-                # The first token that is left has none before it to predict it.
+                # No token precedes the first remaining one, so it cannot be predicted.
                 again = {place - lost for place in places if place > lost}
                 columns["learned"].append([int(place in again) for place in range(len(before + written))])
-            # The right answer must not tell how much of the question is seen.
+            # The length of the prompt in prediction must not depend on the correct answer.
             columns["asked"].append(prompt[-(max_length - 1) :])
             columns["truncated"].append(len(before + written) < len(prompt) + len(completion) + 1)
         return columns
@@ -134,8 +137,8 @@ class Completion(harness.Task):
     ) -> "Mapping[str, torch.Tensor]":
         """Return one batch, padded on the right.
 
-        `labels`, `[b, tokens]`, are what each position's logits must predict, -100 for nothing; `asked`, `[b, asked]`, are the
-        prompts that are answered, `prompt`, `[b]`, how many tokens each has, and `end`, `[b]`, is the end token.
+        `labels`, `[b, tokens]`, are the targets of each position's logits, or -100 for none; `asked`, `[b, asked]`, are
+        the prompts to complete, `prompt`, `[b]`, their numbers of tokens, and `end`, `[b]`, is the end token.
         """
         import torch
 
@@ -143,7 +146,7 @@ class Completion(harness.Task):
         questions = tokenizer.pad({"input_ids": items["asked"]}, padding_side="right", return_tensors="pt")
         batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))
         tokens, mask, prompt = batch["input_ids"], batch["attention_mask"], torch.tensor(items["prompt"])
-        # Position t predicts token t + 1. By the attention mask and not by the pad token, which may be the end token.
+        # Position t predicts token t + 1. Uses the attention mask, because the pad token may be the end token.
         places = torch.arange(1, tokens.shape[1])
         asked = (places >= prompt.unsqueeze(1)) & mask[:, 1:].bool()
         for row, learned in enumerate(items.get("learned", ())):
@@ -159,34 +162,34 @@ class Completion(harness.Task):
         }
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
-        """Return how many tokens are to be written, ends included, and those of earlier answers in a talk."""
+        """Return the number of tokens with a loss: completions, end tokens, and earlier answers in a conversation."""
         written: int = sum(len(tokens) for tokens in items["input_ids"]) - sum(items["prompt"])
         written += sum(map(sum, items.get("learned", ())))
         return max(1, written)
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the summed cross-entropy of the completions' tokens in nats, a scalar."""
+        """Return the summed cross-entropy of the tokens with a loss in nats, a scalar."""
         from torch.nn.functional import cross_entropy
 
         labels = batch["labels"]
         wanted = labels != _IGNORED
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         if _takes_mask(model):
-            # Logits for every position would take a third more time: few belong to a completion, and the vocabulary is large.
+            # Logits for all positions would take a third more time: completions are short, and the vocabulary is large.
             logits = model(**inputs, logits_to_keep=wanted).logits
         else:
-            # What an adapter puts before the text has logits, too, and is no token of it.
+            # Tokens that an adapter prepends also have logits, but do not belong to the text.
             logits = model(**inputs).logits[:, -labels.shape[1] :][wanted]
         return cross_entropy(logits.float(), labels[wanted], reduction="sum")
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the tokens that are written after each prompt, `[b, at most max_new_tokens]`; after its end, the end token."""
+        """Return the generated tokens of each prompt, `[b, at most max_new_tokens]`, padded with the end token."""
         import torch
 
         prompt, end = batch["prompt"], batch["end"][:1]
         if not _puts_tokens_before(model):
             return self._written(model, batch["asked"], prompt, int(end)).float()
-        # What an adapter puts before the text it puts before the padding: prompts of one length need none.
+        # An adapter prepends its tokens before the padding; grouping prompts by length avoids padding.
         written = end.repeat(len(prompt), self.max_new_tokens)
         for length in torch.unique(prompt):
             rows = prompt == length
@@ -195,11 +198,11 @@ class Completion(harness.Task):
         return written.float()
 
     def _written(self, model: Any, tokens: "torch.Tensor", prompt: "torch.Tensor", end: int) -> "torch.Tensor":
-        """Return what is written after the first `prompt` `[b]` of these tokens `[b, tokens]`."""
+        """Return the tokens generated after the first `prompt` `[b]` of the tokens `[b, tokens]`."""
         import torch
 
         width = int(prompt.max())
-        # On the left: what is written must follow the prompt without a gap.
+        # Pad on the left: generated tokens must follow the prompt without a gap.
         places = torch.arange(width, device=prompt.device) - (width - prompt).unsqueeze(1)
         positions = getattr(model.config, "max_position_embeddings", None)
         own = model.generation_config.eos_token_id
@@ -207,20 +210,20 @@ class Completion(harness.Task):
             input_ids=tokens.gather(1, places.clamp(min=0)).masked_fill(places < 0, end),
             attention_mask=(places >= 0).long(),
             max_new_tokens=min(self.max_new_tokens, positions - width) if positions else self.max_new_tokens,
-            # Greedily, whatever the model was published with.
+            # Greedy decoding, regardless of the model's published settings.
             do_sample=False,
             num_beams=1,
             repetition_penalty=1.0,
-            # A model that has not been tuned ends as it was taught.
+            # An untuned model uses its published end token.
             eos_token_id=[end, *([own] if isinstance(own, int) else own or [])],
             pad_token_id=end,
         )
         return written[:, width:]
 
     def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
-        """Return the texts that are written, `[n]`, and the right ones, `[n]`, or `[n, k]` where the data has `answers`.
+        """Return the generated texts, `[n]`, and the correct ones, `[n]`, or `[n, k]` if the data has `answers`.
 
-        Answers that a row has fewer of than another are filled up with its first. "" is no answer.
+        Rows with fewer answers than others are padded with their first answer. "" means no answer.
         """
         import numpy as np
 
@@ -240,12 +243,12 @@ class Completion(harness.Task):
     def readable(
         self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
     ) -> list[dict[str, JsonValue]]:
-        """Return what is written after each prompt."""
+        """Return the completion of each prompt."""
         del rows, facts
         return [{"completion": text} for text in outputs.tolist()]
 
     def generation(self, tokenizer: "PreTrainedTokenizerBase") -> Mapping[str, JsonValue]:
-        """Return settings under which the library writes what was measured: greedily, up to the end token."""
+        """Return the generation settings used in the measurement: greedy, up to the end token."""
         return {
             "do_sample": False,
             "num_beams": 1,
@@ -266,21 +269,21 @@ class Completion(harness.Task):
         if tokenizer.chat_template and self.chat is not False:
             talks = [[{"role": "user", "content": text}] for text in texts]
             texts = tokenizer.apply_chat_template(talks, tokenize=False, add_generation_prompt=True)
-            # The template has all special tokens in it.
+            # The template contains all special tokens.
             prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
         else:
             prompts = tokenizer(texts)["input_ids"]
-            # An end token that a tokenizer puts after every text would end the answer before it begins.
+            # Some tokenizers append an end token to every text, which would end the answer before it begins.
             prompts = [tokens[:-1] if tokens[-1:] == [end] else tokens for tokens in prompts]
         return [tokens or [end] for tokens in prompts]
 
     def _talks(
         self, talks: Sequence[Sequence[Mapping[str, str]]], tokenizer: "PreTrainedTokenizerBase"
     ) -> tuple[list[list[int]], list[list[int]]]:
-        """Return the tokens of talks up to their last answer, and the positions of those that are earlier answers'.
+        """Return the tokens of conversations up to the last answer, and the positions of the tokens of earlier answers.
 
         Raises:
-            HarnessError: The chat template refuses a talk.
+            HarnessError: The chat template rejects a conversation.
         """
         prompts, learned = [], []
         chat = bool(tokenizer.chat_template) and self.chat is not False
@@ -301,23 +304,23 @@ class Completion(harness.Task):
         return prompts, learned
 
     def _right(self, rows: Mapping[str, list[Any]]) -> list[list[str]]:
-        """Return what may be written for each row; the first is what is learned."""
+        """Return the accepted completions of each row; the first one is the training target."""
         if "completion" in rows:
             return [[text] for text in rows["completion"]]
         return [list(dict.fromkeys(texts)) or [self.unanswerable] for texts in rows["answers"]]
 
     def _said(self, text: str) -> str:
-        """Return what a written text says, "" for no answer."""
+        """Return the answer in a generated text, "" for no answer."""
         return "" if text.strip() == self.unanswerable else text.strip()
 
 
 def _in_template(
     talk: Sequence[Mapping[str, str]], tokenizer: "PreTrainedTokenizerBase"
 ) -> tuple[str, list[tuple[int, int]]]:
-    """Return a talk in the tokenizer's chat template, ready for an answer, and from where to where its earlier answers stand.
+    """Return a conversation in the tokenizer's chat template, up to the next answer, and its earlier answers' ranges.
 
-    Found by the template itself, as what it adds by each answer; where it writes the turns before otherwise by then, as some do
-    that leave out earlier reasoning, that answer is not learned.
+    Each range is the text that the template adds for an answer. If the template changes earlier turns, as templates
+    that drop earlier reasoning do, that answer is not trained on.
     """
     from jinja2.exceptions import TemplateError
 
@@ -332,13 +335,13 @@ def _in_template(
                 if text.startswith(before) and text.startswith(after):
                     parts.append((len(before), len(after)))
     except TemplateError as error:
-        message = f"task 'completion': the model's chat template refuses the messages of a row: {error}"
+        message = f"task 'completion': the model's chat template rejects the messages of a row: {error}"
         raise harness.HarnessError(message) from None
     return text, parts
 
 
 def _in_words(talk: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[int, int]]]:
-    """Return a talk as text, each turn after its role, ready for an answer, and from where to where its earlier answers stand."""
+    """Return a conversation as text with roles, up to the next answer, and the ranges of its earlier answers."""
     text, parts = "", []
     for turn in talk:
         text += f"{turn['role'].capitalize()}: "
@@ -351,21 +354,21 @@ def _in_words(talk: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[int, i
 
 
 def _columns(prompt: str) -> Iterator[str]:
-    """Yield the columns that a prompt names in braces.
+    """Yield the column names in braces in a prompt.
 
     Raises:
-        ValueError: A brace is not closed, or names no column.
+        ValueError: A brace is not closed, or does not hold a column name.
     """
     for _, name, form, conversion in string.Formatter().parse(prompt):
         if name is not None:
             if not name.isidentifier() or form or conversion:
-                message = f"{{{name}}} names no column; a brace that is meant as one is written twice"
+                message = f"{{{name}}} is not a column name; for a literal brace, write it twice"
                 raise ValueError(message)
             yield name
 
 
 def _takes_mask(model: "nn.Module") -> bool:
-    """Return whether the model can be asked for the logits of chosen positions only: whether the library has that for it."""
+    """Return whether transformers can compute the logits of selected positions only for this model."""
     from transformers import PreTrainedModel
 
     network = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
@@ -373,11 +376,11 @@ def _takes_mask(model: "nn.Module") -> bool:
 
 
 def _puts_tokens_before(model: "nn.Module") -> bool:
-    """Return whether an adapter puts tokens of its own before the text, as prompt tuning does."""
+    """Return whether an adapter prepends its own tokens to the text, as prompt tuning does."""
     return any(hasattr(module, "prompt_encoder") for module in model.modules())
 
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [Completion]

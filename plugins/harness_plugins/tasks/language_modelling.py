@@ -1,4 +1,4 @@
-"""How well a model still predicts plain prose."""
+"""Language modelling on unlabelled prose."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ _IGNORED = -100
 
 
 class LanguageModelling(harness.Task):
-    """Predict plain prose with the language-model head the model was published with, causal or masked.
+    """Predict the tokens of unlabelled prose, with the published language-model head, causal or masked.
 
-    Watched before and after tuning, its loss in nats per token tells what of the pretraining is lost. Tuned on, it goes on
-    with the pretraining; a masked model then has the same tokens hidden in every epoch.
+    If watched before and after tuning, the loss in nats per token shows how much of the pretraining is lost. If tuned
+    on, it continues the pretraining; for masked models, the same tokens are masked in every epoch.
     """
 
     name = "language-modelling"
@@ -29,13 +29,15 @@ class LanguageModelling(harness.Task):
     answers = "text"
     metrics = ("nats-per-token",)
 
-    masked_share: float = Field(0.15, gt=0, lt=1, description="tokens hidden from a masked model, the same each time")
+    masked_share: float = Field(
+        0.15, gt=0, lt=1, description="share of tokens masked for a masked language model, always the same ones"
+    )
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under its own language-model head.
+        """Return the model with its own language-model head.
 
         Raises:
-            UndefinedError: It was published without one.
+            UndefinedError: The model was published without one.
         """
         del facts
         architectures = load.config.architectures
@@ -45,16 +47,19 @@ class LanguageModelling(harness.Task):
         return load(head)
 
     def check_model(self, model: harness.Model) -> str | None:
-        """Return why it cannot be tuned on with this model."""
+        """Return why the model cannot be tuned on this task."""
         architectures = published_as(model)
         if language_model_head(architectures):
             return None
-        return f"texts without labels are tuned on by a language-model head, and {without('language-model', architectures)}"
+        return (
+            "tuning on texts without labels needs a language-model head, but "
+            f"{without('language-model', architectures)}"
+        )
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return the tokens and, for a model with a mask token, which of them are hidden, chosen by their text alone."""
+        """Return the tokens and, if there is a mask token, which of them are masked, chosen only by the text."""
         import hashlib
 
         import numpy as np
@@ -76,7 +81,7 @@ class LanguageModelling(harness.Task):
     def collate(
         self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
     ) -> "Mapping[str, torch.Tensor]":
-        """Return one batch with `labels` `[b, tokens]`: what each position's logits must predict, -100 for nothing."""
+        """Return one batch with `labels` `[b, tokens]`: the targets of each position's logits, or -100 for none."""
         import torch
 
         batch = dict(
@@ -91,7 +96,7 @@ class LanguageModelling(harness.Task):
             batch["labels"] = tokens.masked_fill(~hidden, _IGNORED)
             batch["input_ids"] = tokens.masked_fill(hidden, int(tokenizer.mask_token_id or 0))
         else:
-            # Position t predicts token t + 1. By the attention mask and not by the pad token, which may be the end token.
+            # Position t predicts token t + 1. Uses the attention mask, because the pad token may be the end token.
             labels = torch.full_like(tokens, _IGNORED)
             real = mask[:, 1:].bool() & mask[:, :-1].bool()
             labels[:, :-1] = tokens[:, 1:].masked_fill(~real, _IGNORED)
@@ -99,7 +104,7 @@ class LanguageModelling(harness.Task):
         return batch
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
-        """Return how many tokens are predicted."""
+        """Return the number of predicted tokens."""
         if "hidden" in items:
             return max(1, sum(sum(flags) for flags in items["hidden"]))
         return max(1, sum(len(tokens) - 1 for tokens in items["input_ids"]))
@@ -109,12 +114,12 @@ class LanguageModelling(harness.Task):
         return self.predict(model, batch)[:, 0].sum()
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return for each text its summed cross-entropy in nats and how many tokens that is, `[b, 2]`."""
+        """Return for each text the summed cross-entropy in nats and the number of predicted tokens, `[b, 2]`."""
         import torch
         from torch.nn.functional import cross_entropy
 
         labels = batch["labels"]
-        # What an adapter puts before the text has logits, too, and is no token of it.
+        # Tokens that an adapter prepends also have logits, but do not belong to the text.
         logits = model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits[
             :, -labels.shape[1] :
         ]
@@ -122,14 +127,14 @@ class LanguageModelling(harness.Task):
         return torch.stack([losses.sum(1), (labels != _IGNORED).sum(1).to(losses.dtype)], dim=1)
 
     def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
-        """Return what `predict` gives for a split, `[n, 2]`; the tokens themselves are the targets."""
+        """Return the outputs of `predict` for a split, `[n, 2]`; the tokens themselves are the targets."""
         outputs = view.outputs(split)
         return harness.Predictions(outputs, outputs[:, 1], view.ids(split))
 
     def readable(
         self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
     ) -> list[dict[str, JsonValue]]:
-        """Return how well each text is predicted, and how many of its tokens are."""
+        """Return each text's loss per token and its number of predicted tokens."""
         del rows, facts
         return [
             {"nats_per_token": float(total / count) if count else None, "tokens": int(count)}
@@ -139,5 +144,5 @@ class LanguageModelling(harness.Task):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [LanguageModelling]

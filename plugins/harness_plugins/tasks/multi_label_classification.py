@@ -1,4 +1,4 @@
-"""Any number of classes for a text or a pair of texts."""
+"""Any number of classes per text or pair of texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,26 +16,27 @@ if TYPE_CHECKING:
 
 
 class MultiLabelClassification(harness.Task):
-    """Say which of several classes, none or many, a text, or a pair of texts, belongs to."""
+    """Assign any number of classes to a text or a pair of texts."""
 
     name = "multi-label-classification"
     metrics = ("micro-f1", "macro-f1", "subset-accuracy")
     answers = "classes"
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under a new classification head."""
+        """Return the model with a new classification head."""
         return build_classes(load, facts, "multi_label_classification")
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "label" not in columns or not facts.classes:
             return (
-                "needs labels for each text (with a file of your own, say what parts them: -o file.label_separator=,)"
+                "needs labels for each text (for your own file, set the separator between them: -o "
+                "file.label_separator=,)"
             )
         return super().check(facts, columns)
 
     def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
-        """Return a model whose score for each class is its log-odds in train, whatever the text."""
+        """Return a model whose score for each class is its log-odds in train, for any text."""
         import numpy as np
 
         from harness_plugins.tasks._constant import Constant
@@ -46,7 +47,7 @@ class MultiLabelClassification(harness.Task):
         return Constant(np.log(shares / (1 - shares)))
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the binary cross-entropy in nats, its mean over the classes, summed over the texts: a scalar."""
+        """Return the binary cross-entropy in nats, averaged over the classes and summed over the texts, a scalar."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         scores = self.predict(model, batch)
@@ -54,7 +55,7 @@ class MultiLabelClassification(harness.Task):
         return total / scores.shape[1]
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the classes' log-odds, `[b, classes]`: a text has those above 0."""
+        """Return the log-odds of the classes, `[b, classes]`; a class is predicted if they are above 0."""
         return logits(model, batch)
 
     def readable(
@@ -76,5 +77,5 @@ class MultiLabelClassification(harness.Task):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [MultiLabelClassification]

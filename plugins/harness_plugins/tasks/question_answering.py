@@ -1,4 +1,4 @@
-"""The answer to a question, found in a passage."""
+"""Extractive question answering."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 _CHARACTERS = ("char_starts", "char_ends")
 _OWN = frozenset({"labels", *_CHARACTERS})
-"""What of a batch is not for the model."""
+"""The columns of a batch that are not model inputs."""
 _NONE = -1
-"""Stands for the characters of a token at which no answer can begin or end."""
+"""The character position of tokens at which no answer can begin or end."""
 _FEWEST = 4
-"""Tokens, without the special ones, that a question and a passage need."""
+"""Minimum number of tokens of a question and a passage, without special tokens."""
 
 
 class QuestionAnswering(harness.Task):
-    """Find the answer to a question in a passage, or say that it is not there.
+    """Extract the answer to a question from a passage, or predict that it has none.
 
-    A passage that is too long for the model is read in overlapping windows, and the best answer of all windows counts. The
-    first token of a window stands for "no answer here": BERT's class token; of a decoder, which has none, whatever comes
-    first. Where each question of the train split has an answer, one is always given.
+    A passage that is too long for the model is read in overlapping windows, and the best answer of all windows counts.
+    The first token of a window stands for "no answer here": BERT's class token; for decoders, which have none, any
+    first token. If every question in the train split has an answer, one is always given.
 
     Source: Devlin et al., 2019 (BERT, https://arxiv.org/abs/1810.04805), sections 4.2 and 4.3.
     """
@@ -38,49 +38,56 @@ class QuestionAnswering(harness.Task):
 
     stride: NonNegativeInt = Field(
         64,
-        description="tokens that a long passage's neighbouring windows share; at most half of what max_length leaves",
+        description="overlap of adjacent windows of a long passage, in tokens; at most half of the room left by "
+        "max_length",
     )
     longest_question: PositiveInt = Field(
-        64, description="tokens of a question; a longer one is cut and counted; at most half of what max_length leaves"
+        64,
+        description="maximum length of a question in tokens; longer ones are cut and counted; at most half of the "
+        "room left by "
+        "max_length",
     )
-    longest_answer: PositiveInt = Field(30, description="tokens an answer may have")
-    n_best: PositiveInt = Field(5, description="answers kept of each window")
+    longest_answer: PositiveInt = Field(30, description="maximum length of an answer in tokens")
+    n_best: PositiveInt = Field(5, description="number of candidate answers per window")
     null_threshold: float = Field(
-        0.0, description="by how much the score of no answer must exceed the best answer's; more gives more answers"
+        0.0,
+        description="margin by which the score of no answer must exceed that of the best answer; higher gives more "
+        "answers",
     )
     always_answer: bool | None = Field(
         None,
         json_schema_extra=harness.ADDED,
-        description="whether an answer is always given; blank: where each question of the train split has one",
+        description="whether to always give an answer; default: if every question in the train split has one",
     )
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under a head that scores each token as an answer's start and end.
+        """Return the model with a head that scores each token as an answer's start and end.
 
-        Where the library has no class for that, one for tokens with two labels serves: the same head by another name. It
-        also serves an encoder-decoder, of which it takes the encoder alone.
+        If transformers has no class for that, the class for token classification with two labels is used, which is the
+        same head. It is also used for encoder-decoders, with the encoder only.
 
         Raises:
-            HarnessError: The library has neither for models of this kind.
+            HarnessError: Transformers has neither class for models of this type.
         """
         import transformers
 
         del facts
         kind, published = type(load.config), " ".join(load.config.architectures or ())
         tokens = kind in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
-        # The encoder alone may have been published, and a decoder made up for it would know nothing.
+        # Possibly only the encoder was published; a new decoder would be untrained.
         parted = load.config.is_encoder_decoder or "EncoderModel" in published
         if kind in transformers.MODEL_FOR_QUESTION_ANSWERING_MAPPING and not (parted and tokens):
             return load("AutoModelForQuestionAnswering", num_labels=2)
         if tokens:
             return load("AutoModelForTokenClassification", num_labels=2)
         message = (
-            f"transformers has no head that finds answers for models of type {load.config.model_type!r}: use another"
+            f"transformers has no question-answering head for models of type {load.config.model_type!r}; use another "
+            "model"
         )
         raise harness.HarnessError(message)
 
     def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
-        """Return a model that never finds an answer; if it must give one, it gives the first token of the passage."""
+        """Return a model that predicts no answer; if it must give one, it gives the first token of the passage."""
         from harness_plugins.tasks._first import First
 
         del targets, facts
@@ -96,24 +103,29 @@ class QuestionAnswering(harness.Task):
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return the windows, each with the question, of every row.
+        """Return the windows of every row, each with the question.
 
-        `labels` are a window's first and last token of the row's first answer, or twice 0, its first token, where that does
-        not lie wholly inside. `char_starts` and `char_ends` say for each token which characters of the passage it stands
-        for, and -1 where no answer can begin or end: question, special tokens, tokens of no character. In `truncated` a row
-        whose question was cut counts once.
+        `labels` are the positions of the first and last token of the row's first answer, or twice 0, the first token,
+        if the answer is not entirely in the window. `char_starts` and `char_ends` are the character range of each token
+        in the passage, or -1 if no answer can begin or end there: question, special tokens, tokens without characters.
+        In `truncated`, a row with a truncated question counts once.
 
         Raises:
-            HarnessError: The tokenizer does not tell where a token stands, or `max_length` leaves no room.
+            HarnessError: The tokenizer has no character offsets, or `max_length` leaves no room.
         """
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         if not tokenizer.is_fast:
             message = (
-                f"{type(tokenizer).__name__} does not tell where in a passage a token stands: choose another model"
+                f"{type(tokenizer).__name__} does not give character offsets of tokens; use a model with a fast "
+                "tokenizer"
             )
             raise harness.HarnessError(message)
         if room < _FEWEST:
-            message = f"train.max_length is {max_length}, but a question and a passage need at least {max_length - room + _FEWEST}"
+            message = (
+                f"train.max_length is {max_length}, but a question and a passage need at least "
+                f"{max_length - room + _FEWEST}; "
+                "raise it"
+            )
             raise harness.HarnessError(message)
         longest = min(self.longest_question, room // 2)
         questions, cut = _cut(rows["text"], tokenizer, longest)
@@ -122,7 +134,7 @@ class QuestionAnswering(harness.Task):
             rows["text_pair"],
             truncation="only_second",
             max_length=max_length,
-            # The same for every row, whatever its question: sound for the longest.
+            # The same for every row, chosen for the longest question.
             stride=min(self.stride, (room - longest) // 2),
             return_overflowing_tokens=True,
         )
@@ -142,7 +154,7 @@ class QuestionAnswering(harness.Task):
     def collate(
         self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
     ) -> "Mapping[str, torch.Tensor]":
-        """Return one batch; positions and characters move with the tokens where the padding is on the left."""
+        """Return one batch; with left padding, positions and characters are shifted with the tokens."""
         import torch
 
         inputs = {name: values for name, values in items.items() if name not in _OWN}
@@ -155,9 +167,9 @@ class QuestionAnswering(harness.Task):
         return batch
 
     def loss(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the cross-entropy of the start and that of the end in nats, their mean summed over the windows, a scalar.
+        """Return the mean of the cross-entropies of start and end in nats, summed over the windows, a scalar.
 
-        Only the passage's tokens and the first of all compete, so that neither padding nor question changes the loss.
+        Only the passage's tokens and the first token compete, so padding and question do not affect the loss.
         """
         from torch.nn.functional import cross_entropy
 
@@ -168,10 +180,10 @@ class QuestionAnswering(harness.Task):
         return (cross_entropy(starts, first, reduction="sum") + cross_entropy(ends, last, reduction="sum")) / 2
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return for each window what its answer may be, `[b, 1 + n_best, 3]`: first character, end, score.
+        """Return the candidate answers of each window, `[b, 1 + n_best, 3]`: first character, end, score.
 
-        First stands no answer, with characters 0 to 0 and the score `S_null = S_first + E_first`; then the best spans, by
-        descending score `S_i + E_j` with `i <= j`. Where there are fewer spans, no answer is repeated.
+        The first candidate is no answer, with characters 0 to 0 and the score `S_null = S_first + E_first`; then come
+        the best spans, by descending score `S_i + E_j` with `i <= j`. If there are fewer spans, no answer is repeated.
         """
         import torch
         from torch.nn.functional import pad
@@ -182,7 +194,7 @@ class QuestionAnswering(harness.Task):
         nothing = pad(nothing, (2, 0))
         outside = batch["char_starts"] == _NONE
         starts, ends = (scores.masked_fill(outside, -float("inf")) for scores in (starts, ends))
-        # [b, tokens, reach]: that at (i, d) begins with token i and ends with token i + d.
+        # [b, tokens, reach]: the span at (i, d) begins with token i and ends with token i + d.
         ending = pad(ends, (0, reach - 1), value=-float("inf")).unfold(1, reach, 1)
         spans = pad((starts.unsqueeze(-1) + ending).flatten(1), (0, self.n_best), value=-float("inf"))
         scores, at = spans.topk(self.n_best, dim=1)
@@ -195,9 +207,9 @@ class QuestionAnswering(harness.Task):
         return torch.cat([nothing, found], dim=1)
 
     def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
-        """Return each row's answer as text, `[n]`, "" for none, and the right ones, `[n, most of a row]`.
+        """Return each row's answer as text, `[n]`, "" for none, and the correct ones, `[n, maximum per row]`.
 
-        A row with fewer right answers than another repeats its first; one without any has "" only.
+        Rows with fewer correct answers repeat their first; rows without any have only "".
         """
         import numpy as np
 
@@ -216,7 +228,7 @@ class QuestionAnswering(harness.Task):
         return harness.Predictions(np.array(outputs), np.array(targets), np.asarray(rows["id"][:]))
 
     def settled(self, view: harness.View) -> "QuestionAnswering":
-        """Return the task with whether an answer is always given."""
+        """Return the task with `always_answer` set."""
         return self.model_copy(update={"always_answer": self._must(view)})
 
     def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
@@ -227,7 +239,7 @@ class QuestionAnswering(harness.Task):
     def readable(
         self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
     ) -> list[dict[str, JsonValue]]:
-        """Return each question's answer, empty where there is none in the passage."""
+        """Return each question's answer, empty if the passage has none."""
         del rows, facts
         return [{"answer": answer} for answer in outputs.tolist()]
 
@@ -236,9 +248,9 @@ class QuestionAnswering(harness.Task):
         return all(view.rows("train")["answers"]) if self.always_answer is None else self.always_answer
 
     def _answer(self, passage: str, windows: "NDArray[Any]", *, must: bool) -> str:
-        """Return the answer that the windows of one passage, `[w, 1 + n_best, 3]`, speak for.
+        """Return the answer from the windows of one passage, `[w, 1 + n_best, 3]`.
 
-        No answer is only believed if every window says so: the least of its scores counts.
+        No answer requires agreement of all windows: its lowest score counts.
         """
         spans = windows[:, 1]
         spans = spans[spans[:, 1] > 0]
@@ -251,7 +263,7 @@ class QuestionAnswering(harness.Task):
 
 
 def _cut(questions: Sequence[str], tokenizer: "PreTrainedTokenizerBase", longest: int) -> tuple[list[str], list[bool]]:
-    """Return the questions with at most so many tokens, and which of them were cut."""
+    """Return the questions cut to at most `longest` tokens, and which of them were cut."""
     encodings = (
         tokenizer(list(questions), add_special_tokens=False, truncation=True, max_length=longest).encodings or ()
     )
@@ -264,7 +276,7 @@ def _cut(questions: Sequence[str], tokenizer: "PreTrainedTokenizerBase", longest
 
 
 def _characters(encoding: Any) -> tuple[list[int], list[int]]:
-    """Return where in the passage each token of a window starts and ends, -1 if it has no character of it, `[tokens]` each."""
+    """Return where each token of a window starts and ends in the passage, -1 for other tokens, `[tokens]` each."""
     inside = [
         (start, end) if sequence == 1 and start < end else (_NONE, _NONE)
         for sequence, (start, end) in zip(encoding.sequence_ids, encoding.offsets, strict=True)
@@ -273,11 +285,11 @@ def _characters(encoding: Any) -> tuple[list[int], list[int]]:
 
 
 def _label(starts: list[int], ends: list[int], answers: list[str], answer_starts: list[int]) -> list[int]:
-    """Return the first and last token of the first answer, or twice 0 if it is not wholly in the window."""
+    """Return the first and last token of the first answer, or twice 0 if it is not entirely in the window."""
     held = [token for token, start in enumerate(starts) if start != _NONE]
     if not answers or not held:
         return [0, 0]
-    # White space around an answer may belong to no token.
+    # Whitespace around an answer may not belong to any token.
     start = answer_starts[0] + len(answers[0]) - len(answers[0].lstrip())
     end = answer_starts[0] + len(answers[0].rstrip())
     if start < starts[held[0]] or end > ends[held[-1]]:
@@ -288,7 +300,7 @@ def _label(starts: list[int], ends: list[int], answers: list[str], answer_starts
 
 
 def _first(mask: "torch.Tensor") -> "torch.Tensor":
-    """Return the position of each text's first token, `[b, 1]`, given where there are tokens, `[b, tokens]`."""
+    """Return the position of each text's first token, `[b, 1]`, given the attention mask, `[b, tokens]`."""
     return mask.argmax(1, keepdim=True)
 
 
@@ -303,5 +315,5 @@ def _scores(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "tuple[t
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [QuestionAnswering]

@@ -1,4 +1,4 @@
-"""A number for a text or a pair of texts."""
+"""Regression on texts or pairs of texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 class Regression(harness.Task):
-    """Say a number for a text, or a pair of texts, such as a rating or a similarity."""
+    """Predict a number for a text or a pair of texts, such as a rating or a similarity."""
 
     name = "regression"
     answers = "number"
     metrics = ("spearman", "pearson")
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under a new head of one output."""
+        """Return the model with a new head with one output."""
         del facts
         return build(load, num_labels=1, problem_type="regression")
 
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "label" not in columns or facts.classes is not None:
-            return "needs a number in each row, not a class (with a file of your own: -o file.numeric=true)"
+            return "needs a number in each row, not a class (for your own file, use -o file.numeric=true)"
         return super().check(facts, columns)
 
     def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
-        """Return a model that answers the mean, whatever the text."""
+        """Return a model that predicts the mean for any text."""
         from harness_plugins.tasks._constant import Constant
 
         del facts
@@ -60,5 +60,5 @@ class Regression(harness.Task):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [Regression]

@@ -1,4 +1,4 @@
-"""How far a body's features have moved, on texts without labels."""
+"""How much the body's features change, on unlabelled texts."""
 
 import numpy as np
 from pydantic import Field
@@ -7,7 +7,7 @@ import harness
 
 
 class Representation(harness.Task):
-    """Watch any text by how alike its features are before and after tuning; no labels needed."""
+    """Watch unlabelled text by the similarity of its features before and after tuning."""
 
     name = "representation"
     tunable = False
@@ -15,10 +15,10 @@ class Representation(harness.Task):
     watchable = True
     metrics = ("cka",)
 
-    pooling: harness.Pooling = Field("mean", description="how a text's token features become one vector")
+    pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
 
     def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
-        """Return the features of a split as they are now, with those before tuning as targets, `[n, width]`."""
+        """Return the current features of a split, with the features before tuning as targets, `[n, width]`."""
         now = np.asarray(view.features(split, self.pooling))
         before = now if view.before is None else view.before.outputs
         return harness.Predictions(now, before, view.ids(split))
@@ -26,5 +26,5 @@ class Representation(harness.Task):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [Representation]

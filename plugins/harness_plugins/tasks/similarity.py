@@ -1,4 +1,4 @@
-"""Whether texts that people find alike lie close together."""
+"""Whether texts that humans rate as similar have similar features."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ _PAIR = "pair_"
 
 
 class Similarity(harness.Task):
-    """Watch pairs of texts by the cosine of their mean-pooled features against people's scores; needs no head.
+    """Watch pairs of texts: compare the cosine of their mean-pooled features with human scores; needs no head.
 
-    Source: Reimers and Gurevych, 2019 (Sentence-BERT, section 4.1), Spearman's rank correlation as advised there.
+    Source: Reimers and Gurevych, 2019 (Sentence-BERT, section 4.1), with Spearman's rank correlation as recommended
+    there.
     """
 
     name = "similarity"
@@ -28,13 +29,13 @@ class Similarity(harness.Task):
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "text_pair" not in columns or "label" not in columns or facts.classes is not None:
-            return "needs pairs of texts with a number for each (with a file of your own: -o file.numeric=true)"
+            return "needs pairs of texts with a number for each pair (for your own file, use -o file.numeric=true)"
         return super().check(facts, columns)
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return both texts' tokens, those of the second with names of their own."""
+        """Return the tokens of both texts; the second text's columns have a prefix."""
         first = super().encode({"text": rows["text"], "label": rows["label"]}, tokenizer, max_length)
         second = super().encode({"text": rows["text_pair"]}, tokenizer, max_length)
         cut = [one or other for one, other in zip(first["truncated"], second.pop("truncated"), strict=True)]
@@ -43,7 +44,7 @@ class Similarity(harness.Task):
     def collate(
         self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
     ) -> "Mapping[str, torch.Tensor]":
-        """Return one batch, each side padded to its own longest."""
+        """Return one batch, with each side padded to its own longest text."""
         sides = (
             ("", {key: values for key, values in items.items() if not key.startswith(_PAIR)}),
             (
@@ -74,5 +75,5 @@ def _mean(body: "nn.Module", inputs: "Mapping[str, torch.Tensor]") -> "torch.Ten
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [Similarity]

@@ -1,4 +1,4 @@
-"""A tag for each word of a text that says something of the word by itself."""
+"""One independent tag per word, such as its part of speech."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,10 +10,10 @@ _FEWEST_TAGS = 2
 
 
 class Tagging(TokenClassification):
-    """Tag each word of a text by itself, such as with its part of speech; every word counts alike.
+    """Tag each word of a text independently, such as with its part of speech; all words count equally.
 
-    As in token-classification a word is tagged at its first piece; one that is cut off with the end of a long text, or of which
-    the tokenizer leaves nothing, is answered wrongly.
+    As in token-classification, a word is tagged at its first token. Words cut off at the end of a long text, and words
+    without any token, count as wrong.
     """
 
     name = "tagging"
@@ -23,7 +23,7 @@ class Tagging(TokenClassification):
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "words" not in columns or "tags" not in columns:
-            return f"needs the words of each text and their tags, as a CoNLL file has, but the data has: {', '.join(columns)}"
+            return f"needs the words of each text and their tags, as in a CoNLL file, but the data has: {', '.join(columns)}"
         if len(facts.classes or ()) < _FEWEST_TAGS:
             return (
                 f"needs at least two tags, but the data has only {', '.join(map(repr, facts.classes or ())) or 'none'}"
@@ -33,5 +33,5 @@ class Tagging(TokenClassification):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [Tagging]

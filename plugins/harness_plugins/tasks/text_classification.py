@@ -1,4 +1,4 @@
-"""One of several classes for a text or a pair of texts."""
+"""One of several classes per text or pair of texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ _FEWEST_CLASSES = 2
 
 
 class TextClassification(harness.Task):
-    """Say which of several classes a text, or a pair of texts, belongs to."""
+    """Assign one of several classes to a text or a pair of texts."""
 
     name = "text-classification"
     answers = "class"
@@ -26,11 +26,11 @@ class TextClassification(harness.Task):
     metrics = ("accuracy", "macro-f1", "mcc")
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under a new classification head."""
+        """Return the model with a new classification head."""
         return build_classes(load, facts, "single_label_classification")
 
     def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
-        """Return a model whose class scores are the classes' logarithmic frequencies, whatever the text."""
+        """Return a model whose class scores are the log frequencies of the classes, for any text."""
         import numpy as np
 
         from harness_plugins.tasks._constant import Constant
@@ -54,9 +54,9 @@ class TextClassification(harness.Task):
         class_weights: "torch.Tensor | None" = None,
         label_smoothing: float = 0.0,
     ) -> "torch.Tensor":
-        """Return the summed cross-entropy in nats, a scalar; each class weighted, and its target smoothed, where that is asked for.
+        """Return the summed cross-entropy in nats, a scalar, with optional class weights and label smoothing.
 
-        Source of smoothing: Szegedy et al., 2016 (Rethinking the Inception Architecture, section 7).
+        Source of label smoothing: Szegedy et al., 2016 (Rethinking the Inception Architecture, section 7).
         """
         from torch.nn.functional import cross_entropy
 
@@ -83,5 +83,5 @@ class TextClassification(harness.Task):
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [TextClassification]

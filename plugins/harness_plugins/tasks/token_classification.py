@@ -1,4 +1,4 @@
-"""A tag for each word of a text."""
+"""Entity tags for the words of a text."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +20,14 @@ _NO_PIECE = -1
 _IGNORED = -100
 _WORD = re.compile(r"\w+|[^\w\s]")
 _OWN = ("first", "labels")
-"""Columns that are not the model's."""
+"""Columns that are not model inputs."""
 
 
 class TokenClassification(harness.Task):
-    """Tag each word of a text, as names are found: B-person begins one, I-person goes on with it, O is none.
+    """Tag each word of a text with entity tags: B-person begins an entity, I-person continues it, O is outside.
 
-    A word is tagged at its first piece; the loss does not look at the others. A word that is cut off with the end of a long
-    text, or of which the tokenizer leaves nothing, is answered O.
+    A word is tagged at its first token; the loss ignores its other tokens. Words cut off at the end of a long text, and
+    words without any token, are tagged O.
 
     Source: Devlin et al., 2019 (BERT, section 5.3).
     """
@@ -37,10 +37,10 @@ class TokenClassification(harness.Task):
     shaping = frozenset({"class_weights", "label_smoothing"})
 
     outside: ClassVar[str] = _OUTSIDE
-    """What is answered for a word without a piece."""
+    """The prediction for a word without a token."""
 
     def build(self, load: harness.Loader, facts: harness.Facts) -> "PreTrainedModel":
-        """Return the model under a new head that scores every piece."""
+        """Return the model with a new head that scores every token."""
         classes = facts.classes or ()
         return load(
             "AutoModelForTokenClassification",
@@ -50,11 +50,10 @@ class TokenClassification(harness.Task):
         )
 
     def baseline(self, targets: "Callable[[], NDArray[Any]]", facts: harness.Facts) -> "nn.Module":
-        """Return a model whose tag scores are the tags' logarithmic frequencies, whatever the text: it answers O.
+        """Return a model whose tag scores are the log frequencies of the tags, for any text, so that it predicts O.
 
-        Args:
-            targets: Returns the tag numbers of each text's words, `[n]` of `[words]`, or `[n, words]` where all have as many.
-            facts: Of the data.
+        Args: targets: Returns the tag numbers of each text's words, `[n]` of `[words]`, or `[n, words]` if all have the
+            same length. facts: The facts of the data.
         """
         import numpy as np
 
@@ -66,30 +65,33 @@ class TokenClassification(harness.Task):
     def check(self, facts: harness.Facts, columns: Sequence[str]) -> str | None:
         """Return why the data cannot be used."""
         if "words" not in columns or "tags" not in columns:
-            return f"needs the words of each text and their tags, as a CoNLL file has, but the data has: {', '.join(columns)}"
+            return f"needs the words of each text and their tags, as in a CoNLL file, but the data has: {', '.join(columns)}"
         tags = facts.classes or ()
         strange = next((tag for tag in tags if not _BIO.fullmatch(tag)), None)
         if strange is not None:
-            return f"needs tags O, B-TYPE and I-TYPE, but the data has {strange!r}"
+            return f"needs the tags O, B-TYPE and I-TYPE, but the data has {strange!r}"
         if _OUTSIDE not in tags or set(tags) == {_OUTSIDE}:
-            return f"needs the tag O and others, but the data has only {', '.join(map(repr, tags)) or 'none'}"
+            return (
+                f"needs the tag O and at least one other, but the data has only {', '.join(map(repr, tags)) or 'none'}"
+            )
         return super().check(facts, columns)
 
     def encode(
         self, rows: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase", max_length: int
     ) -> dict[str, list[Any]]:
-        """Return the pieces, `first` (the position of each word's first piece, or -1) and `labels` (each word's tag number).
+        """Return the tokens, `first` (position of each word's first token, or -1) and `labels` (each word's tag number).
 
         Raises:
-            HarnessError: The tokenizer does not tell where in a text its pieces are from.
+            HarnessError: The tokenizer has no character offsets.
         """
         if not tokenizer.is_fast:
             message = (
-                f"task {self.name!r}: the tokenizer {type(tokenizer).__name__} does not tell which word its pieces are of: "
-                "take a model with a fast one"
+                f"task {self.name!r}: the tokenizer {type(tokenizer).__name__} does not give character offsets of "
+                "tokens; "
+                "use a model with a fast tokenizer"
             )
             raise harness.HarnessError(message)
-        # As one text, and not word by word: then a tokenizer whose pieces hold the space before them sees what it was made for.
+        # Tokenize the text as a whole, not word by word: some tokenizers include the preceding space in a token.
         texts = [" ".join(words) for words in rows["words"]]
         encoded = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
         columns = {key: list(encoded[key]) for key in encoded if key != "offset_mapping"}
@@ -102,7 +104,7 @@ class TokenClassification(harness.Task):
     def collate(
         self, items: Mapping[str, list[Any]], tokenizer: "PreTrainedTokenizerBase"
     ) -> "Mapping[str, torch.Tensor]":
-        """Return one batch: the padded pieces, and `first` and `labels`, `[b, words]`; -1 and -100 where no piece is a word's."""
+        """Return one batch: the padded tokens, `first` and `labels`, `[b, words]`; -1 and -100 for words without a token."""
         import torch
 
         inputs = {key: values for key, values in items.items() if key not in _OWN}
@@ -110,7 +112,7 @@ class TokenClassification(harness.Task):
         shape = (len(items["first"]), max(len(first) for first in items["first"]))
         batch["first"] = torch.full(shape, _NO_PIECE)
         batch["labels"] = torch.full(shape, _IGNORED)
-        # Where texts are padded on the left, their pieces start later.
+        # With left padding, the tokens start later.
         starts = batch["attention_mask"].argmax(1)
         for row, (first, labels) in enumerate(zip(items["first"], items["labels"], strict=True)):
             at = torch.tensor(first, dtype=torch.long)
@@ -120,7 +122,7 @@ class TokenClassification(harness.Task):
         return batch
 
     def weight(self, items: Mapping[str, list[Any]]) -> int:
-        """Return how many words have a piece."""
+        """Return the number of words with a token."""
         return max(1, sum(1 for first in items["first"] for position in first if position != _NO_PIECE))
 
     def loss(
@@ -131,7 +133,7 @@ class TokenClassification(harness.Task):
         class_weights: "torch.Tensor | None" = None,
         label_smoothing: float = 0.0,
     ) -> "torch.Tensor":
-        """Return the cross-entropy in nats, summed over the words, a scalar."""
+        """Return the summed cross-entropy of the words in nats, a scalar."""
         from torch.nn.functional import cross_entropy
 
         scores = _word_scores(model, batch).float().flatten(0, 1)
@@ -145,16 +147,16 @@ class TokenClassification(harness.Task):
         )
 
     def predict(self, model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-        """Return the number of each word's tag, `[b, words]`; -1 where there is no piece to answer at."""
+        """Return the tag number of each word, `[b, words]`; -1 for words without a token."""
         answers = _word_scores(model, batch).argmax(-1)
         return answers.masked_fill(batch["first"] == _NO_PIECE, _NO_PIECE).float()
 
     def evaluate(self, view: harness.View, split: harness.Split = "test") -> harness.Predictions:
-        """Return the words' tags by name, `[n, most words]`, answered and right; beyond a text's words an empty string."""
+        """Return the predicted and the correct tag names, `[n, most words]`; empty strings beyond a text's words."""
         import numpy as np
 
         tags = view.rows(split)["tags"][:]
-        # What has no piece is -1: the last.
+        # Words without a token have -1, which selects the last name.
         names = np.array([*(view.facts.classes or ()), self.outside])
         answers = names[np.nan_to_num(view.outputs(split), nan=_NO_PIECE).astype(int)]
         words = np.arange(answers.shape[1]) < np.array([len(row) for row in tags])[:, None]
@@ -163,7 +165,7 @@ class TokenClassification(harness.Task):
         return harness.Predictions(np.where(words, answers, ""), targets, view.ids(split))
 
     def unlabelled(self, rows: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-        """Return rows whose words have some tag or other; a text without words is cut into words and signs."""
+        """Return rows with placeholder tags; a text without words is split into words and punctuation."""
         words = rows.get("words") or [_WORD.findall(text) for text in rows["text"]]
         return {
             **rows,
@@ -175,7 +177,7 @@ class TokenClassification(harness.Task):
     def readable(
         self, outputs: "NDArray[Any]", rows: Mapping[str, list[Any]], facts: harness.Facts
     ) -> list[dict[str, JsonValue]]:
-        """Return each text's words and their tags, and the entities where tags mark such."""
+        """Return each text's words and tags, and its entities if the tags mark entities."""
         found: list[dict[str, JsonValue]] = []
         for tags, words in zip(outputs.tolist(), rows["words"], strict=True):
             said: dict[str, JsonValue] = {"words": list(words), "tags": tags[: len(words)]}
@@ -186,7 +188,7 @@ class TokenClassification(harness.Task):
 
 
 def _entities(words: Sequence[str], tags: Sequence[str]) -> list[JsonValue]:
-    """Return the entities that IOB2 tags mark, each with its words and its type; I without a B begins one."""
+    """Return the entities marked by IOB2 tags, each with its words and type; an I without a B begins an entity."""
     found: list[tuple[str, list[str]]] = []
     before = _OUTSIDE
     for word, tag in zip(words, tags, strict=True):
@@ -200,10 +202,10 @@ def _entities(words: Sequence[str], tags: Sequence[str]) -> list[JsonValue]:
 
 
 def _first_pieces(pieces: Sequence[tuple[int, int]], words: Sequence[str]) -> list[int]:
-    """Return the position of the first piece that has a character of each word, `[words]`; -1 where there is none.
+    """Return the position of the first token that has a character of each word, `[words]`; -1 if there is none.
 
     Args:
-        pieces: Where each piece starts and ends in the words joined by spaces.
+        pieces: The start and end of each token in the words joined by spaces.
         words: The words.
     """
     owners = [owner for number, word in enumerate(words) for owner in (*[number] * len(word), _NO_PIECE)]
@@ -216,7 +218,7 @@ def _first_pieces(pieces: Sequence[tuple[int, int]], words: Sequence[str]) -> li
 
 
 def _word_scores(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "torch.Tensor":
-    """Return the scores of each word's first piece, `[b, words, classes]`; where it has none, those of some other."""
+    """Return the scores of each word's first token, `[b, words, classes]`; arbitrary for words without a token."""
     logits: torch.Tensor = model(**{name: tensor for name, tensor in batch.items() if name not in _OWN}).logits
     at = batch["first"].clamp(min=0)
     return logits.take_along_dim(at.unsqueeze(-1), dim=1)
@@ -224,5 +226,5 @@ def _word_scores(model: "nn.Module", batch: "Mapping[str, torch.Tensor]") -> "to
 
 @harness.hookimpl
 def harness_tasks() -> list[type[harness.Task]]:
-    """Offer the task."""
+    """Register the task."""
     return [TokenClassification]

@@ -73,5 +73,5 @@ def test_a_model_that_does_not_take_what_is_kept_goes_the_plain_way_and_says_so(
     monkeypatch.setattr(splice_module.Kept, "give", lambda *args: torch.zeros_like(give(*args)))
     outcome = compute(toy_run(toys, model, toys.make(Strategy, "last-layers", {"layers": 1})), toys, tmp_path / "r")
     assert [note.rpartition(": ")[2] for note in outcome.notes] == [
-        "BertForSequenceClassification does not compute the same from there on"
+        "BertForSequenceClassification gives different outputs with cached layers"
     ]

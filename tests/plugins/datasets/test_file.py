@@ -128,37 +128,37 @@ BAD = {
     "misspelt text column": (
         "reviews.csv",
         "texts,label\na,b\n",
-        "unknown column 'text': did you mean 'texts'?; the columns are texts, label; name the right one with --text",
+        "unknown column 'text': did you mean 'texts'?; the columns are texts, label; set the column with --text",
     ),
     "other label column": (
         "reviews.csv",
         "text,stars\na,b\n",
-        "unknown column 'label': choose one of: stars, text; name the right one with --label",
+        "unknown column 'label': choose one of: stars, text; set the column with --label",
     ),
     "blank label": (
         "reviews.csv",
         "text,label\na,x\nb,\nc, \n",
-        "2 bad rows (the first: row 2: no label): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
+        "2 bad rows (first: row 2: no label); fix or remove them, or skip them with -o file.on_bad_rows=skip",
     ),
     "blank text": (
         "reviews.tsv",
         "text\tlabel\n  \tx\n",
-        "1 bad row (the first: row 1: no text): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
+        "1 bad row (first: row 1: no text); fix or remove them, or skip them with -o file.on_bad_rows=skip",
     ),
     "null label in JSON": (
         "reviews.jsonl",
         '{"text": "a", "label": "x"}\n{"text": "b", "label": null}\n',
-        "1 bad row (the first: row 2: no label): mend or remove them, or leave them out with -o file.on_bad_rows=skip",
+        "1 bad row (first: row 2: no label); fix or remove them, or skip them with -o file.on_bad_rows=skip",
     ),
     "unknown suffix": (
         "reviews.dat",
         "text,label\na,b\n",
-        f"cannot tell the form of files ending in '.dat'; use one of {', '.join(_BY_SUFFIX)}, or name it with -o file.format=csv",
+        f"unknown file extension '.dat'; rename it to one of {', '.join(_BY_SUFFIX)}, or set its format, such as -o file.format=csv",
     ),
     "unknown suffix of tagged words": (
         "names.bio",
         "Anna B-PER\nleft O\n\nShe O\nsaw O\n",
-        "cannot tell the form of files ending in '.bio'; it looks like words and tags in columns: add -o file.format=conll",
+        "unknown file extension '.bio'; it looks like words and tags in columns: use -o file.format=conll",
     ),
 }
 
@@ -173,7 +173,7 @@ def test_a_column_that_only_an_option_can_name_is_mended_by_that_option(tmp_path
     path = saved(tmp_path, ".csv")
     assert refusal(path=path, text_pair="lable") == (
         f"{path}: unknown column 'lable': did you mean 'label'?; the columns are text, label; "
-        "name the right one with -o file.text_pair=COLUMN"
+        "set the column with -o file.text_pair=COLUMN"
     )
 
 
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_encoding_it_lo
     path.write_bytes(text.encode("latin-1"))
     assert (
         refusal(path=str(path))
-        == f"{path}: not UTF-8 (line {line}): it looks like cp1252, in which a line reads {shown!r}: if that is right, "
+        == f"{path}: not UTF-8 (line {line}); it looks like cp1252 (a line would read {shown!r}: if that is right, "
         "add -o file.encoding=cp1252, or save the file as UTF-8"
     )
 
@@ -215,9 +215,9 @@ def test_rows_with_more_values_than_there_are_columns_are_refused_and_not_shifte
     ("name", "message"),
     [
         ("reviews.jsonl", "line 1 is not JSON (column 1: expecting value)"),
-        ("reviews.parquet", "not a Parquet file, or a damaged one"),
-        ("reviews.xlsx", "not a spreadsheet that can be read"),
-        ("ragged.csv", "row 2 has 4 values, but the header has 2 columns: put quotes around values that hold ','"),
+        ("reviews.parquet", "not a Parquet file, or damaged"),
+        ("reviews.xlsx", "not a readable spreadsheet"),
+        ("ragged.csv", "row 2 has 4 values, but the header has 2 columns; put quotes around values that contain ','"),
     ],
 )
 def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name, message):
@@ -229,7 +229,7 @@ def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
     train = written(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
     test = written(tmp_path / "test.csv", "text,label\nc,x\nd,z\ne,w\n")
     assert refusal(path=train, test=test) == (
-        f"{test}: 2 bad rows (the first: row 2: a label that train lacks: 'z'): "
+        f"{test}: 2 bad rows (first: row 2: a label that does not occur in train: 'z'): "
         "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
     )
 
@@ -238,7 +238,7 @@ def test_an_unknown_word_in_the_split_column_is_named(tmp_path):
     path = written(tmp_path / "all.csv", "text,label,part\na,x,train\nb,y,dev\n")
     assert (
         refusal(path=path, split="part")
-        == f"{path}: column 'part' says 'dev' (write 'validation'); it may say train, validation, test"
+        == f"{path}: column 'part' holds 'dev' (write 'validation'); allowed are train, validation, test"
     )
 
 
@@ -253,7 +253,7 @@ def test_a_split_column_and_a_file_for_testing_contradict_each_other(tmp_path):
 def test_a_label_outside_the_given_classes_is_named(tmp_path):
     path = written(tmp_path / "reviews.csv", "text,label\na,x\nb,y\n")
     assert refusal(path=path, classes=("x", "z")) == (
-        f"{path}: 1 bad row (the first: row 2: a label that is not among the given classes: 'y'): "
+        f"{path}: 1 bad row (first: row 2: a label that is not among the given classes: 'y'): "
         "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
     )
 
@@ -262,12 +262,12 @@ def test_bad_rows_are_left_out_on_request_and_counted_in_a_note(tmp_path):
     path = written(tmp_path / "a.csv", "text,label\nfine,x\n,y\ndull,y\nodd,\n")
     dataset = File(path=path, on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
-    assert dataset.read().facts.notes == ("train: 2 bad rows (the first: row 2: no text) left out",)
+    assert dataset.read().facts.notes == ("train: 2 bad rows (first: row 2: no text) left out",)
 
 
 def test_a_file_of_bad_rows_alone_is_refused_even_so(tmp_path):
     path = written(tmp_path / "a.csv", "text,label\n,y\n")
-    assert refusal(path=path, on_bad_rows="skip").startswith(f"{path}: 1 bad row (the first: row 1: no text)")
+    assert refusal(path=path, on_bad_rows="skip").startswith(f"{path}: 1 bad row (first: row 1: no text)")
 
 
 def test_a_split_may_have_several_files_and_a_bad_row_is_named_by_its_own(tmp_path):
@@ -275,7 +275,7 @@ def test_a_split_may_have_several_files_and_a_bad_row_is_named_by_its_own(tmp_pa
     second = written(tmp_path / "b.csv", "text,label\ndull,y\n")
     assert rows(File(path=(first, second)))["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
     broken = written(tmp_path / "c.csv", "text,label\n,x\n")
-    assert refusal(path=(first, broken)).startswith(f"{broken}: 1 bad row (the first: row 1: no text)")
+    assert refusal(path=(first, broken)).startswith(f"{broken}: 1 bad row (first: row 1: no text)")
 
 
 def test_a_column_may_be_given_by_its_number(tmp_path):
@@ -329,7 +329,7 @@ def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
     with pytest.raises(HarnessError) as error:
         check_problem(problem, task, prepare(dataset, problem.dataset, Cache(tmp_path / "cache")))
     assert str(error.value) == (
-        "dataset 'file' does not suit task 'text-classification': "
+        "dataset 'file' does not fit task 'text-classification': "
         "needs at least two classes, but the data has only 'same'"
     )
 
@@ -385,11 +385,11 @@ def test_json_may_be_a_list_of_objects(tmp_path):
     [
         (
             '{"rest": 3}',
-            "expected a list of rows, or an object that has rows under 'data', values by column, or rows by split",
+            "expected a list of rows, or an object with rows under 'data', values by column, or rows by split",
         ),
         ('{"train": [["a", "b"], ["c"]]}', "row 2 is neither an object nor a pair"),
         ('{"train": 3}', "expected a list of rows"),
-        ("3", "or rows by split (train, validation, test), but it has a single value"),
+        ("3", "or rows by split (train, validation, test), but found a single value"),
         ("{", "not JSON (line 1, column 2: "),
     ],
 )
@@ -402,13 +402,13 @@ def test_lines_have_a_label_a_space_and_a_text(tmp_path):
     Path(path).write_bytes(Path(path).read_text(encoding="utf-8").encode("latin-1"))
     dataset = File(path=path, format="lines", encoding="latin-1")
     assert rows(dataset)["train"] == {"text": ["one long string .", "caf\u00e9 noir"], "label": [0, 1]}
-    assert "cannot tell the form" in refusal(path=path, encoding="latin-1")
+    assert "unknown file extension" in refusal(path=path, encoding="latin-1")
     assert "not UTF-8 (line 2)" in refusal(path=path, format="lines")
     assert "unknown encoding 'latin-99'" in refusal(path=path, format="lines", encoding="latin-99")
 
 
 def test_a_line_without_a_text_is_named(tmp_path):
-    assert "line 2 is not of the form 'label text'" in refusal(path=written(tmp_path / "a", "0 a\n1\n"), format="lines")
+    assert "line 2 does not have the form 'label text'" in refusal(path=written(tmp_path / "a", "0 a\n1\n"), format="lines")
 
 
 def test_plain_text_is_paragraphs_without_labels(tmp_path):
@@ -427,7 +427,7 @@ def test_columns_without_a_header_are_numbered_and_quotes_are_left_alone(tmp_pat
 
 def test_a_label_that_is_no_number_is_named_with_its_row(tmp_path):
     message = refusal(path=written(tmp_path / "a.csv", "text,label\na,1\nb,two\nc,\u00bd\n"), numeric=True)
-    assert "2 bad rows (the first: row 2: the label 'two' is not a number)" in message
+    assert "2 bad rows (first: row 2: the label 'two' is not a number)" in message
 
 
 REAL = {
@@ -512,14 +512,14 @@ def test_a_line_ends_where_a_line_does_and_not_at_an_ellipsis_of_windows(tmp_pat
 
 def test_a_quote_that_stands_for_itself_swallows_no_rows_of_a_tsv(tmp_path):
     path = written(tmp_path / "a.tsv", 'text\tlabel\n"quoted start\tneg\nmiddle\tpos\nends here"\tpos\n')
-    assert "row 1 holds other rows, because a value of it begins with a quote" in refusal(path=path)
+    assert "row 1 contains other rows, because one of its values begins with a quote" in refusal(path=path)
     assert len(rows(File(path=path, quoted=False))["train"]["text"]) == 3
 
 
 def test_a_quote_that_is_never_closed_is_refused_in_one_line(tmp_path):
     path = written(tmp_path / "a.csv", '"never closed,x\n' + "a longer text,y\n" * 10_000)
     message = refusal(path=path, header=False, text="1", label="2")
-    assert message.startswith(f"{path}: row 1 has a quote that does not close where its value ends")
+    assert message.startswith(f"{path}: row 1 has a quote that is not closed at the end of its value")
 
 
 def test_a_text_of_several_lines_that_is_quoted_rightly_is_read(tmp_path):

@@ -85,7 +85,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
         hub.read()
     assert str(error.value) == (
         f"dataset 'hub:{hub.id}': unknown column 'text': did you mean 'texts'?; "
-        "the columns are texts, label; name the right one with -o hub.text=COLUMN"
+        "the columns are texts, label; set the column with -o hub.text=COLUMN"
     )
 
 
@@ -127,5 +127,5 @@ def test_a_dataset_without_a_revision_is_refused_with_the_mend(catalog, tiny_mod
     with pytest.raises(HarnessError) as error:
         asked.plan(catalog)
     assert str(error.value) == (
-        f"dataset: {name!r} names no revision: write hub:<id>@<revision>, so that the run can be repeated"
+        f"dataset: {name!r} has no revision: write hub:<id>@<revision>, so that the run is reproducible"
     )

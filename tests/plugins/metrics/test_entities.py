@@ -77,13 +77,13 @@ def test_a_tag_for_nothing_is_as_good_as_no_word():
 @pytest.mark.parametrize(
     ("metric", "answered", "wanted", "expected"),
     [
-        (EntityPrecision(), "O O", "B-per O", "no entity is answered"),
+        (EntityPrecision(), "O O", "B-per O", "no entity is predicted"),
         (EntityRecall(), "O O", "B-per O", 0.0),
         (EntityF1(), "O O", "B-per O", 0.0),
         (EntityPrecision(), "B-per O", "O O", 0.0),
         (EntityRecall(), "B-per O", "O O", "the texts have no entities"),
         (EntityF1(), "B-per O", "O O", 0.0),
-        (EntityF1(), "O O", "O O", "the texts have no entities, and none is answered"),
+        (EntityF1(), "O O", "O O", "the texts have no entities, and none is predicted"),
     ],
     ids=[
         "precision of no answer",
@@ -105,5 +105,5 @@ def test_a_share_of_nothing_is_undefined_and_not_0(metric: Metric, answered, wan
 
 
 def test_predictions_that_are_no_tags_have_no_entities():
-    with pytest.raises(UndefinedError, match=r"^only tags of words mark entities$"):
+    with pytest.raises(UndefinedError, match=r"^needs tags of words$"):
         EntityF1().score(np.array([[0.5, 1.0]]), np.array([1]))

@@ -40,7 +40,7 @@ def test_it_keeps_the_contract(tiny_model):
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
     assert refusal(path=str(tmp_path)) == (
-        f"model folder {str(tmp_path)!r} has no config.json: is it a model saved by save_pretrained?"
+        f"model folder {str(tmp_path)!r} has no config.json: give a folder written by save_pretrained"
     )
 
 
@@ -110,13 +110,13 @@ def test_files_that_the_index_names_are_the_weights_and_decoys_are_none(tiny_mod
 def test_an_index_may_name_weights_of_the_folder_only(tiny_model, tmp_path, name):
     folder = sharded(copied(tiny_model, tmp_path / "model"), [name])
     assert refusal(path=str(folder)) == (
-        f"model folder {str(folder)!r}: its index names {name!r}, which is no *.safetensors file of the folder"
+        f"model folder {str(folder)!r}: the index lists {name!r}, which is not a *.safetensors file in the folder"
     )
 
 
 def test_a_file_that_the_index_names_must_be_there(tiny_model, tmp_path):
     folder = sharded(copied(tiny_model, tmp_path / "model"), ["model-00002-of-00002.safetensors"])
-    assert "lacks model-00002-of-00002.safetensors, which its index names" in refusal(path=str(folder))
+    assert "model-00002-of-00002.safetensors is missing but listed in the index" in refusal(path=str(folder))
 
 
 def test_a_folder_without_its_tokenizer_is_refused(tiny_model, tmp_path):
@@ -133,8 +133,8 @@ def test_an_adapter_is_named_with_its_base(tiny_model, tmp_path):
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
     message = refusal(path=str(folder))
-    assert "it is an adapter, not a model: merge it into its base" in message
-    assert message.endswith("or name its base (some/base)")
+    assert "it is an adapter, not a model; merge it into its base" in message
+    assert message.endswith("or use the base model (some/base)")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_quantised_weights_are_refused_by_the_name_of_their_method(tiny_model, t
     (folder / "config.json").write_text(
         json.dumps({**config, "quantization_config": {"quant_method": "gptq", "bits": 4}})
     )
-    assert "holds GPTQ weights, which cannot be tuned: take the model it was made of" in refusal(path=str(folder))
+    assert "holds GPTQ weights, which cannot be tuned; use the unquantised model" in refusal(path=str(folder))
 
 
 def test_a_folder_never_touches_the_network(tiny_model, monkeypatch):

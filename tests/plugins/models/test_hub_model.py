@@ -21,7 +21,7 @@ def test_a_model_without_a_revision_is_refused_with_the_mend(catalog, name):
     with pytest.raises(HarnessError) as error:
         Asked(datasets=["toy"], model=name).plan(catalog)
     assert str(error.value) == (
-        f"model: {name!r} names no revision: write hub:<id>@<revision>, so that the run can be repeated"
+        f"model: {name!r} has no revision: write hub:<id>@<revision>, so that the run is reproducible"
     )
 
 

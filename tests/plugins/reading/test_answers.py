@@ -99,7 +99,7 @@ def test_an_answer_that_stands_nearby_is_read_where_it_stands_and_counted(tmp_pa
 )  # fmt: skip
 def test_a_row_that_cannot_be_used_says_why(tmp_path, content, problem):
     path = written(tmp_path, content)
-    assert refusal(path).startswith(f"{path}: 1 bad row (the first: row 1: {problem})")
+    assert refusal(path).startswith(f"{path}: 1 bad row (first: row 1: {problem})")
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def without(key: str) -> dict[str, Any]:
     ("content", "message"),
     [
         ('{"data": [\n}', "not JSON (line 2, column 1: expecting value)"),
-        ([1], "not in the form of SQuAD: the file is not an object"),
-        ({"version": "1.1"}, "not in the form of SQuAD: the file has no 'data'"),
-        ({"data": ["x"]}, "not in the form of SQuAD: data[0] is not an object"),
-        (without("paragraphs"), "not in the form of SQuAD: data[0] has no 'paragraphs'"),
-        (without("context"), "not in the form of SQuAD: data[0].paragraphs[0] has no 'context'"),
-        (without("answers"), "not in the form of SQuAD: data[0].paragraphs[0].qas[0] has no 'answers'"),
-        (without("answer_start"), "not in the form of SQuAD: data[0].paragraphs[0].qas[0].answers[0] has no 'answer_start'"),
-        (asked(question=7), "not in the form of SQuAD: 'question' of data[0].paragraphs[0].qas[0] is not a text"),
-        (asked(answers={}), "not in the form of SQuAD: 'answers' of data[0].paragraphs[0].qas[0] is not a list"),
+        ([1], "not in SQuAD format: the file is not an object"),
+        ({"version": "1.1"}, "not in SQuAD format: the file has no 'data'"),
+        ({"data": ["x"]}, "not in SQuAD format: data[0] is not an object"),
+        (without("paragraphs"), "not in SQuAD format: data[0] has no 'paragraphs'"),
+        (without("context"), "not in SQuAD format: data[0].paragraphs[0] has no 'context'"),
+        (without("answers"), "not in SQuAD format: data[0].paragraphs[0].qas[0] has no 'answers'"),
+        (without("answer_start"), "not in SQuAD format: data[0].paragraphs[0].qas[0].answers[0] has no 'answer_start'"),
+        (asked(question=7), "not in SQuAD format: 'question' of data[0].paragraphs[0].qas[0] is not a text"),
+        (asked(answers={}), "not in SQuAD format: 'answers' of data[0].paragraphs[0].qas[0] is not a list"),
     ],
     ids=["not JSON", "a list", "no data", "no article", "no paragraphs", "no context", "no answers", "no start", "a number", "no list"],
 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_a_sheet_is_read_with_its_whole_numbers_whole(tmp_path):
     splits, facts = read(path)
     assert splits["train"] == {"text": ["a", "b"], "label": [0, 1]}
     assert (facts.classes, facts.unused) == (("1", "2"), ("note",))
-    assert "sheet 'reviews' of 2: the others are not read" in facts.notes
+    assert "read sheet 'reviews' of 2; the others are ignored" in facts.notes
 
 
 def test_a_sheet_of_opendocument_is_read(tmp_path):
@@ -119,7 +119,7 @@ def test_a_folder_has_its_splits_by_the_names_of_its_files(tmp_path):
 def test_a_folder_without_a_file_for_training_says_how_to_name_it(tmp_path):
     (tmp_path / "reviews.csv").write_text("text,label\na,x\n")
     with pytest.raises(
-        HarnessError, match=r"a folder without a file for training: name its files train, validation and test"
+        HarnessError, match=r"a folder without a train file; name its files train, validation and test"
     ):
         read(tmp_path)
 
@@ -127,5 +127,5 @@ def test_a_folder_without_a_file_for_training_says_how_to_name_it(tmp_path):
 def test_a_folder_with_two_forms_of_a_split_is_refused(tmp_path):
     for name in ("train.csv", "train.jsonl"):
         (tmp_path / name).write_text("text,label\na,x\n")
-    with pytest.raises(HarnessError, match=r"several files for train: train.csv, train.jsonl"):
+    with pytest.raises(HarnessError, match=r"train files in several formats (train.csv, train.jsonl)"):
         read(tmp_path)

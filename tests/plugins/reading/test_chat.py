@@ -52,17 +52,17 @@ def test_a_talk_is_a_prompt_of_turns_and_its_last_answer(tmp_path, row, params):
 @pytest.mark.parametrize(
     ("turns", "problem"),
     [
-        ([{"role": "user", "content": "Hello?"}], "no answer of the assistant"),
-        ([{"role": "assistant", "content": "Hello!"}], "no message of the user before the answer"),
+        ([{"role": "user", "content": "Hello?"}], "no answer from the assistant"),
+        ([{"role": "assistant", "content": "Hello!"}], "no user message before the answer"),
         (
             [{"role": "tool", "content": "7"}, *TALK],
-            "a message of the role 'tool': only system, user and assistant are read",
+            "a message has the role 'tool'; supported are system, user and assistant",
         ),
         ([{"role": "user", "content": None}, TALK[2]], "a message of the user has no text"),
     ],
 )
 def test_a_talk_that_cannot_be_learned_is_named(tmp_path, turns, problem):
-    assert f"1 bad row (the first: row 2: {problem}" in refusal(tmp_path, {"messages": TALK}, {"messages": turns})
+    assert f"1 bad row (first: row 2: {problem}" in refusal(tmp_path, {"messages": TALK}, {"messages": turns})
 
 
 def test_messages_named_as_a_prompt_and_its_completion_are_refused(tmp_path):
@@ -85,7 +85,7 @@ def test_instruction_and_input_are_one_prompt(tmp_path):
         assert task == "completion"
         assert read_rows == {"text": ["Add.\n1 and 2", "Say hello."], "completion": ["3", "Hello"]}
         assert facts.columns["text"] == ("instruction", "input")
-        assert r"the text is made of columns: '{instruction}\n{input}'" in facts.notes
+        assert r"the text is built from columns: '{instruction}\n{input}'" in facts.notes
 
 
 def test_a_prompt_of_columns_serves_any_task(tmp_path):
@@ -103,7 +103,7 @@ def test_a_prompt_that_names_no_column_is_refused(tmp_path):
     assert "unknown column 'tilte': did you mean 'title'?" in refusal(
         tmp_path, {"title": "A", "label": "x"}, prompt="{tilte}"
     )
-    assert "names no column in braces" in refusal(tmp_path, {"title": "A", "label": "x"}, prompt="title")
+    assert "no column name in braces" in refusal(tmp_path, {"title": "A", "label": "x"}, prompt="title")
     assert "write column names in braces" in refusal(tmp_path, {"title": "A", "label": "x"}, prompt="{title")
 
 
@@ -118,7 +118,7 @@ def test_numbers_to_be_written_stay_as_their_file_has_them(tmp_path):
 
 def test_an_object_to_be_written_is_refused_and_says_what_it_is(tmp_path):
     message = refusal(tmp_path, {"text": "a", "out": {"name": "Ann", "paid": True}}, completion="out")
-    assert "the completion is an object with the keys 'name', 'paid', not text; write it as JSON in a text" in message
+    assert "the completion is an object with the keys 'name', 'paid', not text; to generate JSON, store it as a JSON string" in message
 
 
 def test_preference_pairs_are_refused_by_name(tmp_path):

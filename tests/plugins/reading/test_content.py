@@ -36,7 +36,7 @@ def test_a_packed_file_is_read_as_the_one_inside(tmp_path, suffix, pack):
 def test_a_damaged_packed_file_is_named(tmp_path):
     path = tmp_path / "reviews.csv.gz"
     path.write_bytes(gzip.compress(TABLE.encode())[:-9])
-    with pytest.raises(HarnessError, match=r"reviews.csv.gz: cannot be unpacked as gzip"):
+    with pytest.raises(HarnessError, match=r"reviews.csv.gz: cannot decompress as gzip"):
         read_bytes(path)
 
 
@@ -75,7 +75,7 @@ def test_an_encoding_that_cannot_fail_is_not_believed_where_the_text_contradicts
 
 def test_utf8_that_is_said_to_be_another_is_told(tmp_path):
     message = refusal(tmp_path / "a.csv", TABLE.encode(), "latin-1")
-    assert message.endswith("leave out file.encoding")
+    assert message.endswith("remove file.encoding")
 
 
 def test_latin1_without_contradiction_is_read(tmp_path):

@@ -40,7 +40,7 @@ def test_lines_of_fasttext_are_labels_and_texts(tmp_path):
     task, rows, facts = read(tmp_path / "a.txt", "__label__pos a fine film\n__label__neg dull\n")
     assert (task, facts.classes) == ("text-classification", ("neg", "pos"))
     assert rows == {"text": ["a fine film", "dull"], "label": [1, 0]}
-    assert facts.notes == ("lines of fastText, labels without __label__",)
+    assert facts.notes == ("fastText lines; __label__ is removed from the labels",)
 
 
 def test_several_labels_on_a_line_of_fasttext_are_several(tmp_path):
@@ -52,7 +52,7 @@ def test_several_labels_on_a_line_of_fasttext_are_several(tmp_path):
 def test_a_text_on_each_line_is_a_text_of_its_own_where_no_line_is_blank(tmp_path):
     _, rows, facts = read(tmp_path / "a.txt", "One text.\nAnother text.\n")
     assert rows == {"text": ["One text.", "Another text."]}
-    assert facts.notes == ("no blank lines, so each line is a text of its own",)
+    assert facts.notes == ("no blank lines, so each line is read as one text",)
 
 
 def test_any_ending_is_read_by_the_form_that_is_named(tmp_path):

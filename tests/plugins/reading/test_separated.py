@@ -65,7 +65,7 @@ def test_a_short_row_lacks_its_last_values():
 
 def test_a_row_with_too_many_values_is_named():
     message = refusal("text,label\na,x\nfine, really,y\n")
-    assert message.startswith("a.csv: row 2 has 3 values, but the header has 2 columns: put quotes around values")
+    assert message.startswith("a.csv: row 2 has 3 values, but the header has 2 columns; put quotes around values")
 
 
 STRAY = {
@@ -86,7 +86,7 @@ def test_a_stray_quote_swallows_no_rows_and_the_mend_reads_them_all(text):
 def test_quotes_escaped_by_a_backslash_are_read_and_said():
     found = parsed('text,label\n"she said \\"no\\", twice",x\n')
     assert found.columns["text"] == ['she said "no", twice']
-    assert found.notes == ("quotes are escaped by a backslash",)
+    assert found.notes == ("quotes are escaped with a backslash",)
 
 
 def test_two_columns_of_one_name_are_known_as_such():

@@ -58,8 +58,8 @@ def test_scripts_without_spaces_are_read_character_by_character():
 @pytest.mark.parametrize(
     ("spans", "problem"),
     [
-        ([[0, 99, "PER"]], "the span 0 to 99 (PER) lies outside the text of 26 characters"),
-        ([[4, 4, "PER"]], "the span 4 to 4 (PER) lies outside the text of 26 characters"),
+        ([[0, 99, "PER"]], "the span 0 to 99 (PER) is outside the text of 26 characters"),
+        ([[4, 4, "PER"]], "the span 4 to 4 (PER) is outside the text of 26 characters"),
         ([[0, 10, "PER"], [5, 12, "LOC"]], "the span 5 to 12 (LOC) overlaps another"),
     ],
 )

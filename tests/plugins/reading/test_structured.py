@@ -36,7 +36,7 @@ def test_lines_and_a_list_are_told_apart_by_what_they_are(reader):
 
 
 def test_a_list_of_one_line_in_a_file_of_lines_is_said():
-    assert read_lines("a.jsonl", json.dumps(ROWS)).notes == ("JSON, not JSON lines",)
+    assert read_lines("a.jsonl", json.dumps(ROWS)).notes == ("read as JSON, not JSON Lines",)
 
 
 @pytest.mark.parametrize(

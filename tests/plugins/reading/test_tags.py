@@ -120,13 +120,13 @@ def test_a_rare_character_that_ends_lines_elsewhere_is_part_of_its_word(tmp_path
     [
         (
             "a O\nb O\nc NN O\n",
-            "line 3 has 3 columns, but line 1 has 2: give every word as many, separated by a tab or by spaces",
+            "line 3 has 3 columns, but line 1 has 2; give every line the same number of columns, separated by a tab or by spaces",
         ),
         (
             "a\tO\nb\t\n",
-            "line 2 has one column, but line 1 has 2: give every word as many, separated by a tab or by spaces",
+            "line 2 has one column, but line 1 has 2; give every line the same number of columns, separated by a tab or by spaces",
         ),
-        ("\na\nb\n", "line 2 has one column: give every word and its tag a line, separated by a tab or by spaces"),
+        ("\na\nb\n", "line 2 has one column; write each word and its tag on one line, separated by a tab or by spaces"),
         ("", "the file has no sentences"),
         ("-DOCSTART- -X- O O\n\n \n", "the file has no sentences"),
     ],
@@ -144,7 +144,7 @@ def test_a_file_that_is_not_in_columns_is_refused_with_the_line(tmp_path, conten
     [
         (1, 3, "there is no column 3: line 1 has columns 1 to 2"),
         (0, 2, "there is no column 0: line 1 has columns 1 to 2"),
-        (2, None, "words and tags are both to be in column 2: name two columns of 1 to 2"),
+        (2, None, "words and tags are both set to column 2; choose two columns from 1 to 2"),
     ],
     ids=["too many", "none", "the same"],
 )
@@ -178,12 +178,12 @@ def test_an_entity_that_follows_the_end_of_another_begins_anew():
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        ("Anna I-PER\nleft O\n", "tags of the scheme IOB1 are read as IOB2"),
-        ("Anna S-PER\nleft O\n", "tags of the scheme IOBES are read as IOB2"),
-        ("Anna U-PER\nleft O\n", "tags of the scheme BILOU are read as IOB2"),
+        ("Anna I-PER\nleft O\n", "IOB1 tags are converted to IOB2"),
+        ("Anna S-PER\nleft O\n", "IOBES tags are converted to IOB2"),
+        ("Anna U-PER\nleft O\n", "BILOU tags are converted to IOB2"),
         (
             "Anna PER\nleft O\n",
-            "tags have no marks of beginnings: neighbouring words of one tag are read as one entity (IOB2)",
+            "tags have no B- or I- prefix: adjacent words with the same tag are read as one entity (IOB2)",
         ),
     ],
 )
@@ -206,7 +206,7 @@ def test_tags_of_words_by_themselves_are_a_task_of_their_own(tmp_path):
     ("content", "problem"),
     [
         ("a B-person\nb I-person\n\nc B-person\nd I-place\n", "tag 'I-place' does not follow B-place or I-place"),
-        ("a B-person\nb O\n\nc person\n", "tag 'person' is neither O nor of the form B-TYPE or I-TYPE"),
+        ("a B-person\nb O\n\nc person\n", "tag 'person' is not O, B-TYPE or I-TYPE"),
         ("a\tB-x\nb\tO\n\n\tO\n", "a word is empty"),
     ],
     ids=["after another type", "no mark", "empty word"],
@@ -215,7 +215,7 @@ def test_a_sentence_whose_tags_break_the_scheme_says_which(tmp_path, content, pr
     path = written(tmp_path, content)
     with pytest.raises(HarnessError) as error:
         File(path=str(path)).read()
-    assert f"1 bad row (the first: row 2: {problem})" in str(error.value)
+    assert f"1 bad row (first: row 2: {problem})" in str(error.value)
 
 
 @pytest.mark.parametrize(

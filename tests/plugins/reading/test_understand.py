@@ -65,24 +65,24 @@ def test_several_labels_in_every_form_are_the_same(tmp_path, rows, params):
 def test_lists_of_0_and_1_without_names_have_a_class_for_each_place_and_say_so(tmp_path):
     _, _, facts = read(tmp_path, [{"text": "a", "label": [1, 0, 1]}, {"text": "b", "label": [0, 0, 0]}])
     assert facts.classes == ("class 1", "class 2", "class 3")
-    assert facts.warnings == ("the classes have no names: name them in order with -o file.classes=[...]",)
+    assert facts.warnings == ("the classes have no names; name them in order with -o file.classes=[...]",)
 
 
 def test_columns_of_0_and_1_are_offered_where_no_label_is_found(tmp_path):
     rows = [{"comment": "a", "toxic": 1, "insult": 0}, {"comment": "b", "toxic": 0, "insult": 1}]
     assert refusal(tmp_path, rows, text="comment").endswith(
-        "columns of 0 and 1 are read as several labels with --label toxic,insult"
+        "to read columns of 0 and 1 as several labels, use --label toxic,insult"
     )
 
 
 def test_a_mark_that_is_neither_0_nor_1_is_named(tmp_path):
     rows = [{"text": "a", "x": 1, "y": 0}, {"text": "b", "x": 2, "y": 0}]
-    assert "row 2: column 'x' is '2', neither 0 nor 1" in refusal(tmp_path, rows, label="x,y")
+    assert "row 2: column 'x' is '2', expected 0 or 1" in refusal(tmp_path, rows, label="x,y")
 
 
 def test_lists_of_one_label_are_single_labels(tmp_path):
     task, rows, facts = read(tmp_path, [{"text": "a", "label": ["x"]}, {"text": "b", "label": ["y"]}])
-    assert (task, rows["label"], facts.notes) == ("text-classification", [0, 1], ("each label is a list of one",))
+    assert (task, rows["label"], facts.notes) == ("text-classification", [0, 1], ("each label is a one-element list",))
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_a_container_is_never_a_label(tmp_path, label, looks):
 
 def test_a_container_is_never_a_text(tmp_path):
     message = refusal(tmp_path, [{"text": {"body": "a"}, "label": "x"}, {"text": {"body": "b"}, "label": "y"}])
-    assert "column 'text' holds an object with the keys 'body', not text: name another with --text" in message
+    assert "column 'text' holds an object with the keys 'body', not text; set another column with --text" in message
 
 
 def test_a_container_among_texts_is_a_bad_row(tmp_path):
     rows = [{"text": "a", "label": "x"}, {"text": ["b"], "label": "y"}, {"text": "c", "label": "y"}]
-    assert "row 2: the text is a list of texts, such as tokens, tags or several labels, not text" in refusal(
+    assert "row 2: the text is a list of strings, such as tokens, tags or several labels, not text" in refusal(
         tmp_path, rows
     )
 
@@ -117,7 +117,7 @@ def test_the_mend_of_bad_rows_is_named_only_where_it_does_no_harm(tmp_path):
 def test_labels_lose_the_spaces_around_them(tmp_path):
     facts = read(tmp_path, table("pos", " pos", "neg ", "neg"), "a.csv")[2]
     assert facts.classes == ("neg", "pos")
-    assert facts.notes == ("2 labels have spaces around them, which are left out",)
+    assert facts.notes == ("2 labels have surrounding spaces, which are removed",)
 
 
 def test_classes_are_in_one_order_in_every_process(tmp_path):
@@ -129,14 +129,14 @@ def test_classes_are_in_one_order_in_every_process(tmp_path):
 
 
 DOUBTS = {
-    "case": (table("Pos", "pos", "neg"), "labels that may be one class: 'Pos', 'pos'"),
-    "form of a number": (table("1", "1.0", "0"), "labels that may be one class: '1', '1.0'"),
-    "boolean": (table("1", "true", "0"), "labels that may be one class: '1', 'true'"),
-    "scores": (table(*(f"{n / 10}" for n in range(30))), "30 different numbers as classes: if they are scores, add -o file.numeric=true"),
-    "all different": (table(*(f"row {n}" for n in range(30))), "30 different labels in 30 rows: is this the column of the labels?"),
+    "case": (table("Pos", "pos", "neg"), "labels that may be the same class: 'Pos', 'pos'"),
+    "form of a number": (table("1", "1.0", "0"), "labels that may be the same class: '1', '1.0'"),
+    "boolean": (table("1", "true", "0"), "labels that may be the same class: '1', 'true'"),
+    "scores": (table(*(f"{n / 10}" for n in range(30))), "30 distinct numbers as classes; if they are scores, use -o file.numeric=true"),
+    "all different": (table(*(f"row {n}" for n in range(30))), "30 distinct labels in 30 rows; check that this is the label column"),
     "commas": (
         "text,label\n" + "".join(f'text {n},"{label}"\n' for n, label in enumerate(["a,b", "a", "b", "a,c", "c", "b,c"])),
-        "labels such as 'a,b' look like several in one: to separate them, add -o file.label_separator=','"),
+        "labels such as 'a,b' look like several labels; to separate them, use -o file.label_separator=','"),
     "conflicts": (table("x", "y", "x", texts=["same", "Same ", "other"]), "1 text has more than one label"),
 }  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_one_prompt_with_many_answers_is_told(tmp_path):
 
 def test_a_decimal_comma_is_named_and_read_when_said(tmp_path):
     text = 'text,label\na,"3,5"\nb,"4,0"\n'
-    assert "the label '3,5' is not a number: if it has a decimal comma, add -o file.decimal=," in refusal(
+    assert "the label '3,5' is not a number; if it has a decimal comma, use -o file.decimal=," in refusal(
         tmp_path, text, "a.csv", numeric=True
     )
     assert read(tmp_path, text, "a.csv", numeric=True, decimal=",")[1]["label"] == [3.5, 4.0]
@@ -179,12 +179,12 @@ def test_a_label_of_the_test_file_is_held_against_those_of_train(tmp_path):
         test = written(tmp_path, table(label), "test.csv")
         with pytest.raises(HarnessError) as error:
             File(path=train, test=test).read()
-        assert f"a label that train lacks: {label!r}{' ' * bool(hint)}{hint}): mend or remove" in str(error.value)
+        assert f"a label that does not occur in train: {label!r}{' ' * bool(hint)}{hint}); fix or remove" in str(error.value)
 
 
 def test_names_and_numbers_of_classes_are_told_apart(tmp_path):
     train, test = written(tmp_path, table("good", "bad"), "train.csv"), written(tmp_path, table("1"), "test.csv")
-    with pytest.raises(HarnessError, match=r"a label that train lacks: '1' \(train has names, such as 'bad'\)"):
+    with pytest.raises(HarnessError, match=r"a label that does not occur in train: '1' \(train has names, such as 'bad'\)"):
         File(path=train, test=test).read()
     dataset = File(path=written(tmp_path, table("0", "1", "1"), "train.csv"), classes=("bad", "good"))
     assert dataset.read().splits["train"]["label"][:] == [0, 1, 1]
@@ -194,7 +194,7 @@ def test_words_and_tags_may_be_numbers_with_given_names(tmp_path):
     rows = [{"tokens": ["Anna", "left"], "ner_tags": [1, 0]}, {"tokens": ["She"], "ner_tags": [0]}]
     task, columns, facts = read(tmp_path, rows, classes=("O", "B-PER"))
     assert (task, facts.classes, columns["tags"]) == ("token-classification", ("O", "B-PER"), [[1, 0], [0]])
-    assert "the tags are numbers: name them in their order" in refusal(tmp_path, rows)
+    assert "the tags are numbers; give their names in order" in refusal(tmp_path, rows)
 
 
 @pytest.mark.parametrize("names", [("tokens", "ner_tags"), ("words", "tags"), ("a", "b")])
@@ -233,7 +233,7 @@ def test_rows_left_out_are_counted_by_reason(tmp_path):
 
 def test_a_column_that_is_there_twice_is_asked_for_by_number(tmp_path):
     text = "text,label,label\na,x,1\nb,y,2\n"
-    assert "several columns are named 'label': give the number of one with --label" in refusal(tmp_path, text, "a.csv")
+    assert "several columns are named 'label'; give the number of one with --label" in refusal(tmp_path, text, "a.csv")
     assert read(tmp_path, text, "a.csv", label="3")[2].classes == ("1", "2")
 
 
@@ -257,12 +257,12 @@ def test_prompts_and_completions_of_messages_are_one_talk(tmp_path):
     "text", ['[{"text": "a", "label": "b"}]', '{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n']
 )
 def test_json_in_a_file_that_says_csv_is_told(tmp_path, text):
-    assert "it holds JSON: name its form with -o file.format=json" in refusal(tmp_path, text, "a.csv")
+    assert "holds JSON; use -o file.format=json" in refusal(tmp_path, text, "a.csv")
 
 
 def test_a_first_row_that_is_no_header_is_offered_as_data(tmp_path):
     text = "A text that is far too long for the name of a column,good\nAnother one,bad\n"
     message = refusal(tmp_path, text, "a.csv")
-    assert message.endswith("if the first row is no header, add -o file.header=false and give columns by number")
+    assert message.endswith("if the first row is not a header, use -o file.header=false and give columns by number")
     assert len(message) < 400
     assert read(tmp_path, text, "a.csv", header=False, text="1", label="2")[1]["label"] == [1, 0]

@@ -68,5 +68,5 @@ def test_a_talk_ends_with_the_question_that_is_to_be_answered(catalog, tmp_path)
 
 def test_a_column_that_is_not_there_is_named(catalog, tmp_path):
     path = lines(tmp_path / "new.jsonl", {"message": "hi"})
-    with pytest.raises(HarnessError, match=r"unknown column .text.: .* name the right one with --text"):
+    with pytest.raises(HarnessError, match=r"unknown column .text.: .* set the column with --text"):
         read(catalog, path, {"text": ("text",)})

@@ -194,9 +194,9 @@ def test_what_is_delivered_loads_with_plain_peft_and_predicts_the_same(toys, fol
     ("strategy", "message"),
     [
         ("peft:vara", "unknown method of PEFT 'vara': did you mean 'vera'?"),
-        ("peft:xlora", "it gates adapters that are trained already"),
+        ("peft:xlora", "it combines adapters that are already trained"),
         ({"name": "peft:ia3", "rank": 4}, "unknown setting of ia3 'rank'"),
-        ({"name": "peft:oft", "r": 4, "oft_block_size": 4}, "PEFT refuses these settings of oft: "),
+        ({"name": "peft:oft", "r": 4, "oft_block_size": 4}, "PEFT rejects these settings of oft: "),
     ],
     ids=["unknown method", "unfit method", "unknown setting", "bad setting"],
 )
@@ -229,7 +229,7 @@ def test_a_prompt_that_leaves_a_text_no_room_is_refused_with_the_numbers(toys, t
     with pytest.raises(HarnessError) as error:
         tuned_by(toys, tiny_model, tmp_path / "cache", params, tmp_path / "model")
     assert str(error.value) == (
-        "strategy 'peft': 50 tokens before a text of train.max_length 24 are more than the 64 that the model takes: lower "
+        "strategy 'peft': 50 prepended tokens plus train.max_length 24 exceed the model's limit of 64 tokens; lower "
         "train.max_length or num_virtual_tokens"
     )
 
@@ -268,7 +268,7 @@ def test_a_setting_reaches_pefts_configuration(toys, tiny_model, tmp_path):
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_a_prompt_before_a_text_whose_last_token_is_scored_is_refused_when_planned(toys, folders, kind):
-    assert "cannot tell a text's last token from padding" in str(
+    assert "would score padding instead of a text's last token" in str(
         refusal(toys, folders[kind], "peft:prompt_tuning", [{"dataset": "toy"}])
     )
     assert refusal(toys, folders[kind], "peft:prefix_tuning", [{"dataset": "toy"}]) is None

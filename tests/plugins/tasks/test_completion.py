@@ -138,7 +138,7 @@ def test_the_prompt_goes_into_the_chat_template_where_there_is_one(tokenizer, ll
     assert encoded(talking, rows)["input_ids"] == [[5, 7, 6, 8, 3]]
     assert encoded(talking, rows)["prompt"] == [3]
     assert encoded(talking, rows, chat=False)["input_ids"] == encoded(tokenizer, rows)["input_ids"] == [[7, 8, 3]]
-    with pytest.raises(HarnessError, match=r"has no chat template: leave out chat=true$"):
+    with pytest.raises(HarnessError, match=r"has no chat template; remove chat=true$"):
         encoded(tokenizer, rows, chat=True)
 
 
@@ -151,10 +151,10 @@ def test_a_prompt_may_have_several_columns_in_it(tokenizer):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("say something", "names no column in braces"),
+        ("say something", "no column name in braces"),
         ("a {text", "expected '}' before end of string"),
-        ("a {}", "names no column; a brace that is meant as one is written twice"),
-        ("a {text.title}", "names no column"),
+        ("a {}", "is not a column name; for a literal brace, write it twice"),
+        ("a {text.title}", "is not a column name"),
     ],
 )
 def test_a_prompt_that_is_malformed_is_refused(prompt, message):
@@ -170,13 +170,13 @@ def test_data_without_what_is_to_be_written_is_refused():
     task = Completion(prompt="{text_pair}: {text}")
     assert (
         task.check(Facts(), ["text", "completion"])
-        == "the prompt names 'text_pair', but the data has: text, completion"
+        == "the prompt names the column 'text_pair', but the data has: text, completion"
     )
 
 
 def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(write_tiny_model(tmp_path, "LlamaForCausalLM", num_key_value_heads=2))
-    with pytest.raises(HarnessError, match=r"has no end token, so nothing would tell where an answer ends$"):
+    with pytest.raises(HarnessError, match=r"has no end token to mark the end of an answer; choose another model$"):
         encoded(tokenizer)
 
 
@@ -184,7 +184,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
 def test_a_model_without_a_causal_head_cannot_be_tuned_and_is_undefined_when_watched(tmp_path, architecture):
     source = TinyModel(path=str(write_tiny_model(tmp_path, architecture)))
     reason = f"the model was published without a causal language-model head (as {architecture})"
-    assert TASK.check_model(source) == f"{reason}; name one that writes, with -m"
+    assert TASK.check_model(source) == f"{reason}; choose a causal language model with -m"
     with pytest.raises(UndefinedError) as error:
         TASK.build(RunLoader(source, TrainConfig()), Facts())
     assert str(error.value) == reason
@@ -385,7 +385,7 @@ def test_a_template_that_writes_earlier_answers_otherwise_later_has_its_last_ans
 
 def test_a_template_that_refuses_a_talk_is_said_in_one_line(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no system turn') }}")
-    with pytest.raises(HarnessError, match="the model's chat template refuses the messages of a row: no system turn"):
+    with pytest.raises(HarnessError, match="the model's chat template rejects the messages of a row: no system turn"):
         learned(tokenizer, TALK, "very")
 
 
@@ -408,7 +408,7 @@ def test_a_talk_that_the_assistant_begins_is_read(tokenizer, monkeypatch):
 
 
 def test_a_template_that_is_asked_for_must_be_there_for_talks_too(tokenizer):
-    with pytest.raises(HarnessError, match="has no chat template: leave out chat=true"):
+    with pytest.raises(HarnessError, match="has no chat template; remove chat=true"):
         learned(tokenizer, TALK, "very", chat=True)
 
 

@@ -164,7 +164,7 @@ def test_a_model_published_without_a_language_model_head_is_undefined(tiny_model
     reason = "the model was published without a language-model head (as BertModel)"
     assert str(error.value) == reason
     assert TASK.check_model(TinyModel(path=str(tiny_model))) == (
-        f"texts without labels are tuned on by a language-model head, and {reason}"
+        f"tuning on texts without labels needs a language-model head, but {reason}"
     )
 
 

@@ -77,12 +77,12 @@ def test_a_feature_that_never_varies_in_training_says_nothing():
 )
 def test_data_without_two_classes_is_refused_with_another_way_to_watch_it(classes, columns):
     assert Probe().check(Facts(classes), columns) == (
-        "needs labels of at least two classes; watch unlabelled text by representation instead"
+        "needs labels of at least two classes; for unlabelled text, use the task representation"
     )
 
 
 def test_nothing_can_be_tuned_on_a_probe():
-    with pytest.raises(UndefinedError, match=r"^task 'probe' is only for watching: nothing can be tuned on it$"):
+    with pytest.raises(UndefinedError, match=r"^task 'probe' is only for watching: it cannot be tuned on$"):
         Probe().loss(None, {})
 
 

@@ -163,7 +163,7 @@ def test_a_model_that_no_head_exists_for_is_refused():
         TASK.build(loader, Facts())
     assert (
         str(error.value)
-        == "transformers has no head that finds answers for models of type 'bert-generation': use another"
+        == "transformers has no question-answering head for models of type 'bert-generation'; use another model"
     )
 
 

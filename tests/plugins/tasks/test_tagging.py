@@ -26,7 +26,7 @@ def test_class_scores_are_no_tags():
     [
         (("NN", "VB"), ["text", "words", "tags"], None),
         (("NN",), ["text", "words", "tags"], "needs at least two tags, but the data has only 'NN'"),
-        (("NN", "VB"), ["text", "label"], "needs the words of each text and their tags, as a CoNLL file has, but the data has: text, label"),
+        (("NN", "VB"), ["text", "label"], "needs the words of each text and their tags, as in a CoNLL file, but the data has: text, label"),
     ],
 )  # fmt: skip
 def test_data_that_has_no_tags_of_words_is_refused(classes, columns, reason):
