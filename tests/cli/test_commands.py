@@ -53,7 +53,7 @@ def test_list_of_one_kind_shows_only_that_kind():
 
 def test_describe_shows_parameters_with_types_defaults_help_and_source():
     text = harness("describe", "strategy", "lora")
-    assert re.search(r"rank +int +8 +rank of the additions", text)
+    assert re.search(r"rank +int +8 +rank of the adapters", text)
     assert "training defaults: learning_rate=0.0005" in text
     assert "plugin lora of finetune-harness" in text
 

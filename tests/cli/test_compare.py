@@ -349,7 +349,7 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
         (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
         (["reviews.csv", "--without", "lora", "-s", "lora"], "error: unknown strategy 'lora': did you mean 'adalora'?"),
         (["one-class.csv"], "error: dataset 'file' does not fit task 'text-classification': needs at least two classes, but the data has only 'a'"),
-        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2); it looks like cp1252 (a line would read 'été,a': if that is right, use -o file.encoding=cp1252, or save the file as UTF-8"),
+        (["latin.csv"], "error: latin.csv: not UTF-8 (line 2); it looks like cp1252 (a line would read 'été,a'): if that is right, use -o file.encoding=cp1252, or save the file as UTF-8"),
         (["empty.csv"], "error: empty.csv: the file is empty"),
         ([], "error: no data to compare on: give an experiment file, a data file or --dataset"),
         (["reviews.csv", "-m", "hub:bert"], "error: model: 'hub:bert' has no revision: write hub:<id>@<revision>, so that the run is reproducible"),

@@ -54,7 +54,10 @@ def advice(*arguments: str) -> dict[str, object]:
 def test_words_come_first_then_numbers_then_what_they_mean(here):
     done = recommend("--min-score", "0.5x")
     assert done.exit_code == 0, done.exception
-    places = [done.stdout.index(text) for text in ("Use ", "P(front)", "P(meets all): --min-score 0.5x", "learned: ")]
+    places = [
+        done.stdout.index(text)
+        for text in ("Use ", "P(front)", "P(meets all): probability of meeting --min-score 0.5x", "learned: ")
+    ]
     assert places == sorted(places)
     assert "resamples of 2 seeds and of the test items" in done.stdout.replace("\n", " ")
 

@@ -56,7 +56,8 @@ class Folder(harness.Model):
             raise harness.HarnessError(message)
         if not any(path.is_file() for name in _TOKENIZERS for path in folder.glob(name)):
             message = (
-                f"model folder {self.path!r} has no tokenizer; save one there with tokenizer.save_pretrained(folder)"
+                f"model folder {self.path!r} has no tokenizer, so every word would be unknown; save one there with "
+                "tokenizer.save_pretrained(folder)"
             )
             raise harness.HarnessError(message)
         return harness.ModelSource(str(folder), None, sha256, None)

@@ -123,8 +123,7 @@ class QuestionAnswering(harness.Task):
         if room < _FEWEST:
             message = (
                 f"train.max_length is {max_length}, but a question and a passage need at least "
-                f"{max_length - room + _FEWEST}; "
-                "raise it"
+                f"{max_length - room + _FEWEST}"
             )
             raise harness.HarnessError(message)
         longest = min(self.longest_question, room // 2)

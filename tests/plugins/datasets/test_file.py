@@ -200,8 +200,8 @@ def test_a_file_that_is_not_utf8_is_refused_with_the_line_and_the_encoding_it_lo
     path.write_bytes(text.encode("latin-1"))
     assert (
         refusal(path=str(path))
-        == f"{path}: not UTF-8 (line {line}); it looks like cp1252 (a line would read {shown!r}: if that is right, "
-        "add -o file.encoding=cp1252, or save the file as UTF-8"
+        == f"{path}: not UTF-8 (line {line}); it looks like cp1252 (a line would read {shown!r}): if that is right, "
+        "use -o file.encoding=cp1252, or save the file as UTF-8"
     )
 
 
@@ -229,8 +229,8 @@ def test_labels_of_the_test_file_that_train_lacks_are_named(tmp_path):
     train = written(tmp_path / "train.csv", "text,label\na,x\nb,y\n")
     test = written(tmp_path / "test.csv", "text,label\nc,x\nd,z\ne,w\n")
     assert refusal(path=train, test=test) == (
-        f"{test}: 2 bad rows (first: row 2: a label that does not occur in train: 'z'): "
-        "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
+        f"{test}: 2 bad rows (first: row 2: a label that does not occur in train: 'z'); "
+        "fix or remove them, or skip them with -o file.on_bad_rows=skip"
     )
 
 
@@ -253,8 +253,8 @@ def test_a_split_column_and_a_file_for_testing_contradict_each_other(tmp_path):
 def test_a_label_outside_the_given_classes_is_named(tmp_path):
     path = written(tmp_path / "reviews.csv", "text,label\na,x\nb,y\n")
     assert refusal(path=path, classes=("x", "z")) == (
-        f"{path}: 1 bad row (first: row 2: a label that is not among the given classes: 'y'): "
-        "mend or remove them, or leave them out with -o file.on_bad_rows=skip"
+        f"{path}: 1 bad row (first: row 2: a label that is not among the given classes: 'y'); "
+        "fix or remove them, or skip them with -o file.on_bad_rows=skip"
     )
 
 
@@ -262,7 +262,7 @@ def test_bad_rows_are_left_out_on_request_and_counted_in_a_note(tmp_path):
     path = written(tmp_path / "a.csv", "text,label\nfine,x\n,y\ndull,y\nodd,\n")
     dataset = File(path=path, on_bad_rows="skip")
     assert rows(dataset)["train"] == {"text": ["fine", "dull"], "label": [0, 1]}
-    assert dataset.read().facts.notes == ("train: 2 bad rows (first: row 2: no text) left out",)
+    assert dataset.read().facts.notes == ("train: skipped 2 bad rows (first: row 2: no text)",)
 
 
 def test_a_file_of_bad_rows_alone_is_refused_even_so(tmp_path):

@@ -44,7 +44,7 @@ def test_final_number_is_a_share_of_the_items():
 
 
 def test_a_right_answer_without_a_number_leaves_the_final_number_undefined():
-    with pytest.raises(UndefinedError, match=r"^the right answer 'many' has no number$"):
+    with pytest.raises(UndefinedError, match=r"^the correct answer 'many' has no number$"):
         FinalNumber().score(np.array(["1"]), np.array(["many"]))
 
 

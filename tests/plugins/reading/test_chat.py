@@ -68,7 +68,7 @@ def test_a_talk_that_cannot_be_learned_is_named(tmp_path, turns, problem):
 def test_messages_named_as_a_prompt_and_its_completion_are_refused(tmp_path):
     message = refusal(tmp_path, {"messages": TALK}, text="messages", completion="messages")
     assert "looks like chat messages" in message or "look like chat messages" in message
-    assert "--text messages alone" in message
+    assert "use only --text messages" in message
 
 
 def test_instruction_and_input_are_one_prompt(tmp_path):

@@ -70,7 +70,7 @@ def test_no_other_encoding_is_taken_unasked_and_the_one_that_is_named_reads_the_
 @pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "gb18030", "big5"])
 def test_an_encoding_that_cannot_fail_is_not_believed_where_the_text_contradicts_it(tmp_path, encoding):
     message = refusal(tmp_path / "a.csv", LEGACY[encoding].encode(encoding), "latin-1")
-    assert f"does not look like latin-1: it looks like {encoding}" in message
+    assert f"does not look like latin-1; it looks like {encoding}" in message
 
 
 def test_utf8_that_is_said_to_be_another_is_told(tmp_path):

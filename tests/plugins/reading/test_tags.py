@@ -142,8 +142,8 @@ def test_a_file_that_is_not_in_columns_is_refused_with_the_line(tmp_path, conten
 @pytest.mark.parametrize(
     ("words", "tags", "message"),
     [
-        (1, 3, "there is no column 3: line 1 has columns 1 to 2"),
-        (0, 2, "there is no column 0: line 1 has columns 1 to 2"),
+        (1, 3, "no column 3; line 1 has columns 1 to 2"),
+        (0, 2, "no column 0; line 1 has columns 1 to 2"),
         (2, None, "words and tags are both set to column 2; choose two columns from 1 to 2"),
     ],
     ids=["too many", "none", "the same"],

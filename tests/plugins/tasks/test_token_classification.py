@@ -141,8 +141,8 @@ def test_a_tokenizer_that_does_not_know_its_places_is_refused():
     with pytest.raises(HarnessError) as error:
         encoded(Slow(), WORDS)
     assert str(error.value) == (
-        "task 'token-classification': the tokenizer Slow does not tell which word its pieces are of: "
-        "take a model with a fast one"
+        "task 'token-classification': the tokenizer Slow does not give character offsets of "
+        "tokens; use a model with a fast tokenizer"
     )
 
 
