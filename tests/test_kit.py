@@ -167,7 +167,7 @@ class Nothing(harness.Executor):
 
 
 def test_an_executor_that_computes_nothing_is_found_out():
-    with pytest.raises(AssertionError, match="gives Failure, and Outcome in this process"):
+    with pytest.raises(AssertionError, match="gives Failure, but Outcome in this process"):
         check_executor(Nothing())
 
 

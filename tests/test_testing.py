@@ -129,9 +129,7 @@ def test_what_is_delivered_for_little_use_is_warned_of(strategy, message):
 
 @pytest.mark.slow
 def test_a_strategy_whose_files_answer_otherwise_is_caught():
-    with pytest.raises(
-        AssertionError, match=r"hooked: the delivered model and the tuned model disagree on .* items"
-    ):
+    with pytest.raises(AssertionError, match=r"hooked: the delivered model and the tuned model disagree on .* items"):
         check_strategy(Hooked())
 
 

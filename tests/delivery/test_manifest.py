@@ -42,16 +42,16 @@ def test_a_card_may_be_edited(tmp_path):
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda folder: (folder / "config.json").write_text("{ }"), "config.json' was changed since it was delivered"),
+        (lambda folder: (folder / "config.json").write_text("{ }"), "config.json' was changed after delivery"),
         (
             lambda folder: (folder / "1_part/config.json").unlink(),
-            "lacks 1_part/config.json, which it was delivered with",
+            "lacks the file 1_part/config.json",
         ),
         (
             lambda folder: (folder / "harness.json").write_text("{}"),
-            "harness.json' cannot be read: it is damaged or of another",
+            "harness.json' cannot be read; it is damaged or from another",
         ),
-        (lambda folder: (folder / "harness.json").unlink(), "is not an exported model (no harness.json)"),
+        (lambda folder: (folder / "harness.json").unlink(), r"is not an exported model \(no harness.json\)"),
     ],
     ids=["changed", "lost", "damaged", "not ours"],
 )

@@ -185,7 +185,7 @@ ODD = [
     list(
         enumerate(
             [
-                "must return harness.Data whose splits are datasets.Dataset, not NoneType",
+                "must return harness.Data with datasets.Dataset as splits, not NoneType",
                 "must return harness.Data with datasets.Dataset as splits, not a mapping with other values",
                 "must return splits named train, validation, test, including train; found: training",
                 "facts must be harness.Facts, not dict",

@@ -408,7 +408,9 @@ def test_lines_have_a_label_a_space_and_a_text(tmp_path):
 
 
 def test_a_line_without_a_text_is_named(tmp_path):
-    assert "line 2 does not have the form 'label text'" in refusal(path=written(tmp_path / "a", "0 a\n1\n"), format="lines")
+    assert "line 2 does not have the form 'label text'" in refusal(
+        path=written(tmp_path / "a", "0 a\n1\n"), format="lines"
+    )
 
 
 def test_plain_text_is_paragraphs_without_labels(tmp_path):

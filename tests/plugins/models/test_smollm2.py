@@ -91,9 +91,7 @@ def test_several_at_once_make_it_once(made):
 def test_a_place_that_cannot_be_written_is_named(made, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(
-        HarnessError, match=r"cannot write its weights to .*; set XDG_CACHE_HOME to another folder$"
-    ):
+    with pytest.raises(HarnessError, match=r"cannot write its weights to .*; set XDG_CACHE_HOME to another folder$"):
         SmolLM2().locate()
 
 

@@ -118,9 +118,7 @@ def test_a_folder_has_its_splits_by_the_names_of_its_files(tmp_path):
 
 def test_a_folder_without_a_file_for_training_says_how_to_name_it(tmp_path):
     (tmp_path / "reviews.csv").write_text("text,label\na,x\n")
-    with pytest.raises(
-        HarnessError, match=r"a folder without a train file; name its files train, validation and test"
-    ):
+    with pytest.raises(HarnessError, match=r"a folder without a train file; name its files train, validation and test"):
         read(tmp_path)
 
 

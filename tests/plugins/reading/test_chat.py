@@ -118,7 +118,10 @@ def test_numbers_to_be_written_stay_as_their_file_has_them(tmp_path):
 
 def test_an_object_to_be_written_is_refused_and_says_what_it_is(tmp_path):
     message = refusal(tmp_path, {"text": "a", "out": {"name": "Ann", "paid": True}}, completion="out")
-    assert "the completion is an object with the keys 'name', 'paid', not text; to generate JSON, store it as a JSON string" in message
+    assert (
+        "the completion is an object with the keys 'name', 'paid', not text; to generate JSON, store it as a JSON string"
+        in message
+    )
 
 
 def test_preference_pairs_are_refused_by_name(tmp_path):

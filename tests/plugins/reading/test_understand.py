@@ -179,12 +179,16 @@ def test_a_label_of_the_test_file_is_held_against_those_of_train(tmp_path):
         test = written(tmp_path, table(label), "test.csv")
         with pytest.raises(HarnessError) as error:
             File(path=train, test=test).read()
-        assert f"a label that does not occur in train: {label!r}{' ' * bool(hint)}{hint}); fix or remove" in str(error.value)
+        assert f"a label that does not occur in train: {label!r}{' ' * bool(hint)}{hint}); fix or remove" in str(
+            error.value
+        )
 
 
 def test_names_and_numbers_of_classes_are_told_apart(tmp_path):
     train, test = written(tmp_path, table("good", "bad"), "train.csv"), written(tmp_path, table("1"), "test.csv")
-    with pytest.raises(HarnessError, match=r"a label that does not occur in train: '1' \(train has names, such as 'bad'\)"):
+    with pytest.raises(
+        HarnessError, match=r"a label that does not occur in train: '1' \(train has names, such as 'bad'\)"
+    ):
         File(path=train, test=test).read()
     dataset = File(path=written(tmp_path, table("0", "1", "1"), "train.csv"), classes=("bad", "good"))
     assert dataset.read().splits["train"]["label"][:] == [0, 1, 1]

@@ -218,8 +218,8 @@ def test_what_cannot_be_merged_is_refused_for_several_stages(toys, tiny_model):
 def test_a_prompt_for_a_masked_language_model_is_refused_when_planned(toys, folders):
     prose = [{"dataset": "toy", "task": "language-modelling"}]
     assert refusal(toys, folders["roberta"], "peft:prompt_tuning", prose) == (
-        "strategy 'peft:prompt_tuning' cannot be used: PEFT has prompt_tuning for no MaskedLM, which task "
-        "'language-modelling' needs"
+        "strategy 'peft:prompt_tuning' cannot be used: PEFT does not support prompt_tuning for MaskedLM, which task "
+        "'language-modelling' requires"
     )
     assert refusal(toys, folders["gpt2"], "peft:prompt_tuning", prose) is None
 

@@ -94,7 +94,7 @@ def tiny_llama(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
-    "ignore:.*would ship:harness.testing.checks.DeliveryWarning"
+    "ignore:.*its saved size is:harness.testing.checks.DeliveryWarning"
 )  # what is whole is shipped whole
 @pytest.mark.parametrize("name", sorted(load_catalog().offers["strategy"]))
 def test_every_installed_strategy_keeps_the_contract(catalog, name):
@@ -104,7 +104,7 @@ def test_every_installed_strategy_keeps_the_contract(catalog, name):
     check_strategy(strategy)
 
 
-@pytest.mark.filterwarnings("ignore:.*would ship:harness.testing.checks.DeliveryWarning")
+@pytest.mark.filterwarnings("ignore:.*its saved size is:harness.testing.checks.DeliveryWarning")
 def test_a_strategy_for_one_stage_keeps_the_contract_in_one(catalog):
     check_strategy(catalog.make(Strategy, "peft", {"method": "lily"}))
 

@@ -241,7 +241,11 @@ def test_the_floor_answers_the_most_frequent_tag_whatever_the_text(targets, tiny
             "needs the words of each text and their tags, as in a CoNLL file, but the data has: text, label",
         ),
         (("O", "person"), ["text", "words", "tags"], "needs the tags O, B-TYPE and I-TYPE, but the data has 'person'"),
-        (("B-person",), ["text", "words", "tags"], "needs the tag O and at least one other, but the data has only 'B-person'"),
+        (
+            ("B-person",),
+            ["text", "words", "tags"],
+            "needs the tag O and at least one other, but the data has only 'B-person'",
+        ),
         (("O",), ["text", "words", "tags"], "needs the tag O and at least one other, but the data has only 'O'"),
         (None, ["text", "words", "tags"], "needs the tag O and at least one other, but the data has only none"),
         (CLASSES, ["words", "tags"], "needs a column 'text', but the data has: words, tags"),
