@@ -171,7 +171,7 @@ class Model(Component):
         import transformers
 
         source = self.locate()
-        # Trained in float32 by default, independent of the published precision: small AdamW steps would be lost otherwise.
+        # Trained in float32 by default, whichever precision was published: small AdamW steps would be lost otherwise.
         settings.setdefault("dtype", "float32")
         loader = getattr(transformers, auto_class)
         model: PreTrainedModel = loader.from_pretrained(

@@ -131,7 +131,7 @@ def _open_nvml(device: torch.device) -> Callable[[], float]:
     try:
         import pynvml
     except ImportError:
-        message = "reading the accelerator's energy needs nvidia-ml-py: pip install 'finetune-harness[gpu]'"
+        message = "the accelerator's energy cannot be read without nvidia-ml-py: pip install 'finetune-harness[gpu]'"
         raise _NotTold(message) from None
 
     def joules() -> float:

@@ -238,7 +238,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
     mistakes = {
         ("predict", "other", "test.csv"): "'other' is not an exported model (no harness.json)",
         ("predict", "nowhere", "test.csv"): "'nowhere' is not a folder",
-        ("predict", "damaged", "test.csv"): "'damaged/config.json' was changed since it was delivered",
+        ("predict", "damaged", "test.csv"): "'damaged/config.json' was changed after delivery",
         ("predict", "out/full", "nothing.csv"): "no data file 'nothing.csv'",
         ("predict", "out/full", "test.csv", "--text", "message"): "unknown column 'message'",
         (

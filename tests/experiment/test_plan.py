@@ -189,7 +189,7 @@ def test_an_unknown_metric_to_choose_by_is_refused(catalog, tiny_model):
         ({"name": "last-layers", "layers": 7}, "layers=7 is too many: the model has 2 blocks"),
         ({"name": "lora", "layers": 3}, "layers=3 is too many: the model has 2 blocks"),
         ({"name": "lora", "rank": 64}, "rank=64 is more than the model's width of 32"),
-        ({"name": "lora", "target_modules": ["query", "q_proj"]}, "target_modules: the model has no linear layer 'q_proj'; there are dense, key, query, value"),
+        ({"name": "lora", "target_modules": ["query", "q_proj"]}, "target_modules: the model has no linear layer 'q_proj'; available are dense, key, query, value"),
     ],
 )  # fmt: skip
 def test_what_is_too_much_for_the_model_is_refused_while_planning(catalog, tiny_model, strategy, reason):
