@@ -136,7 +136,10 @@ def test_a_strategy_whose_files_answer_otherwise_is_caught():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "message"),
-    [(Random, "random: two identical runs give different predictions"), (NotANumber, "not-a-number: predictions contain nan or infinity")],
+    [
+        (Random, "random: two identical runs give different predictions"),
+        (NotANumber, "not-a-number: predictions contain nan or infinity"),
+    ],
 )
 def test_a_faulty_strategy_is_caught(strategy, message):
     with pytest.raises(AssertionError, match=message):

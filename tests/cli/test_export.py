@@ -249,7 +249,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
             "test.csv",
         ): "'test.csv' already exists, and predict does not overwrite files",
         ("predict", "out/full", "test.csv", "-o", "said.doc"): "unknown file extension",
-        ("predict", "out/full", "test.csv", "--onnx"): "holds no model.onnx: export the model with --onnx",
+        ("predict", "out/full", "test.csv", "--onnx"): "has no model.onnx; export the model with --onnx",
         (*export, "lara", "new"): "unknown arm 'lara': did you mean 'lora'?",
         (*export, "untuned", "new"): "arm 'untuned' is a baseline and has no model to export",
         (*export, "lora", "existing"): "'existing' already exists, and export does not overwrite folders",
