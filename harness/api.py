@@ -12,12 +12,13 @@ from __future__ import annotations
 import builtins
 import sys
 from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from harness.analysis.comparison import Analysis, Compared, Scope, analyse
 from harness.catalog import Catalog, load_catalog, with_plugin
-from harness.contracts import Component, Executor, Reporter
+from harness.contracts import Component, Dataset, Executor, Model, Reporter, Strategy, Task
 from harness.decide.advice import Recommendation
 from harness.decide.recommend import Wanted
 from harness.decide.recommend import recommend as decide
@@ -43,11 +44,11 @@ Entry = str | Mapping[str, Any] | Component
 class Asking(TypedDict, total=False):
     """Further arguments, as on the command line; a list can be a single name."""
 
-    datasets: Sequence[str] | str
+    datasets: Sequence[str | PathLike[str]] | str | PathLike[str]
     """Datasets to tune on, in order."""
-    model: str
+    model: str | PathLike[str]
     """Base model: a name, a folder or `hub:id@revision`."""
-    watch: Sequence[str] | str
+    watch: Sequence[str | PathLike[str]] | str | PathLike[str]
     """Datasets to watch for forgetting; `none` disables watching."""
     limit: Sequence[str] | str
     """Maximum rows per split, such as `train=500`."""
@@ -233,6 +234,7 @@ class Comparison:
         )  # fmt: skip
         if confidence is not None:
             wanted = wanted._replace(confidence=confidence)
+        wanted.check(self.price)
         return decide(self.analysis(), wanted, self.catalog).recommendation
 
     def table(self, scope: Scope = "comparison") -> Table:
@@ -284,8 +286,8 @@ class Comparison:
 def compare(
     target: str | Path | None = None,
     *,
-    strategies: Sequence[Entry] | None = None,
-    seeds: Sequence[int] | str | None = None,
+    strategies: Sequence[Entry] | Entry | None = None,
+    seeds: Sequence[int] | int | str | None = None,
     tune: int | str | None = None,
     executor: str | Executor | None = None,
     results: str | Path = "results",
@@ -322,7 +324,7 @@ def compare(
         parse_price(price)  # report an invalid price before computing anything
     catalog = _catalog(plugins, without)
     found = _asked(target, strategies, seeds, tune, asked).plan(catalog)
-    chosen = executor if isinstance(executor, Executor) else find_executor(catalog, executor, {}, here=bool(plugins))
+    chosen = _executor(catalog, executor, plugins)
     runner = Runner(Store(Path(results)), catalog, chosen, _say, keep_models=keep_models)
     comparison, _ = carry_out(found, runner, price)
     return comparison
@@ -337,8 +339,8 @@ def carry_out(planned: Plan, runner: Runner, price: str | None = None) -> tuple[
 def plan(
     target: str | Path | None = None,
     *,
-    strategies: Sequence[Entry] | None = None,
-    seeds: Sequence[int] | str | None = None,
+    strategies: Sequence[Entry] | Entry | None = None,
+    seeds: Sequence[int] | int | str | None = None,
     tune: int | str | None = None,
     plugins: Sequence[object] = (),
     without: Sequence[str] = (),
@@ -361,8 +363,8 @@ def plan(
 def load_experiment(
     target: str | Path | None = None,
     *,
-    strategies: Sequence[Entry] | None = None,
-    seeds: Sequence[int] | str | None = None,
+    strategies: Sequence[Entry] | Entry | None = None,
+    seeds: Sequence[int] | int | str | None = None,
     tune: int | str | None = None,
     results: str | Path = "results",
     price: str | None = None,
@@ -411,19 +413,21 @@ def open_results(results: Path) -> Store:
 
 def _asked(
     target: str | Path | None,
-    strategies: Sequence[Entry] | None,
-    seeds: Sequence[int] | str | None,
+    strategies: Sequence[Entry] | Entry | None,
+    seeds: Sequence[int] | int | str | None,
     tune: int | str | None,
     more: Asking,
 ) -> Asked:
     names = Asking.__annotations__
     if strange := set(more) - set(names):
         raise unknown("argument", min(strange), names)
-    given = {key: [value] if key in _LISTS and isinstance(value, str) else value for key, value in more.items()}
+    given = {key: _texts(value) if key in _LISTS else _plain(value) for key, value in more.items()}
+    if isinstance(strategies, (str, Mapping, Component)):
+        strategies = [strategies]
     return Asked(
         target=None if target is None else str(target),
         strategies=None if strategies is None else [_entry(one) for one in strategies],
-        seeds=seeds,
+        seeds=[seeds] if isinstance(seeds, int) else seeds,
         tune=tune,
         **cast("Any", given),
     )
@@ -434,6 +438,35 @@ _LISTS = {"datasets", "watch", "limit", "metrics", "options"}
 
 def _entry(one: Entry) -> str | Mapping[str, Any]:
     return {"name": one.name, **one.model_dump(mode="json")} if isinstance(one, Component) else one
+
+
+def _texts(value: Any) -> list[str] | None:
+    """Return one or several names or paths as a list of texts."""
+    if value is None:
+        return None
+    return [str(_plain(one)) for one in ([value] if isinstance(value, (str, PathLike)) else value)]
+
+
+def _plain(value: Any) -> Any:
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
+def _executor(catalog: Catalog, asked: str | Executor | None, plugins: Sequence[object]) -> Executor:
+    if isinstance(asked, Executor):
+        chosen = asked
+    else:
+        chosen = find_executor(catalog, asked, {}, here=bool(plugins and not asked))
+    unknown_there = [name for kind in _COMPUTED_WITH for name in catalog.by_hand(kind)]
+    if unknown_there and not chosen.here:
+        message = (
+            f"executor {chosen.name!r} computes in other processes, which do not know {', '.join(unknown_there)} from "
+            "`plugins`: leave out `executor`, or install the plugin"
+        )
+        raise HarnessError(message)
+    return chosen
+
+
+_COMPUTED_WITH: tuple[type[Component], ...] = (Model, Dataset, Task, Strategy)
 
 
 def _catalog(plugins: Sequence[object], without: Sequence[str]) -> Catalog:

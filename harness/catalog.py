@@ -35,6 +35,9 @@ PLURALS: Mapping[str, str] = MappingProxyType(
     {kind: f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s" for kind in KINDS}
 )
 
+BY_HAND = "registered by hand"
+"""Distribution of plugins that no entry point names."""
+
 C = TypeVar("C", bound=Component)
 
 
@@ -84,6 +87,10 @@ class Catalog:
     def every(self, kind: type[C]) -> list[type[C]]:
         """Return all classes of a kind, by name."""
         return [self.find(kind, name) for name in sorted(self.offers[kind_of(kind)])]
+
+    def by_hand(self, kind: type[Component]) -> list[str]:
+        """Return the names of the components of a kind that come from plugins registered by hand."""
+        return [name for name, offer in self.offers[kind_of(kind)].items() if offer.distribution == BY_HAND]
 
     def make(self, kind: type[C], name: str, params: Mapping[str, Any], where: str = "") -> C:
         """Return the component with validated parameters.
@@ -140,7 +147,7 @@ def with_plugin(catalog: Catalog, plugin: object, name: str) -> Catalog:
     for known, module in catalog.plugins.list_name_plugin():
         extended.plugins.register(module, known)
     extended.plugins.register(plugin, name)
-    extended.states.append(PluginState(name, "registered by hand"))
+    extended.states.append(PluginState(name, BY_HAND))
     collect(extended)
     return extended
 

@@ -127,6 +127,35 @@ def test_a_mistake_is_the_sentence_of_the_command_line(here, asked, said):
     assert said in str(error.value)
 
 
+def test_a_plugin_object_is_not_known_in_other_processes(here):
+    class Head(Strategy):
+        """Train nothing."""
+
+        name = "my-head"
+
+    class Mine:
+        @harness.hookimpl
+        def harness_strategies(self):
+            return [Head]
+
+    with pytest.raises(harness.HarnessError, match="computes in other processes, which do not know my-head"):
+        harness.compare("reviews.csv", strategies="my-head", plugins=[Mine()], executor="local")
+
+
+def test_one_of_a_kind_needs_no_list_and_a_path_is_a_name(here):
+    one = harness.plan(Path("reviews.csv"), strategies="lora", seeds=1, watch=Path("reviews.csv"))
+    several = harness.plan("reviews.csv", strategies=["lora"], seeds=[1], watch=["reviews.csv"])
+    assert [arm.runs for arm in one.arms] == [arm.runs for arm in several.arms]
+
+
+def test_a_limit_that_cannot_be_read_is_told_before_anything_is_analysed(here, tmp_path):
+    (tmp_path / "results").mkdir()
+    empty = harness.load_experiment("reviews.csv", strategies="lora", seeds=1, results=tmp_path / "results")
+    for asked, said in [({"max_memory": "lots"}, "lots"), ({"max_cost": 3}, "needs a price"), ({"prefer": "speed"}, "unknown preference")]:  # fmt: skip
+        with pytest.raises(harness.HarnessError, match=said):
+            empty.recommend(**asked)
+
+
 def test_what_is_not_there_is_not_loaded(tmp_path, here):
     with pytest.raises(harness.HarnessError, match="no results folder"):
         harness.load_experiment("reviews.csv", results=tmp_path / "nothing")

@@ -249,9 +249,8 @@ def _figure(
 
 def _with_best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> dict[str, Figure]:
     """Mark the best: all of rank 1 if arms are ranked, else the lowest or highest; ties are all marked."""
-    return {
-        label: replace(figure, best=label in _best(measure, figures, plan, part)) for label, figure in figures.items()
-    }
+    best = _best(measure, figures, plan, part)
+    return {label: replace(figure, best=label in best) for label, figure in figures.items()}
 
 
 def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> set[str]:

@@ -20,6 +20,7 @@ from harness.decide.reasons import percent
 from harness.decide.recommend import PREFERENCES, Decision, Wanted
 from harness.decide.recommend import recommend as decide
 from harness.experiment.asked import Asked
+from harness.quantities import parse_price
 from harness.runner.understood import say
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def recommend(
         min_score=min_score, max_forgetting=tuple(max_forgetting or ()), max_memory=max_memory, max_time=max_time,
         max_size=max_size, max_cost=max_cost, prefer=prefer, confidence=confidence, baseline=floor if baseline is None else baseline,
     )  # fmt: skip
+    wanted.check(None if price is None else parse_price(price))
     catalog = load_catalog(without or ())
     decision = decide(load(asked, results, catalog, price).analysis(), wanted, catalog)
     # Always written as UTF-8, like tables.
@@ -129,7 +131,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
     # Forgetting has one column, the worst; otherwise a comparison with many watched datasets would not fit.
     shown = [criterion for criterion in criteria if not criterion.key.startswith(f"{FORGETTING}.")]
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("arm", overflow="fold")
+    grid.add_column("strategy", overflow="fold")
     for criterion in shown:
         grid.add_column(
             f"{criterion.title}\N{NO-BREAK SPACE}{'↑' if criterion.better == 'higher' else '↓'}", justify="right"
@@ -184,7 +186,7 @@ def _legend(decision: Decision) -> Iterable[str]:
             yield f"{source.criterion.title}: {how} of {', '.join(titles[key] for key in source.columns)}"
     counted = [source.criterion.title for source in found if source.criterion.key in advice.front]
     if counted:
-        yield f"P(front): probability that no other arm is as good in all of {', '.join(counted)} and better in one"
+        yield f"P(front): probability that no other strategy is as good in all of {', '.join(counted)} and better in one"
     limits = next((list(arm.meets) for arm in advice.arms), [])
     if limits:
         yield (

@@ -11,7 +11,17 @@ from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.decide.advice import Recommendation, advise
 from harness.decide.choice import CONFIDENCE, SCORE
-from harness.decide.criteria import FORGETTING, Source, candidate, is_sampled, limit_on, read_bounds, resamples, sources
+from harness.decide.criteria import (
+    FORGETTING,
+    Bound,
+    Source,
+    candidate,
+    is_sampled,
+    limit_on,
+    read_bounds,
+    resamples,
+    sources,
+)
 from harness.errors import HarnessError, unknown
 
 PREFERENCES = ("cost", "score", "forgetting", "time", "memory", "size")
@@ -37,6 +47,31 @@ class Wanted(NamedTuple):
     baseline: str | None = None
     """Score without learning, if no baseline was run."""
 
+    def check(self, price: float | None) -> list[Bound]:
+        """Return the limits; called before anything is analysed.
+
+        Args:
+            price: Price of the device per hour; None if it is not known.
+
+        Raises:
+            HarnessError: A limit, the preference or the baseline cannot be read, or a price is missing.
+        """
+        bounds = read_bounds(
+            min_score=self.min_score, max_forgetting=self.max_forgetting, max_memory=self.max_memory,
+            max_time=self.max_time, max_size=self.max_size, max_cost=self.max_cost,
+        )  # fmt: skip
+        if self.max_cost is not None and price is None:
+            message = f"--max-cost {self.max_cost} needs a price: add --price 2.50/h"
+            raise HarnessError(message)
+        if self.prefer not in PREFERENCES:
+            raise unknown("preference", self.prefer, PREFERENCES)
+        self.least()
+        return bounds
+
+    def least(self) -> float | None:
+        """Return the given score without learning, as a number."""
+        return None if self.baseline is None else q.parse_number(self.baseline, "--baseline")
+
 
 class Decision(NamedTuple):
     """A recommendation and the data it is based on."""
@@ -57,16 +92,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
     Raises:
         HarnessError: A constraint cannot be parsed or was not measured, or no run has finished.
     """
-    bounds = read_bounds(
-        min_score=wanted.min_score, max_forgetting=wanted.max_forgetting, max_memory=wanted.max_memory,
-        max_time=wanted.max_time, max_size=wanted.max_size, max_cost=wanted.max_cost,
-    )  # fmt: skip
-    if wanted.max_cost is not None and analysis.price is None:
-        message = f"--max-cost {wanted.max_cost} needs a price: add --price 2.50/h"
-        raise HarnessError(message)
-    if wanted.prefer not in PREFERENCES:
-        raise unknown("preference", wanted.prefer, PREFERENCES)
-    least = None if wanted.baseline is None else q.parse_number(wanted.baseline, "--baseline")
+    bounds, least = wanted.check(analysis.price), wanted.least()
     compared = analysis.parts[0]
     plan = compared.plan
     if not compared.everything:
