@@ -53,6 +53,7 @@ from harness.records import (
     Split,
     Table,
     TrainConfig,
+    parse_result,
 )
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ __all__ = [
     "keeps_tokens",
     "load",
     "load_experiment",
+    "parse_result",
     "plan",
     "scores_last_token",
     "skeleton",

@@ -392,6 +392,16 @@ class Failure(Record):
     trace: str = ""
 
 
+def parse_result(text: str) -> Outcome | Failure:
+    """Return the result of `harness.compute` from its JSON form, `result.model_dump_json()`.
+
+    Raises:
+        pydantic.ValidationError: The text is neither.
+    """
+    fields = json.loads(text)
+    return Failure.model_validate(fields) if "status" in fields else Outcome.model_validate_json(text)
+
+
 class Job(Record):
     """A request to an executor: a run, and what to store of it. The executor decides where to compute it."""
 

@@ -133,6 +133,9 @@ def test_a_plugin_object_is_not_known_in_other_processes(here):
 
         name = "my-head"
 
+        def tune(self, stage):
+            return stage.model
+
     class Mine:
         @harness.hookimpl
         def harness_strategies(self):
@@ -143,8 +146,9 @@ def test_a_plugin_object_is_not_known_in_other_processes(here):
 
 
 def test_one_of_a_kind_needs_no_list_and_a_path_is_a_name(here):
-    one = harness.plan(Path("reviews.csv"), strategies="lora", seeds=1, watch=Path("reviews.csv"))
-    several = harness.plan("reviews.csv", strategies=["lora"], seeds=[1], watch=["reviews.csv"])
+    Path("prose.txt").write_text("It was a dark night.\n" * 50)
+    one = harness.plan(Path("reviews.csv"), strategies="lora", seeds=1, watch=Path("prose.txt"))
+    several = harness.plan("reviews.csv", strategies=["lora"], seeds=[1], watch=["prose.txt"])
     assert [arm.runs for arm in one.arms] == [arm.runs for arm in several.arms]
 
 

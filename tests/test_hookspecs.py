@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pluggy
 import pytest
 
@@ -12,6 +13,7 @@ import harness
 from harness import hookspecs
 from harness.catalog import Catalog, load_catalog, with_plugin
 from harness.contracts import Dataset, Executor, Facts, Metric, Model, ModelSource, Reporter, Strategy, Task
+from harness.testing import DeliveryWarning, check_dataset, check_executor, check_metric, check_reporter, check_strategy
 
 GUIDE = Path(__file__).parents[1] / "plugins" / "README.md"
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
@@ -31,12 +33,17 @@ def test_every_hook_has_a_test_of_its_name(name):
     assert f"test_{name}" in {test.partition("__")[0] for test in globals()}
 
 
-def test_the_guides_examples_are_programs_that_offer_what_they_say():
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    offered: set[str] = set()
-    for block in blocks:
+def examples() -> Iterator[dict[str, object]]:
+    """Yield the names that each example of the guide defines."""
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), flags=re.DOTALL):
         module: dict[str, object] = {}
         exec(compile(block, str(GUIDE), "exec"), module)
+        yield module
+
+
+def test_the_guides_examples_are_programs_that_offer_what_they_say():
+    offered: set[str] = set()
+    for module in examples():
         plugin = type("Plugin", (), {})()
         for name in HOOKS:
             if name in module:
@@ -45,6 +52,17 @@ def test_the_guides_examples_are_programs_that_offer_what_they_say():
         if any(name.endswith("s") and name in module for name in HOOKS):
             with_plugin(load_catalog(), plugin, "from-the-guide")
     assert offered == set(HOOKS)
+
+
+@pytest.mark.slow
+def test_the_guides_examples_keep_the_contract_of_their_kind():
+    known = {name: value for module in examples() for name, value in module.items()}
+    check_metric(known["ErrorRate"](), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]), expected=0.5)
+    check_reporter(known["Lines"]())
+    with pytest.warns(DeliveryWarning, match="trains 99 parameters"):  # its model is saved as a whole
+        check_strategy(known["HeadOnly"]())
+    check_dataset(known["Tickets"]())
+    check_executor(known["Fresh"]())
 
 
 class MadeUpModel(Model):

@@ -101,11 +101,15 @@ def harness_datasets():
 ''',
     "metric": '''"""$title: describe in one line what is measured, and cite the paper."""
 
+import numpy as np
+
 import harness
 
 
-class $cls(harness.Metric):
+class $cls(harness.Ratio):
     """Describe in one line what is measured.
+
+    A score that is not a ratio of sums over items is a `harness.Metric` with a method `score`.
 
     Source: authors, year (title, section, link).
     """
@@ -114,11 +118,9 @@ class $cls(harness.Metric):
     title = "$title"
     better = "lower"
 
-    def score(self, outputs, targets) -> float:
-        """Return the error rate of `outputs` `[n, classes]` against `targets` `[n]`."""
-        if not len(targets):
-            raise harness.UndefinedError("there are no items")
-        return float((outputs.argmax(1) != targets).mean())
+    def items(self, outputs, targets):
+        """Return what each item adds to the numerator and the denominator, `[n, 2]`: here, the error rate."""
+        return np.stack([outputs.argmax(1) != targets, np.ones(len(targets))], axis=1)
 
 
 @harness.hookimpl
@@ -190,9 +192,7 @@ class $cls(harness.Executor):
                     reason = f"its process ended with exit code {done.returncode}"
                     yield job, harness.Failure(run_id=job.run.id, status="lost", reason=reason)
                     continue
-                text = answer.read_text(encoding="utf-8")
-                kind = harness.Failure if '"reason"' in text and '"started"' not in text else harness.Outcome
-                yield job, kind.model_validate_json(text)
+                yield job, harness.parse_result(answer.read_text(encoding="utf-8"))
 
 
 @harness.hookimpl

@@ -40,7 +40,7 @@ def test_an_installed_strategy_is_listed_with_its_distribution_and_left_out_on_r
     assert "embeddings" in listed.stdout
     assert "harness-embeddings 1.0" in listed.stdout
     without = run("-m", "harness.cli", "list", "strategies", "--without", "embeddings", cwd=tmp_path, site=site)
-    assert "embeddings" not in without.stdout
+    assert "harness-embeddings" not in without.stdout
 
 
 @pytest.mark.slow

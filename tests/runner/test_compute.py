@@ -120,7 +120,7 @@ def test_a_result_that_is_none_is_a_failure(runner, runs, result):
 
     [found] = computed(runner, runs[:1], Odd()).values()
     assert found.status == "failed"
-    assert f"executor 'fickle' gave {type(result).__name__}" in found.reason
+    assert f"executor 'fickle' yielded a {type(result).__name__}" in found.reason
 
 
 @pytest.mark.parametrize("error", [ValueError("no idea"), SystemExit(3)])

@@ -305,7 +305,7 @@ def _no_pooling(model: harness.Model, tasks: Sequence[harness.Task]) -> str | No
     """Return why a text's token features cannot be pooled, as a clause; None if they can be."""
     if all(task.answers is None or harness.keeps_tokens(model, task) for task in tasks):
         return None
-    return "the model's body returns fewer features than the text has tokens, so they cannot be pooled over tokens"
+    return "the model's body returns fewer features than tokens, so they cannot be pooled over tokens"
 
 
 def _spread(
