@@ -19,6 +19,7 @@ from harness.architecture import (
 )
 from harness.contracts import (
     Component,
+    Confusion,
     Data,
     Dataset,
     Executor,
@@ -121,6 +122,7 @@ __all__ = [
     "Comparison",
     "Component",
     "ComponentRef",
+    "Confusion",
     "Data",
     "Dataset",
     "Earlier",

@@ -127,7 +127,8 @@ class Comparison:
                     row[key] = figure.mean
                     if measured.measure.parts:
                         known = figure.judgement
-                        row[f"{key}.half_width"] = figure.half_width
+                        row[f"{key}.low"] = figure.interval.low if figure.interval else None
+                        row[f"{key}.high"] = figure.interval.high if figure.interval else None
                         row[f"{key}.verdict"] = known.verdict if known else None
                         row[f"{key}.difference"] = known.difference if known else None
                         row[f"{key}.p"] = known.p if known else None

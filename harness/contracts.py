@@ -24,6 +24,7 @@ from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predicti
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
     import torch
     from numpy.typing import NDArray
     from pydantic.fields import FieldInfo
@@ -315,6 +316,8 @@ class Task(Component):
     share. They are passed to it if an experiment sets them; for other tasks they are an error."""
     metrics: ClassVar[tuple[str, ...]]
     """Default metrics; choices are made by the first one."""
+    grouped_by: ClassVar[tuple[str, ...]] = ("text",)
+    """Columns of which equal values make test rows a group whose results are similar, if there is no column `group`."""
 
     def build(self, load: Loader, facts: Facts) -> PreTrainedModel | None:
         """Return the base model with the head this task needs; None if `predict` needs only the body.
@@ -495,6 +498,8 @@ class Metric(Component):
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     chance: ClassVar[float | None] = None
     """Chance level, if it is the same for all data: 0 for a correlation; None otherwise."""
+    bounds: ClassVar[tuple[float | None, float | None]] = (None, None)
+    """The lowest and the highest possible score, None if there is none: intervals stay within both."""
 
     @abstractmethod
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -531,6 +536,42 @@ class Ratio(Metric):
         if denominator == 0:
             raise UndefinedError(self.nothing)
         return float(numerator / denominator)
+
+
+class Confusion(Metric):
+    """A metric that depends only on how often each class is predicted for each class: on confusion matrices.
+
+    Its interval then takes into account that a class with few items is known badly.
+    """
+
+    @abstractmethod
+    def of_counts(self, counts: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the scores of confusion matrices `[B, tables, classes, classes]`, targets first; `[B]`.
+
+        A text has one class: there is one table. A text has any number of classes: there is a table for each class,
+        with the classes no and yes. The counts need not be whole numbers.
+        """
+
+    @staticmethod
+    def cells(outputs: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
+        """Return each item's cell in each table, `[n, tables]`, as target * classes + prediction, and the classes.
+
+        Classes that occur neither in the targets nor in the predictions are left out.
+
+        Args:
+            outputs: Scores `[n, classes]`, or log-odds if texts may have several classes.
+            targets: Class numbers `[n]`, or 0 and 1 for each class `[n, classes]`.
+        """
+        import numpy as np  # slow to import: only where metrics are computed
+
+        if targets.ndim > 1:
+            given, predicted = (side > 0 for side in (targets, outputs))
+            occurring = given.any(0) | predicted.any(0)
+            return (2 * given + predicted)[:, occurring].astype(np.int64), 2
+        both = np.concatenate([targets.astype(np.int64), outputs.argmax(1)])
+        present, numbers = np.unique(both, return_inverse=True)
+        wanted, answered = numbers.reshape(2, -1)
+        return (wanted * len(present) + answered)[:, None], len(present)
 
 
 class Reporter(Component):

@@ -270,6 +270,8 @@ class SplitNote(Record):
     truncated: NonNegativeInt = 0
     windows: NonNegativeInt | None = None
     """Number of windows the items were split into; None if no item was split."""
+    groups: NonNegativeInt | None = None
+    """Number of groups of similar items, such as the rows of one user; None if each item is by itself."""
 
 
 class Leak(Record):
@@ -491,8 +493,11 @@ class Cell(Record):
     """None if the value is undefined; never a placeholder number."""
     beside: dict[str, float] = {}
     """Details shown next to it: `share`, `before` and `after`, `warm`, `reserved`, `watt_hours`, `p95`, `apart`."""
+    low: float | None = None
+    """Lower end of the 95 % interval; None if there is no interval."""
+    high: float | None = None
     half_width: float | None = None
-    """Half of the 95 % interval; None if there is no interval."""
+    """Half of the width of the interval, which need not be symmetric."""
     best: bool = False
     """For scores and forgetting: whether no arm is significantly better; otherwise whether it is lowest or highest."""
     verdict: str | None = None
@@ -501,7 +506,7 @@ class Cell(Record):
     """Difference from the reference."""
     difference_half_width: float | None = None
     p: float | None = None
-    """p-value of the difference, adjusted for all comparisons (Holm)."""
+    """p-value of the difference, adjusted for all comparisons in the table (weighted Holm)."""
     rank: int | None = None
     """One plus the number of arms that are significantly better."""
     dimmed: bool = False
@@ -553,6 +558,8 @@ class Predictions:
     """`[n, ...]`"""
     ids: NDArray[Any]
     """`[n]`: the unique ids of the items."""
+    groups: NDArray[Any] | None = None
+    """`[n]`: numbers of the groups whose items are similar, such as the rows of one user; None if each is by itself."""
 
 
 def largest(values: Iterable[int | None]) -> int | None:

@@ -4,7 +4,7 @@
 <root>/runs/<strategy>-<stages>-s<seed>-<id>/
     run.json            the run's settings; the id is their hash
     log.jsonl           the training curve
-    predictions.npz     outputs, targets and ids of every cell of the score matrix
+    predictions.npz     outputs, targets, ids and groups of every cell of the score matrix
     model/              only with --keep-models: adapter or weights, safetensors
     outcome.json        the outcome; written last, by rename: the run has finished
     failure.json        why it did not finish; the run is tried again next time
@@ -173,7 +173,8 @@ class Store:
         """Return the stored predictions of one cell of a finished run's score matrix."""
         with np.load(self.folder(run) / _PREDICTIONS, allow_pickle=False) as arrays:
             outputs, targets, ids = (arrays[f"{part}-{moment}-{problem}"] for part in ("outputs", "targets", "ids"))
-        return Predictions(outputs, targets, ids)
+            groups = arrays.get(f"groups-{moment}-{problem}")
+        return Predictions(outputs, targets, ids, groups)
 
     def item_sums(self, run: Run) -> dict[tuple[int, int], int]:
         """Return a checksum of the item ids of each cell of a finished run's score matrix, without reading the ids.
@@ -250,6 +251,8 @@ class Store:
             arrays[f"outputs-{moment}-{problem}"] = predicted.outputs
             arrays[f"targets-{moment}-{problem}"] = predicted.targets
             arrays[f"ids-{moment}-{problem}"] = predicted.ids
+            if predicted.groups is not None:
+                arrays[f"groups-{moment}-{problem}"] = predicted.groups
         with replacing(folder / _PREDICTIONS) as path, path.open("wb") as file:
             np.savez_compressed(file, **arrays)
         log = folder / _LOG

@@ -30,8 +30,8 @@ from harness.analysis.measures import (
 from harness.analysis.noise import Noise, measure_noise
 from harness.analysis.parts import Part, divide
 from harness.analysis.scores import ScoreBook, Scores
-from harness.analysis.statistics import Sample, mean_of_seeds
-from harness.analysis.verdicts import ItemBook, Judgement, judge, sample
+from harness.analysis.statistics import Interval, draw, mean_of_seeds
+from harness.analysis.verdicts import Comparisons, ItemBook, Judgement, judge, sample
 from harness.catalog import Catalog
 from harness.errors import DamagedError
 from harness.experiment.plan import Arm, Plan
@@ -50,15 +50,15 @@ class Figure:
     """One for each finished run."""
     mean: float | None
     """Over the runs that have a value; None if no run has one."""
-    half_width: float | None
-    """Half of its 95 % interval; None if there is no interval."""
+    interval: Interval | None
+    """Its 95 % interval."""
     beside: Mapping[str, float]
     """Means of the details shown next to it, by name."""
     judgement: Judgement | None
     """Comparison with the other arms; None if not tested for significance."""
     draws: NDArray[np.float64] | None
-    """The mean in each resample, `[B]`; the same index is the same resample of seeds and items in every arm and
-    measure. None if it is not resampled."""
+    """Values that the true mean could have, `[B]`; the same index belongs together in every arm and measure. None if
+    its uncertainty is not known."""
     reasons: tuple[str, ...]
     """Why it is blank or incomplete."""
     within_noise: bool = False
@@ -164,10 +164,11 @@ def _compared(
     again = {label: again[label] for label in labels if label in again}
     absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
     alone, measured = plan.model_copy(update={"reference": None}), []
-    for measure in _measures(plan, catalog, [run for some in runs.values() for run in some], scope, price):
+    measures = list(_measures(plan, catalog, [run for some in runs.values() for run in some], scope, price))
+    # The matrix already has many columns: verdicts are only given in the scope "comparison".
+    all_judged = _judged(measures, plan if scope == "comparison" else alone, runs, items)
+    for measure, judged in zip(measures, all_judged, strict=True):
         noise = measure_noise(measure.read, runs, again) if measure.parts and scope == "comparison" else None
-        # The matrix already has many columns: verdicts are only given in the scope "comparison".
-        judged = _judged(measure, plan if scope == "comparison" else alone, runs, items)
         figures = {
             label: _figure(measure, runs[label], absences[label], judged.get(label), noise, part, label)
             for label in labels
@@ -196,20 +197,37 @@ def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBo
             yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
 
 
-_Judged = tuple[Sample | None, Judgement | str | None]
+_Judged = tuple[NDArray[np.float64] | None, Judgement | str | None]
+"""An arm's draws, and its judgement or why there is none."""
 
 
 def _judged(
-    measure: Measure, plan: Plan, runs: Mapping[str, Sequence[ScoredRun]], book: ItemBook
-) -> dict[str, _Judged]:
-    """Return each arm's resamples, with its judgement or why there is none; empty for measures that are not scores."""
-    if not measure.parts or measure.column.better is None:
-        return {}
+    measures: Sequence[Measure], plan: Plan, runs: Mapping[str, Sequence[ScoredRun]], book: ItemBook
+) -> list[dict[str, _Judged]]:
+    """Return, for each measure, what is known about each arm; empty for measures that are not scores."""
     happened = {arm.label: [(one.run, one.outcome) for one in runs[arm.label]] for arm in plan.arms}
-    samples, reasons = sample(happened, measure.parts, plan.reference, book)
-    ranked = [arm.label for arm in plan.arms if measure.counts_baseline or arm.role != "baseline"]
-    known = judge(samples, plan.reference, measure.column.better, plan.margin, ranked)
-    return {arm.label: (samples.get(arm.label), known.get(arm.label, reasons.get(arm.label))) for arm in plan.arms}
+    scores = [at for at, measure in enumerate(measures) if measure.parts and measure.column.better is not None]
+    samples = {at: sample(happened, measures[at].parts, plan.reference, book) for at in scores}
+    columns = [
+        Comparisons(
+            samples=samples[at].arms,
+            better=measures[at].column.better or "higher",
+            bounds=measures[at].bounds,
+            span=measures[at].span,
+            first=measures[at].first,
+            ranked=[arm.label for arm in plan.arms if measures[at].counts_baseline or arm.role != "baseline"],
+        )
+        for at in scores
+    ]
+    known = dict(zip(scores, judge(columns, plan.reference, plan.margin), strict=True))
+    found: list[dict[str, _Judged]] = [{} for _ in measures]
+    for at in scores:
+        arms, reasons, key = samples[at]
+        drawn = draw(arms, key)
+        found[at] = {
+            arm.label: (drawn.get(arm.label), known[at].get(arm.label, reasons.get(arm.label))) for arm in plan.arms
+        }
+    return found
 
 
 def _figure(
@@ -233,15 +251,15 @@ def _figure(
     if elsewhere := part.measured_elsewhere(label, measure.column):
         reasons.append(elsewhere)
     mean = mean_of_seeds([value.value for value in defined if value.value is not None])
-    half_width = mean.half_width if not measure.parts else judgement.half_width if judgement else None
+    interval = mean.interval if not measure.parts else judgement.interval if judgement else None
     difference = judgement.difference if judgement else None
     return Figure(
         values=values,
         mean=mean.mean,
-        half_width=half_width,
+        interval=interval,
         beside=beside(defined),
         judgement=judgement,
-        draws=drawn.draws if drawn else None,
+        draws=drawn,
         reasons=tuple(dict.fromkeys(reasons)),
         within_noise=noise is not None and difference is not None and abs(difference) < noise.threshold,
     )

@@ -1,13 +1,14 @@
-"""Split a score into contributions of items: the terms of a ratio of sums, or the jackknife for any other score."""
+"""How a score varies over samples of the test items."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import Metric, Ratio
+from harness.contracts import Confusion, Metric, Ratio
 from harness.errors import MetricError, UndefinedError
 from harness.records import Predictions, digest
 
@@ -15,6 +16,12 @@ _BLOCKS = 50
 """Maximum number of blocks for a score that is not a ratio of sums."""
 
 _FEWEST = 2
+_REWEIGHED = 2_000
+"""Number of random weightings of the items."""
+_ADDED = 2.0
+"""Number of items that are added to a confusion matrix, in total: half an item per cell if there are two classes."""
+_CHUNK = 4_000_000
+"""Maximum number of weights held in memory at a time."""
 
 
 def score(metric: Metric, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -62,48 +69,108 @@ def _failed(metric: Metric, error: BaseException) -> str:
 
 
 class Items(NamedTuple):
-    """A score, split into contributions of items."""
+    """A score, and how it varies over samples of the test items."""
 
-    statistics: NDArray[np.float64]
-    """`[units, 2]`: numerator and denominator; the ratio of their sums is the score."""
+    value: float
+    deviations: NDArray[np.float64]
+    """`[K]`: the sum of their squares is the variance of the score."""
+    units: int
+    """Number of items, or of groups of items that are drawn together."""
     key: str
-    """Identifies the units: arms with the same key can be paired unit by unit."""
+    """Identifies the units: scores with the same key can be compared unit by unit."""
+    linear: bool
+    """Whether each unit has its own deviation, so that K is the number of units."""
+    centre: float | None = None
+    """Mean of the resampled scores, if `deviations` are those of resampled scores; it differs from `value` by bias."""
 
 
 def take_apart(metric: Metric, predictions: Predictions) -> Items:
-    """Return what each item, or each block of items, adds to a metric's score; in order of the items' ids.
+    """Return how a metric's score varies over samples of the items, or of their groups.
 
-    A score that is not a ratio of sums is split by the jackknife: blocks of items are left out in turn, and their
-    pseudo-values, shifted so that their mean is the score, represent the blocks (Efron and Tibshirani, 1993, An
-    Introduction to the Bootstrap, chapter 11).
+    - A ratio of sums is linear in the items (Särndal, Swensson and Wretman, 1992, Model Assisted Survey Sampling,
+      section 5.6).
+    - A function of the confusion matrix is computed on random weights of the items, with two further items spread over
+      the cells of the matrix, so that a class with few items does not look certain (Rubin, 1981, The Bayesian
+      Bootstrap; Tötsch and Hoffmann, 2021, Classifier Uncertainty).
+    - For any other score, blocks of items are left out in turn: the jackknife (Efron and Tibshirani, 1993, An
+      Introduction to the Bootstrap, chapter 11).
 
     Raises:
-        UndefinedError: The score is undefined, or undefined without some of the items, or there is only one item.
+        UndefinedError: The score is undefined, or undefined without some of the items, or there is only one unit.
     """
-    if len(predictions.ids) < _FEWEST:
-        message = "only one test item: no interval and no verdict"
-        raise UndefinedError(message)
     order = np.argsort(predictions.ids, kind="stable")
     outputs, targets = predictions.outputs[order], predictions.targets[order]
-    key = digest([str(one) for one in predictions.ids[order].tolist()])
+    groups = None if predictions.groups is None else predictions.groups[order]
+    _, unit = np.unique(np.arange(len(order)) if groups is None else groups, return_inverse=True)
+    units = int(unit.max()) + 1 if len(unit) else 0
+    if units < _FEWEST:
+        what = "test item" if groups is None else "group of test items"
+        message = f"only one {what}: no interval and no verdict"
+        raise UndefinedError(message)
+    named: list[object] = [str(one) for one in predictions.ids[order].tolist()]
+    key = digest(named if groups is None else [named, unit.tolist()])
     if isinstance(metric, Ratio):
-        statistics = _ratio(metric, outputs, targets)
-        if not statistics[:, 1].any():
-            raise UndefinedError(metric.nothing)
-        return Items(statistics, key)
+        return _linear(metric, outputs, targets, unit, units, key)
     whole = score(metric, outputs, targets)
+    if isinstance(metric, Confusion):
+        scores = _reweighed(metric, outputs, targets, unit, units, key)
+        centre = float(scores.mean())
+        deviations = (scores - centre) / math.sqrt(len(scores) - 1)
+        return Items(whole, deviations, units, f"{key} weighed", linear=False, centre=centre)
+    return _left_out(metric, outputs, targets, unit, units, key, whole)
+
+
+def _linear(
+    metric: Ratio, outputs: NDArray[Any], targets: NDArray[Any], unit: NDArray[np.intp], units: int, key: str
+) -> Items:
+    each = _ratio(metric, outputs, targets)
+    above, below = (np.bincount(unit, each[:, side], units) for side in (0, 1))
+    if not below.any():
+        raise UndefinedError(metric.nothing)
+    value = float(each[:, 0].sum() / each[:, 1].sum())
+    deviations = (above - value * below) / below.sum() * math.sqrt(units / (units - 1))
+    return Items(value, deviations, units, key, linear=True)
+
+
+def _reweighed(  # [2_000]: a score for each weighting
+    metric: Confusion, outputs: NDArray[Any], targets: NDArray[Any], unit: NDArray[np.intp], units: int, key: str
+) -> NDArray[np.float64]:
+    cells, classes = metric.cells(outputs, targets)
+    tables, size = cells.shape[1], classes**2
+    # Cells of different tables are numbered one after another.
+    used, cell = np.unique(cells + size * np.arange(tables), return_inverse=True)
+    held = np.zeros((units, len(used)), dtype=np.float32)
+    np.add.at(held, (np.repeat(unit, tables), cell.ravel()), 1.0)
+    # The weights come first and do not depend on the predictions: the same items have the same weights in every run.
+    random = np.random.default_rng(int(digest(key)[:16], 16))
+    counts = np.random.default_rng(0).gamma(_ADDED / size, size=(_REWEIGHED, tables * size))
+    step = max(1, _CHUNK // units)
+    for start in range(0, _REWEIGHED, step):
+        some = slice(start, min(start + step, _REWEIGHED))
+        counts[some, used] += random.standard_exponential((some.stop - some.start, units), dtype=np.float32) @ held
+    return np.asarray(metric.of_counts(counts.reshape(-1, tables, classes, classes)), dtype=np.float64)
+
+
+def _left_out(
+    metric: Metric,
+    outputs: NDArray[Any],
+    targets: NDArray[Any],
+    unit: NDArray[np.intp],
+    units: int,
+    key: str,
+    whole: float,
+) -> Items:
     # Shuffled in the same way for all runs: data is often sorted by class, and blocks of one class differ more than by
     # chance.
-    shuffled = np.random.default_rng(0).permutation(len(outputs))
-    blocks = np.array_split(shuffled, min(_BLOCKS, len(outputs)))
+    blocks = np.array_split(np.random.default_rng(0).permutation(units), min(_BLOCKS, units))
     without = []
     for block in blocks:
-        kept = np.delete(np.arange(len(outputs)), block)
+        kept = ~np.isin(unit, block)
         try:
             without.append(score(metric, outputs[kept], targets[kept]))
         except UndefinedError as error:
             message = f"no interval: without some of the items, {error}"
             raise UndefinedError(message) from None
-    pseudo = len(blocks) * whole - (len(blocks) - 1) * np.array(without)
-    pseudo += whole - pseudo.mean()
-    return Items(np.stack([pseudo, np.ones_like(pseudo)], axis=1), f"{key} in {len(blocks)} blocks")
+    count = len(blocks)
+    deviations = (np.mean(without) - np.array(without)) * math.sqrt((count - 1) / count)
+    return Items(whole, deviations, count, f"{key} in {count} blocks", linear=False)

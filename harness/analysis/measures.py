@@ -14,6 +14,7 @@ from harness.analysis.costs import device_seconds, energy_joules, tuning_phases,
 from harness.analysis.forgetting import Matrix, backward_transfer, forgetting, forward_transfer, maximal_forgetting
 from harness.analysis.names import called, distinct
 from harness.analysis.scores import Scores
+from harness.analysis.statistics import Bounds
 from harness.analysis.verdicts import Term
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
@@ -49,7 +50,13 @@ class Measure:
     counts_baseline: bool = True
     """Whether the baseline can be marked as best: not in costs, because an untuned model costs nothing."""
     parts: tuple[Term, ...] = ()
-    """The stored scores whose sum it is, from which it is resampled; empty if it is not a score."""
+    """The stored scores whose sum it is; empty if it is not a score."""
+    bounds: Bounds = (None, None)
+    """The lowest and the highest possible value."""
+    span: Bounds = (None, None)
+    """The lowest and the highest possible value of the scores that it is a sum of."""
+    first: bool = True
+    """Whether it is what a table is read for: the first score of a dataset, or forgetting."""
 
 
 def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
@@ -73,7 +80,8 @@ def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 better=metric.better,
             )
             parts = (Term(1.0, name, position + 1, position),)
-            yield Measure(column, read, parts=parts)
+            first = name == metrics[0]
+            yield Measure(column, read, parts=parts, bounds=metric.bounds, span=metric.bounds, first=first)
 
 
 def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
@@ -106,7 +114,7 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
         )
         moments = ((signs[position], learned_at[position]), (-signs[position], stages))
         parts = tuple(Term(factor, names[position], moment, position) for factor, moment in moments)
-        yield Measure(column, read, counts_baseline=False, parts=parts)
+        yield Measure(column, read, counts_baseline=False, parts=parts, span=metric.bounds)
 
 
 def _keys(problems: Sequence[TaskData]) -> list[str]:
@@ -150,7 +158,7 @@ def moment_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 better=metric.better,
             )
             parts = (Term(1.0, names[position], moment, position),)
-            yield Measure(column, read, parts=parts)
+            yield Measure(column, read, parts=parts, bounds=metric.bounds, span=metric.bounds)
 
 
 def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:

@@ -1,8 +1,10 @@
 """Uncertainty of scores and of differences: both the seeds and the test items are a sample.
 
-A score is a ratio of sums over items, for each seed: statistics `[seeds, items, 2]`, numerator and denominator. Each
-resample draws items and seeds: the same items for every arm and seed, because they are the same texts, and seeds
-separately for each arm.
+A value is a mean over seeds of scores on the same test items. Its variance has three parts: that of the items, that of
+the seeds, and their interaction. They are estimated as in a crossed analysis of variance with random effects (Searle,
+Casella and McCulloch, 1992, Variance Components, chapter 4; for scores of models: Bouthillier et al., 2021, Accounting
+for Variance in Machine Learning Benchmarks). `docs/statistics.md` has the coverage and the error rates of every
+interval and test in this module, by simulation.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,18 +21,35 @@ from numpy.typing import NDArray
 from harness.records import digest
 
 Verdict = Literal["better", "worse", "no difference shown", "equivalent"]
+Bounds = tuple[float | None, float | None]
+"""The lowest and the highest possible value; None if there is none."""
 RESAMPLES = 10_000
 LEVEL = 0.95
-_CHUNK = 4_000_000
-"""Maximum number of item counts held in memory at a time."""
+_FEW = 12
+"""Largest number of differing items for which the exact test is computed; with more, Student's t is accurate."""
+_SHOWABLE = 6
+"""Number of differing items from which an exact two-sided test can reach 5 %: 2 / 2**6 < 0.05 < 2 / 2**5."""
+_TINY = 1e-12
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Return half of its width."""
+        return (self.high - self.low) / 2
 
 
 class Mean(NamedTuple):
     """A mean and its uncertainty."""
 
     mean: float
-    half_width: float | None
-    """Half of the 95 % interval; None with fewer than two values."""
+    interval: Interval | None
+    """None with fewer than two values."""
     n: int
 
 
@@ -45,16 +65,19 @@ class Contrast(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One arm in one column, measured and resampled."""
+    """One arm in one column."""
 
     seeds: NDArray[np.float64]
     """The value of each seed, `[S]`."""
-    by_items: NDArray[np.float64]
-    """The mean over the seeds on resampled items, `[B]`."""
-    draws: NDArray[np.float64]
-    """The mean over resampled seeds on resampled items, `[B]`."""
+    deviations: NDArray[np.float64]
+    """Deviations of the seeds' values that are due to the items, `[S, K]`: `deviations @ deviations.T` is the
+    covariance of the seeds' values over samples of items. Arms of one column have the same K."""
     items: int
-    """Number of items."""
+    """Number of items, or of groups of items that are drawn together."""
+    linear: bool = False
+    """Whether K is the number of items and the value is a mean over them, so that exact tests are possible."""
+    centre: float | None = None
+    """Mean over seeds of the resampled values, if the deviations are those of resampled values."""
 
     @property
     def value(self) -> float:
@@ -62,9 +85,36 @@ class Sample:
         return float(self.seeds.mean())
 
     @property
-    def seed_variance(self) -> float:
-        """Return the part of the variance of the mean that is due to the seeds."""
-        return float(self.seeds.var(ddof=1)) / len(self.seeds) if len(self.seeds) > 1 else 0.0
+    def of_mean(self) -> NDArray[np.float64]:
+        """Return the deviations of the mean over the seeds, `[K]`."""
+        return np.asarray(self.deviations.mean(0))
+
+
+class Components(NamedTuple):
+    """The variance of an arm's mean over the seeds that is not due to the items alone."""
+
+    seeds: float
+    """The part of the seeds, without the interaction; at least 0."""
+    raw: float
+    """The variance of the mean as computed from the seeds' values: seeds and interaction."""
+    freedom: int
+    """Degrees of freedom of both."""
+
+
+def components(sample: Sample) -> Components:
+    """Return the variance of an arm's mean that is due to its seeds.
+
+    The spread of the seeds' values contains the interaction of seeds and items, and so does the variance over items of
+    the mean over the seeds. To count it once, it is subtracted here: it is how much more the seeds' own values vary
+    over items than their mean does.
+    """
+    count = len(sample.seeds)
+    if count < 2:
+        return Components(0.0, 0.0, 0)
+    own = float(np.mean(np.sum(sample.deviations**2, axis=1)))
+    interaction = max(0.0, own - float(np.sum(sample.of_mean**2))) / (count - 1)
+    raw = float(sample.seeds.var(ddof=1)) / count if np.ptp(sample.seeds) else 0.0
+    return Components(max(0.0, raw - interaction), raw, count - 1)
 
 
 def mean_of_seeds(values: Sequence[float]) -> Mean:
@@ -74,96 +124,121 @@ def mean_of_seeds(values: Sequence[float]) -> Mean:
     Student, 1908 (The Probable Error of a Mean).
     """
     array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
     if len(array) < 2:
-        return Mean(float(array.mean()), None, len(array))
+        return Mean(mean, None, len(array))
     deviation = array.std(ddof=1) if np.ptp(array) else 0.0
-    return Mean(float(array.mean()), float(_quantile(len(array) - 1) * deviation / len(array) ** 0.5), len(array))
+    half = float(_quantile(len(array) - 1) * deviation / len(array) ** 0.5)
+    return Mean(mean, Interval(mean - half, mean + half), len(array))
 
 
-def resample(
-    arms: Mapping[str, Sequence[Sequence[tuple[float, NDArray[np.float64]]]]],
-    key: str,
-    resamples: int = RESAMPLES,
-) -> dict[str, Sample]:
-    """Resample items and seeds, based on the pigeonhole bootstrap (Owen, 2007, The pigeonhole bootstrap).
+def interval(sample: Sample, bounds: Bounds = (None, None)) -> Interval | None:
+    """Return the 95 % interval of an arm's mean over seeds and items; None with one seed.
 
-    The variance of the interaction of seeds and items is counted twice, so the result is slightly conservative. The
-    original pigeonhole bootstrap counts it three times, because it takes the spread of the seeds on the resampled
-    items, and detects about half as many true differences; here that spread is taken on all items. The spread is scaled
-    by sqrt(S / (S - 1)), because otherwise the uncertainty of few seeds is underestimated (Rao and Wu, 1988, Resampling
-    Inference with Complex Survey Data).
-
-    Args:
-        arms: For each arm and each of its seeds, the terms whose sum is its value: each a factor and the items'
-            statistics `[items, 2]`, whose ratio of sums is multiplied by it. All have the same items in the same order.
-        key: Identifies the items: the same key draws the same items in every column.
-        resamples: Number of resamples (B).
+    If the score has a lowest and a highest value, the interval is that of Wilson with the effective number of items,
+    that is, of a proportion with the same variance: it lies within the scale and is not empty at its ends (Wilson,
+    1927, Probable Inference; for samples with several sources of variance: Franco et al., 2019, Comparative Study of
+    Confidence Intervals for Proportions in Complex Sample Surveys, section 2.3). If the score was resampled, the
+    items' part lies between the quantiles of the resampled values. Otherwise the interval is symmetric.
     """
-    if not arms:
-        return {}
-    parts = [part for seeds in arms.values() for seed in seeds for part in seed]
-    n = len(parts[0][1])
-    ratios = _ratios([statistics for _, statistics in parts], n, key, resamples)
-    whole = np.array([statistics.sum(0)[0] / statistics.sum(0)[1] for _, statistics in parts])
-    found: dict[str, Sample] = {}
-    at = 0
-    for label, seeds in arms.items():
-        columns, points = [], []
-        for seed in seeds:
-            factors = np.array([factor for factor, _ in seed])
-            columns.append(ratios[:, at : at + len(seed)] @ factors)
-            points.append(float(whole[at : at + len(seed)] @ factors))
-            at += len(seed)
-        found[label] = _sample(label, np.stack(columns, axis=1), np.array(points), n)
-    return found
-
-
-def _sample(label: str, scores: NDArray[np.float64], points: NDArray[np.float64], items: int) -> Sample:
-    """Resample an arm's seeds: `scores` `[B, S]` on resampled items, `points` `[S]` on the original items."""
-    count = len(points)
-    by_items = scores.mean(1)
-    # An arm's seeds are drawn identically in every column, so that joint probabilities are correct.
-    drawn = _random("seeds", label, count).integers(count, size=scores.shape)
-    moved = points[drawn].mean(1) - points.mean()
-    stretch = math.sqrt(count / (count - 1)) if count > 1 else 0.0
-    return Sample(points, by_items, by_items + stretch * moved, items)
-
-
-def interval(sample: Sample) -> float | None:
-    """Return half of the 95 % interval of an arm's mean, over seeds and items; None with one seed."""
     if len(sample.seeds) < 2:
         return None
-    error, freedom = _error(sample.draws, float(np.nanvar(sample.by_items)), [sample], sample.items)
-    return _quantile(freedom) * error if error else 0.0
+    error, freedom = _error(float(np.sum(sample.of_mean**2)), [sample])
+    low, high = bounds
+    if sample.centre is not None:
+        return _skewed(sample, sample.centre, freedom, bounds)
+    if low is None or high is None:
+        half = _quantile(freedom) * error
+        return Interval(sample.value - half, sample.value + half)
+    share = min(max((sample.value - low) / (high - low), 0.0), 1.0)
+    variance = (error / (high - low)) ** 2
+    effective = share * (1 - share) / variance if variance > _TINY**2 else 0.0
+    if effective <= _TINY:  # at an end of the scale, or nothing varies: as many as there are items
+        effective = float(sample.items)
+    squared = _quantile(freedom) ** 2
+    centre = (share + squared / (2 * effective)) / (1 + squared / effective)
+    half = math.sqrt(squared * (share * (1 - share) / effective + squared / (4 * effective**2)))
+    half /= 1 + squared / effective
+    return Interval(low + (high - low) * max(centre - half, 0.0), low + (high - low) * min(centre + half, 1.0))
 
 
-def difference(arm: Sample, other: Sample) -> Contrast | None:
+def _skewed(sample: Sample, centre: float, freedom: float, bounds: Bounds) -> Interval:
+    """Return the interval of resampled values; it contains the value itself, which differs from their centre by bias."""
+    resampled = sample.of_mean * math.sqrt(len(sample.of_mean) - 1)
+    below, above = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) / _quantile(math.inf)
+    seeds, quantile = components(sample).seeds, _quantile(freedom)
+    low = min(centre - quantile * math.sqrt(below**2 + seeds), sample.value)
+    high = max(centre + quantile * math.sqrt(above**2 + seeds), sample.value)
+    return Interval(
+        low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1])
+    )
+
+
+def difference(arm: Sample, other: Sample, bounds: Bounds = (None, None)) -> Contrast | None:
     """Return the difference `arm - other`, paired by item; None if either has only one seed.
 
-    The standard error is that of the resampled differences. Interval and p both use Student's t with the degrees of
-    freedom of Welch and Satterthwaite, so that they agree (Satterthwaite, 1946, An Approximate Distribution of
-    Estimates of Variance Components).
+    Interval and p both use Student's t with the degrees of freedom of Welch and Satterthwaite, so that they agree
+    (Satterthwaite, 1946, An Approximate Distribution of Estimates of Variance Components). If the arms differ on few
+    items, p is at least that of the exact test over the signs of their differences, which for right and wrong answers
+    is McNemar's (McNemar, 1947, Note on the Sampling Error of the Difference between Correlated Proportions).
+
+    Args:
+        arm: An arm.
+        other: The arm it is compared with, on the same items.
+        bounds: The ends of the score's scale, if it has any: an interval is then never empty (half an item is added to
+            each of the four outcomes of a pair; Agresti and Min, 2005, Simple Improved Confidence Intervals for
+            Comparing Matched Proportions).
     """
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
     value = arm.value - other.value
-    items = float(np.nanvar(arm.by_items - other.by_items))
-    error, freedom = _error(arm.draws - other.draws, items, [arm, other], arm.items)
+    apart = arm.of_mean - other.of_mean
+    by_items = float(np.sum(apart**2))
+    if not arm.linear:
+        return _contrast(value, *_error(by_items, [arm, other]))
+    n = arm.items
+    pairs = value + apart * math.sqrt(n * (n - 1))
+    differing = pairs[np.abs(pairs) > 1e-9 * max(1.0, float(np.max(np.abs(pairs))))]
+    low, high = bounds
+    if len(differing) < _SHOWABLE and low is not None and high is not None:
+        added = (float(np.sum(pairs**2)) + (high - low) ** 2) / (n + 2) - (float(np.sum(pairs)) / (n + 2)) ** 2
+        by_items = max(by_items, added / (n + 2))
+    found = _contrast(value, *_error(by_items, [arm, other]))
+    if not 0 < len(differing) <= _FEW or found.p >= (exact := _signs(differing)):
+        return found
+    # Widen the interval by as much as the exact test is weaker, so that both say the same.
+    _, freedom = _error(by_items, [arm, other])
+    return Contrast(value, abs(value) * _quantile(freedom) / max(_upper(freedom, exact), _TINY), exact)
+
+
+def _contrast(value: float, error: float, freedom: float) -> Contrast:
     # If nothing differs, only rounding errors remain.
-    if error <= 1e-12 * max(1.0, abs(value)):
-        return Contrast(value, 0.0, 1.0 if abs(value) <= 1e-12 else 0.0)
+    if error <= _TINY * max(1.0, abs(value)):
+        return Contrast(value, 0.0, 1.0 if abs(value) <= _TINY else 0.0)
     from scipy.special import stdtr
 
-    return Contrast(value, _quantile(freedom) * error, float(2 * stdtr(freedom, -abs(value) / error)))
+    return Contrast(value, _quantile(freedom) * error, float(2 * stdtr(min(freedom, 1e12), -abs(value) / error)))
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple comparisons (Holm, 1979, A Simple Sequentially Rejective Procedure)."""
-    adjusted = [0.0] * len(ps)
-    highest = 0.0
-    for rank, at in enumerate(np.argsort(ps, kind="stable")):
-        highest = max(highest, min(1.0, (len(ps) - rank) * ps[at]))
+def _signs(differences: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of the sum of `differences` `[m]` if every sign were equally likely."""
+    sums = np.array(list(product((-1.0, 1.0), repeat=len(differences)))) @ differences
+    return float(np.mean(np.abs(sums) >= abs(differences.sum()) * (1 - 1e-9)))
+
+
+def holm(ps: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Return p-values adjusted for multiple comparisons (Holm, 1979, A Simple Sequentially Rejective Procedure).
+
+    Args:
+        ps: The p-values.
+        weights: How much of the permitted error each may use (section 4 of the paper); None for equal shares.
+    """
+    shares = np.ones(len(ps)) if weights is None else np.asarray(weights, dtype=np.float64)
+    adjusted, highest, left = [0.0] * len(ps), 0.0, float(shares.sum())
+    for at in np.argsort(np.asarray(ps) / shares, kind="stable"):
+        highest = max(highest, min(1.0, float(left * ps[at] / shares[at])))
         adjusted[at] = highest
+        left -= float(shares[at])
     return adjusted
 
 
@@ -184,14 +259,16 @@ def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margi
     return "better" if (found.value > 0) == (better == "higher") else "worse"
 
 
-def ranks(samples: Mapping[str, Sample], better: Literal["higher", "lower"]) -> dict[str, int]:
+def ranks(
+    samples: Mapping[str, Sample], better: Literal["higher", "lower"], bounds: Bounds = (None, None)
+) -> dict[str, int]:
     """Return each arm's rank: one plus the number of arms that are significantly better; ties share a rank.
 
     All pairs are compared, with Holm's correction. Arms with one seed have no rank.
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
     pairs = [(first, second) for at, first in enumerate(labels) for second in labels[at + 1 :]]
-    found = [difference(samples[first], samples[second]) for first, second in pairs]
+    found = [difference(samples[first], samples[second], bounds) for first, second in pairs]
     adjusted = holm([result.p if result else 1.0 for result in found])
     beaten = dict.fromkeys(labels, 0)
     for (first, second), result, p in zip(pairs, found, adjusted, strict=True):
@@ -201,43 +278,53 @@ def ranks(samples: Mapping[str, Sample], better: Literal["higher", "lower"]) -> 
     return {label: 1 + count for label, count in beaten.items()}
 
 
-def _error(
-    draws: NDArray[np.float64], items_variance: float, arms: Sequence[Sample], items: int
-) -> tuple[float, float]:
-    """Return the standard error of the draws, and its degrees of freedom."""
-    parts = [(items_variance, items - 1), *((arm.seed_variance, len(arm.seeds) - 1) for arm in arms)]
-    scale = sum(variance for variance, _ in parts)
-    if scale == 0:
+def draw(samples: Mapping[str, Sample], key: str, resamples: int = RESAMPLES) -> dict[str, NDArray[np.float64]]:
+    """Return values that the arms' true means could have, each `[B]`, jointly for all arms of a column.
+
+    The items' part is normal, with the covariance between the arms that comes from the same items. The seeds' part has
+    Student's t, with as many degrees of freedom as there are seeds to estimate it, so that probabilities have the tails
+    that intervals and verdicts have (Weerahandi, 1993, Generalized Confidence Intervals).
+
+    Args:
+        samples: The arms of a column, by label.
+        key: Identifies the column's items: the same key gives the same values.
+        resamples: Number of values (B).
+    """
+    if not samples:
+        return {}
+    deviations = np.stack([sample.of_mean for sample in samples.values()])
+    sizes, axes = np.linalg.eigh(deviations @ deviations.T)
+    random = _random("items", key, resamples)
+    by_items = (axes * np.sqrt(np.maximum(sizes, 0.0))) @ random.standard_normal((len(samples), resamples))
+    drawn = {}
+    for (label, sample), moved in zip(samples.items(), by_items, strict=True):
+        found = components(sample)
+        # Seeds are drawn identically in every column of an arm, so that joint probabilities are cautious.
+        by_seeds = _random("seeds", label).standard_t(found.freedom, resamples) if found.freedom else 0.0
+        drawn[label] = sample.value + moved + math.sqrt(found.seeds) * by_seeds
+    return drawn
+
+
+def _error(by_items: float, arms: Sequence[Sample]) -> tuple[float, float]:
+    """Return the standard error of a mean or a difference, and its degrees of freedom."""
+    found = [components(arm) for arm in arms]
+    variance = by_items + sum(one.seeds for one in found)
+    if variance <= 0:
         return 0.0, math.inf
-    below = sum(variance**2 / freedom for variance, freedom in parts if variance and freedom)
-    return float(np.nanstd(draws)), scale**2 / below if below else math.inf
+    parts = [(by_items, arms[0].items - 1), *((one.raw, one.freedom) for one in found if one.seeds)]
+    below = sum(part**2 / freedom for part, freedom in parts if part and freedom)
+    return math.sqrt(variance), variance**2 / below if below else math.inf
 
 
 def _quantile(freedom: float) -> float:
+    return _upper(freedom, 1 - LEVEL)
+
+
+def _upper(freedom: float, p: float) -> float:
+    """Return the value that Student's t exceeds in size with probability p."""
     from scipy.special import ndtri, stdtrit
 
-    return float(ndtri((1 + LEVEL) / 2) if math.isinf(freedom) else stdtrit(freedom, (1 + LEVEL) / 2))
-
-
-def _ratios(statistics: Sequence[NDArray[np.float64]], n: int, key: str, resamples: int) -> NDArray[np.float64]:
-    """Return each ratio of sums on resampled items, `[B, ratios]`; nan if a denominator is 0."""
-    # Arms share the scores before tuning: each distinct array is summed only once.
-    distinct: dict[bytes, int] = {}
-    which = [distinct.setdefault(one.tobytes(), len(distinct)) for one in statistics]
-    columns = [np.frombuffer(one, dtype=np.float64).reshape(n, 2) for one in distinct]
-    stacked = np.concatenate(columns, axis=1).astype(np.float32)
-    random = _random("items", key, n)
-    sums = np.empty((resamples, stacked.shape[1]), dtype=np.float64)
-    step = max(1, min(resamples, _CHUNK // n))
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        drawn = random.integers(n, size=(count, n), dtype=np.int32) + np.arange(count, dtype=np.int32)[:, None] * n
-        counts = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n).astype(np.float32)
-        sums[start : start + count] = counts @ stacked
-    numerators, denominators = sums[:, 0::2], sums[:, 1::2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.where(denominators > 0, numerators / denominators, np.nan)
-    return found[:, which]
+    return float(ndtri(1 - p / 2) if math.isinf(freedom) else stdtrit(freedom, 1 - p / 2))
 
 
 def _random(*key: object) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Resample the arms of a table column from stored predictions, and compare them with the reference."""
+"""Compare the arms of a table with the reference, from stored predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import numpy as np
 
 from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
-from harness.analysis.statistics import Sample, difference, holm, interval, ranks, resample, verdict
+from harness.analysis.statistics import (
+    Bounds,
+    Contrast,
+    Interval,
+    Sample,
+    difference,
+    holm,
+    interval,
+    ranks,
+    verdict,
+)
 from harness.catalog import Catalog
 from harness.contracts import Metric
 from harness.errors import MetricError, UndefinedError
@@ -18,7 +28,7 @@ from harness.records import Outcome, Run
 from harness.store import Store
 
 ONE_SEED = "1 seed"
-_KIND = "items-3"
+_KIND = "items-4"
 """Includes the version of `take_apart`; raise it when the same predictions give other items."""
 
 
@@ -34,12 +44,13 @@ class Term(NamedTuple):
 class Judgement(NamedTuple):
     """Uncertainty and verdict of an arm in a column."""
 
-    half_width: float | None
+    interval: Interval | None
     verdict: str | None = None
     """Compared with the reference; None for the reference itself, or if there is no reference."""
     difference: float | None = None
     difference_half_width: float | None = None
     p: float | None = None
+    """Adjusted for all comparisons in the table."""
     rank: int | None = None
 
 
@@ -96,26 +107,39 @@ class ItemBook:
 def _packed(found: Items | str) -> bytes:
     """Return the cached form of a score's items, or of the reason why there are none."""
     if isinstance(found, str):
-        return json.dumps([found, None]).encode()
-    return json.dumps([found.key, len(found.statistics)]).encode() + b"\n" + found.statistics.astype("<f8").tobytes()
+        return json.dumps([found]).encode()
+    head = json.dumps([found.value, found.units, found.key, found.linear, found.centre]).encode()
+    return head + b"\n" + found.deviations.astype("<f8").tobytes()
 
 
 def _unpacked(value: bytes) -> Items | str | None:
     """Return what was packed; None if it is damaged and must be recomputed."""
     try:
         head, _, rest = value.partition(b"\n")
-        key, units = json.loads(head)
-        if units is None:
-            return str(key)
-        return Items(np.frombuffer(rest, dtype="<f8").reshape(units, 2), str(key))
+        value, *more = json.loads(head)
+        if not more:
+            return str(value)
+        units, key, linear, centre = more
+        return Items(float(value), np.frombuffer(rest, dtype="<f8"), int(units), str(key), bool(linear), centre)
     except (ValueError, TypeError):
         return None
 
 
+class Samples(NamedTuple):
+    """The arms of a column, as samples of seeds and items."""
+
+    arms: dict[str, Sample]
+    """By label."""
+    reasons: dict[str, str]
+    """By label, why other arms have none."""
+    key: str
+    """Identifies the items."""
+
+
 def sample(
     arms: Mapping[str, Sequence[tuple[Run, Outcome]]], parts: Sequence[Term], first: str | None, book: ItemBook
-) -> tuple[dict[str, Sample], dict[str, str]]:
-    """Return the resampled arms of a column, and the reasons why others cannot be resampled.
+) -> Samples:
+    """Return the arms of a column as samples.
 
     Args:
         arms: By label, the finished runs.
@@ -133,7 +157,7 @@ def sample(
     taken = {label: seeds for label, seeds in taken.items() if seeds}
     leader = first if first in taken else next(iter(taken), None)
     if leader is None:
-        return {}, reasons
+        return Samples({}, reasons, "")
     key = taken[leader][0][0][1].key
     for label, seeds in list(taken.items()):
         if any(items.key != key for seed in seeds for _, items in seed):
@@ -141,51 +165,98 @@ def sample(
                 f"{label}: its test items differ from those of {leader}, so it is not tested for significance"
             )
             del taken[label]
-    arrays = {
-        label: [[(factor, items.statistics) for factor, items in seed] for seed in seeds]
-        for label, seeds in taken.items()
-    }
     # Items of different datasets may have the same ids, such as row numbers, but must be drawn independently.
     run, _ = arms[leader][0]
     dataset = run.task_data[parts[0].problem].dataset.model_dump_json(exclude={"location"})
-    return resample(arrays, f"{dataset} {key}"), reasons
+    return Samples({label: _sample(seeds) for label, seeds in taken.items()}, reasons, f"{dataset} {key}")
 
 
-def judge(
-    samples: Mapping[str, Sample],
-    reference: str | None,
-    better: Literal["higher", "lower"],
-    margin: float | None,
-    ranked: Sequence[str],
-) -> dict[str, Judgement]:
-    """Return the judgement on each arm in a column.
+def _sample(seeds: Sequence[Sequence[tuple[float, Items]]]) -> Sample:
+    """Return an arm as a sample: for each seed, the terms whose sum is its value."""
+    some = seeds[0][0][1]
+    return Sample(
+        seeds=np.array([sum(factor * items.value for factor, items in seed) for seed in seeds]),
+        deviations=np.stack([np.sum([factor * items.deviations for factor, items in seed], axis=0) for seed in seeds]),
+        items=some.units,
+        linear=some.linear,
+        centre=None
+        if some.centre is None
+        else float(np.mean([sum(factor * (items.centre or 0.0) for factor, items in seed) for seed in seeds])),
+    )
+
+
+class Comparisons(NamedTuple):
+    """What a column's arms are compared by."""
+
+    samples: Mapping[str, Sample]
+    """By label."""
+    better: Literal["higher", "lower"]
+    bounds: Bounds
+    """The ends of the scale of the column's values."""
+    span: Bounds
+    """The ends of the scale of the scores that the values are made of."""
+    first: bool
+    """Whether the column is what the table is read for: the first score, or forgetting."""
+    ranked: Sequence[str]
+    """The arms that get a rank."""
+
+
+def judge(columns: Sequence[Comparisons], reference: str | None, margin: float | None) -> list[dict[str, Judgement]]:
+    """Return the judgement on each arm in each column of a table.
+
+    All comparisons of a table with the reference are tested together, so that a table of equal arms has any false
+    verdict with a probability of at most 5 %. Further scores get a smaller share of it (weighted Holm).
 
     Args:
-        samples: By label.
+        columns: The columns.
         reference: The arm with which the others are compared; None for no comparison.
-        better: Which direction is better.
         margin: Equivalence margin; None for no test of equivalence.
-        ranked: The arms that get a rank.
     """
-    standing = samples.get(reference) if reference else None
-    others = [label for label in samples if label != reference] if standing else []
-    compared = {label: difference(samples[label], standing) for label in others} if standing else {}
-    found = {label: result for label, result in compared.items() if result is not None}
-    adjusted = dict(zip(found, holm([result.p for result in found.values()]), strict=True))
-    places = ranks({label: samples[label] for label in ranked if label in samples}, better)
+    compared = [_contrasts(column, reference) for column in columns]
+    places = [(at, label) for at, found in enumerate(compared) for label, one in found.items() if one is not None]
+    ps = [found.p for at, label in places if (found := compared[at][label]) is not None]
+    adjusted = dict(zip(places, holm(ps, [1.0 if columns[at].first else _BEHIND for at, _ in places]), strict=True))
+    return [
+        _judged(column, found, {label: p for (of, label), p in adjusted.items() if of == at}, reference, margin)
+        for at, (column, found) in enumerate(zip(columns, compared, strict=True))
+    ]
+
+
+_BEHIND = 0.1
+"""Weight of a comparison in a further score column."""
+
+
+def _contrasts(column: Comparisons, reference: str | None) -> dict[str, Contrast | None]:
+    """Return the comparison of each other arm with the reference; None with one seed."""
+    standing = column.samples.get(reference) if reference else None
+    if standing is None:
+        return {}
+    others = {label: one for label, one in column.samples.items() if label != reference}
+    return {label: difference(one, standing, column.span) for label, one in others.items()}
+
+
+def _judged(
+    column: Comparisons,
+    compared: Mapping[str, Contrast | None],
+    adjusted: Mapping[str, float],
+    reference: str | None,
+    margin: float | None,
+) -> dict[str, Judgement]:
+    ranked = {label: column.samples[label] for label in column.ranked if label in column.samples}
+    places = ranks(ranked, column.better, column.span)
     judged: dict[str, Judgement] = {}
-    for label, one in samples.items():
-        base = Judgement(interval(one), rank=places.get(label))
-        result = found.get(label)
+    for label, one in column.samples.items():
+        base = Judgement(interval(one, column.bounds), rank=places.get(label))
+        result = compared.get(label)
         if result is not None:
             p = adjusted[label]
             base = base._replace(
-                verdict=verdict(result, p, better, margin),
+                verdict=verdict(result, p, column.better, margin),
                 difference=result.value,
                 difference_half_width=result.half_width,
                 p=p,
             )
-        elif label in others:
+        elif label in compared:
             base = base._replace(verdict=ONE_SEED)
         judged[label] = base
     # There are fewer comparisons with the reference than among all pairs, so more can be significant: ranks must agree.

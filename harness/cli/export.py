@@ -276,6 +276,8 @@ def _described(plan: Plan, arm: Arm, store: Store, catalog: Catalog, manifest: M
                         text=" ".join(part for part in (cell.text, f"({cell.detail})" if cell.detail else "") if part),
                         metric=column.key.rpartition(".")[2] if column.group == "score" else None,
                         value=cell.value,
+                        low=cell.low,
+                        high=cell.high,
                         half_width=cell.half_width,
                     )
                     for column, cell in zip(part.columns, row.cells, strict=True)

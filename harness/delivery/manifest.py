@@ -51,8 +51,10 @@ class ScoreLine(Record):
     metric: str | None = None
     """Metric, for scores on the tuned data."""
     value: float | None = None
+    low: float | None = None
+    """Lower end of the 95 % interval; None if there is none."""
+    high: float | None = None
     half_width: float | None = None
-    """Half width of the 95 % confidence interval; None if there is none."""
 
 
 class Rescored(Record):

@@ -234,13 +234,43 @@ class Tokens:
             raise UndefinedError(message)
         return np.asarray(rows.with_format("numpy")["labels"][:])
 
+    def groups(self, ids: NDArray[Any]) -> NDArray[np.int64] | None:
+        """Return the group of each test item, `[n]`; None if each is by itself.
+
+        Rows of one group are similar, such as those of one user, or questions about one passage: a test has as much
+        information as it has groups.
+
+        Args:
+            ids: The ids of the items, `[n]`, which are those of rows.
+        """
+        known = self._grouped
+        if known is None or not all(item in known for item in ids.tolist()):
+            return None
+        return np.array([known[item] for item in ids.tolist()], dtype=np.int64)
+
+    @functools.cached_property
+    def _grouped(self) -> dict[int, int] | None:
+        """The group of each test row, by id."""
+        rows = self.prepared.splits["test"]
+        names = ("group",) if "group" in rows.column_names else self.task.grouped_by
+        keys, numbers = np.unique(text_keys(rows, plainly, names), return_inverse=True)
+        if len(keys) == len(rows):
+            return None
+        return dict(zip(rows["id"][:], numbers.tolist(), strict=True))
+
     def notes(self) -> dict[str, SplitNote]:
         """Return item and truncation counts of the splits used."""
         notes = {}
         for split, rows in self._splits.items():
             cut = int(np.sum(rows.with_format("numpy")["truncated"][:]))
             items = len(self.prepared.splits[split])
-            notes[split] = SplitNote(items=items, truncated=cut, windows=len(rows) if len(rows) != items else None)
+            grouped = self._grouped if split == "test" else None
+            notes[split] = SplitNote(
+                items=items,
+                truncated=cut,
+                windows=len(rows) if len(rows) != items else None,
+                groups=None if grouped is None else len(set(grouped.values())),
+            )
         return {split: notes[split] for split in SPLITS if split in notes}
 
     def _encode(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:

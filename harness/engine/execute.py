@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -216,7 +217,8 @@ class _Scorer:
             model = self.tuned[problem] if problem < len(self.tuned) and stage else heads.models[problem]
             with self._session.meter.phase("test" if stage else "watch"):
                 try:
-                    self.predictions[moment, problem] = self._predict(moment, problem, model)
+                    found = self._predict(moment, problem, model)
+                    self.predictions[moment, problem] = replace(found, groups=tokens.groups(found.ids))
                 except UndefinedError as error:
                     self._undefined[moment, problem] = str(error)
 

@@ -211,8 +211,9 @@ def _cells(table: Table) -> dict[tuple[str, str], Cell]:
 
 def _changed(old: Cell, new: Cell) -> list[str]:
     """Return the names of the values in which two cells differ."""
-    numbers = {"value": "value", "half_width": "interval", "difference": "difference", "p": "p"}
-    changed = [word for name, word in numbers.items() if not _close(getattr(old, name), getattr(new, name))]
+    numbers = {"value": "value", "low": "interval", "high": "interval", "difference": "difference", "p": "p"}
+    moved = (word for name, word in numbers.items() if not _close(getattr(old, name), getattr(new, name)))
+    changed = list(dict.fromkeys(moved))
     return changed + [name for name in ("text", "verdict", "rank") if getattr(old, name) != getattr(new, name)]
 
 

@@ -9,7 +9,6 @@ from harness.analysis.comparison import Analysis, Compared
 from harness.analysis.measures import ScoredRun
 from harness.analysis.names import called
 from harness.analysis.parts import Part
-from harness.analysis.statistics import RESAMPLES
 from harness.experiment.plan import Plan
 from harness.records import DataNote, Run, SplitNote, TrainConfig, unsaid
 from harness.tables.writing import (
@@ -31,7 +30,7 @@ TRANSFER = (
     "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is its negative",
     "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
     "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, eq. 3)",
-    "± of these is the 95 % interval of the mean over seeds only (Student's t); not tested for significance, not bold",
+    "[ ] of these is the 95 % interval of the mean over seeds only (Student's t); not tested for significance, not bold",
 )
 
 
@@ -70,8 +69,8 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
-        f"verdicts compare with {reference}, paired by test item, at 95 % over all strategies in a column (Holm)"
-        f"{within}; bold: no strategy is significantly better"
+        f"verdicts compare with {reference}, paired by test item, at 95 % over the whole table (weighted Holm: further "
+        f"scores count a tenth){within}; bold: no strategy is significantly better, at 95 % over all pairs in a column"
     )
 
 
@@ -97,9 +96,9 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
     if len(plan.arms[0].runs) > 1:
         yield (
-            f"± of scores and forgetting is the 95 % interval of the mean over n = {len(plan.arms[0].runs)} seeds "
-            f"({seeds}) and over test items (crossed bootstrap of {RESAMPLES:,} resamples, Student's t with "
-            "Satterthwaite's degrees of freedom)"
+            f"[ ] and ± are 95 % intervals of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and over test "
+            "items (crossed random effects, Student's t with Satterthwaite's degrees of freedom; of scores with a "
+            "lowest and a highest value: Wilson's)"
         )
     else:
         yield f"1 seed ({seeds}): no interval; a difference may be noise"
@@ -186,7 +185,8 @@ def _about_search(plan: Plan) -> Iterable[str]:
 
 def _split_size(name: str, split: SplitNote, max_length: int) -> str:
     """Return how many rows a split has, and how many were cut or split into windows."""
-    done = [f"in {split.windows:,} windows"] if split.windows is not None else []
+    done = [f"in {split.groups:,} groups"] if split.groups is not None else []
+    done += [f"in {split.windows:,} windows"] if split.windows is not None else []
     done += [f"{split.truncated:,} cut to {max_length} tokens"] if split.truncated else []
     return f"{split.items:,} {name}" + (f" ({', '.join(done)})" if done else "")
 

@@ -80,11 +80,13 @@ def _cell(column: Column, figure: Figure, footnotes: list[str], *, interval: boo
         return Cell(text="", note=note)
     known = figure.judgement
     return Cell(
-        text=write_value(column, figure.mean, figure.half_width if interval else None),
+        text=write_value(column, figure.mean, figure.interval if interval else None),
         detail=write_beside(column, figure.beside),
         value=figure.mean,
         beside=dict(figure.beside),
-        half_width=figure.half_width,
+        low=figure.interval.low if figure.interval else None,
+        high=figure.interval.high if figure.interval else None,
+        half_width=figure.interval.half_width if figure.interval else None,
         best=figure.best,
         verdict=known.verdict if known else None,
         difference=known.difference if known else None,

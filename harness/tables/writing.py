@@ -6,15 +6,23 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from harness.analysis.statistics import Interval
 from harness.records import Column, Quantity
 
 
-def write_value(column: Column, value: float | None, half_width: float | None = None) -> str:
-    """Return a column's value, with `±` half of its interval if that is not zero; empty for None."""
+def write_value(column: Column, value: float | None, interval: Interval | None = None) -> str:
+    """Return a column's value with its interval, such as `0.683 [0.630, 0.731]`; empty for None.
+
+    A difference has a symmetric interval, written as `±` half of its width, unless that is zero.
+    """
     if value is None:
         return ""
     write = WRITERS[column.quantity]
-    return f"{write(value)} ± {write(half_width).lstrip('+')}" if half_width else write(value)
+    if interval is None or not interval.half_width:
+        return write(value)
+    if column.quantity == "difference":
+        return f"{write(value)} ± {write(interval.half_width).lstrip('+')}"
+    return f"{write(value)} [{write(interval.low)}, {write(interval.high)}]"
 
 
 def write_beside(column: Column, beside: Mapping[str, float]) -> str:

@@ -128,11 +128,13 @@ def test_arms_are_rows_with_their_roles_and_runs(full, plan):
 def test_a_score_is_the_mean_over_seeds_with_its_interval(full):
     found = cell(full, "full", "accuracy")
     assert found.value == pytest.approx(0.8)
-    # Wider than by its seeds alone: Student's t with 2 degrees of freedom, 4.303, times 0.1 / sqrt(3) is 0.248.
-    assert found.half_width == pytest.approx(0.287, abs=0.02)
-    assert found.text == f"0.800 ± {found.half_width:.3f}"
-    # Its seeds are alike, so it is as sure as its ten items: 2.262 * sqrt(0.7 * 0.3 / 10).
-    assert cell(full, "frozen", "accuracy").half_width == pytest.approx(0.328, abs=0.02)
+    assert found.text == f"0.800 [{found.low:.3f}, {found.high:.3f}]"
+    # Not symmetric: 0.8 is nearer to 1, which it cannot exceed.
+    assert 0.8 - found.low > found.high - 0.8
+    assert found.high < 1
+    # Its seeds are alike, so it is as sure as its items: Wilson's interval of 9 items, with Student's t, 2.262.
+    frozen = cell(full, "frozen", "accuracy")
+    assert (frozen.low, frozen.high) == pytest.approx((0.342, 0.913), abs=0.001)
 
 
 def test_what_was_lost_is_positive_with_the_scores_before_and_after(full):
@@ -303,7 +305,7 @@ def test_what_is_undefined_is_blank_with_its_reason(store, plan, toys):
 
 def test_the_note_says_what_a_reader_must_know(full):
     assert any(
-        "95 % interval of the mean over n = 3 seeds (0, 1, 2) and over test items" in line for line in full.about
+        "95 % intervals of the mean over n = 3 seeds (0, 1, 2) and over test items" in line for line in full.about
     )
     assert any("verdicts compare with full, paired by test item" in line for line in full.about)
     assert any("40 train (3 cut to 24 tokens), 10 test, 2 classes" in line for line in full.about)
@@ -407,16 +409,16 @@ def test_an_arm_is_judged_against_the_reference(store, plan, toys):
         {"untuned": (0, 0, 0), "full": (9, 9, 9), "frozen": (9, 9, 9)},
         {"untuned": 8, "full": 0, "frozen": 8},
     )
-    table = tabulate(plan.model_copy(update={"margin": 0.05}), store, toys)
+    table = tabulate(plan.model_copy(update={"margin": 0.2}), store, toys)
     baseline, reference, contender = (cell(table, label, "accuracy") for label in ("untuned", "full", "frozen"))
     assert (baseline.verdict, reference.verdict, contender.verdict) == ("worse", None, "equivalent")
     assert (baseline.rank, reference.rank, contender.rank) == (3, 1, 1)
     assert (baseline.best, reference.best, contender.best) == (False, True, True)
     assert baseline.in_words == f"worse by 0.900 ± {baseline.difference_half_width:.3f}"
-    assert baseline.p < 0.01
+    assert baseline.p == pytest.approx(4 * 2 / 2**9)  # the exact test of nine items, of four comparisons
     forgot = cell(table, "frozen", WATCHED)
     assert (forgot.verdict, forgot.best, forgot.difference) == ("better", True, pytest.approx(-0.8))
-    assert any("equivalent: the interval of the difference lies within ±0.05" in line for line in table.about)
+    assert any("equivalent: the interval of the difference lies within ±0.2" in line for line in table.about)
 
 
 def test_one_seed_has_no_verdict_and_says_so(store, plan, toys):

@@ -13,6 +13,7 @@ class Accuracy(harness.Ratio):
 
     name = "accuracy"
     title = "accuracy"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether class scores `[n, classes]` match class numbers `[n]`, each with weight 1: `[n, 2]`."""

@@ -16,6 +16,7 @@ class EntityF1(harness.Ratio):
 
     name = "entity-f1"
     title = "entity F1"
+    bounds = (0.0, 1.0)
     nothing = "the texts have no entities, and none is predicted"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

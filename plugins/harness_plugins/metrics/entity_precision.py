@@ -16,6 +16,7 @@ class EntityPrecision(harness.Ratio):
 
     name = "entity-precision"
     title = "entity precision"
+    bounds = (0.0, 1.0)
     nothing = "no entity is predicted"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

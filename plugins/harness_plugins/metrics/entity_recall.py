@@ -16,6 +16,7 @@ class EntityRecall(harness.Ratio):
 
     name = "entity-recall"
     title = "entity recall"
+    bounds = (0.0, 1.0)
     nothing = "the texts have no entities"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

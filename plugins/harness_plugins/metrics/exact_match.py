@@ -13,6 +13,7 @@ class ExactMatch(harness.Ratio):
 
     name = "exact-match"
     title = "exact match"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether each text `[n]` is the correct one `[n]`, or one of several `[n, k]`, with weight 1: `[n, 2]`.

@@ -25,6 +25,7 @@ class FinalNumber(harness.Ratio):
 
     name = "final-number"
     title = "final number"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether each text `[n]` ends with the number of a correct one, `[n]` or `[n, k]`, with weight 1: `[n, 2]`.

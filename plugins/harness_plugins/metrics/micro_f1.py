@@ -16,6 +16,7 @@ class MicroF1(harness.Ratio):
 
     name = "micro-f1"
     title = "micro-F1"
+    bounds = (0.0, 1.0)
     nothing = "no text has a class"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

@@ -17,6 +17,7 @@ class NoAnswerAccuracy(harness.Ratio):
 
     name = "no-answer-accuracy"
     title = "no-answer accuracy"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether each answer `[n]` is "" exactly if the correct answers `[n, m]` are, with weight 1: `[n, 2]`.

@@ -17,6 +17,7 @@ class Spearman(harness.Metric):
     name = "spearman"
     title = "Spearman"
     chance = 0.0
+    bounds = (-1.0, 1.0)
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> float:
         """Return the correlation of `outputs` `[n]` with `targets` `[n]`, from -1 to 1.

@@ -17,6 +17,7 @@ class SquadEM(harness.Ratio):
 
     name = "squad-em"
     title = "EM"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether each answer `[n]` is among the correct ones `[n, m]`, with weight 1: `[n, 2]`; "" is no answer.

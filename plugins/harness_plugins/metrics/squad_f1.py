@@ -18,6 +18,7 @@ class SquadF1(harness.Ratio):
 
     name = "squad-f1"
     title = "F1"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return the F1 of each answer `[n]` against correct ones `[n, m]`, with weight 1: `[n, 2]`; "" is no answer.

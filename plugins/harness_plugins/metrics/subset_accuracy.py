@@ -15,7 +15,8 @@ class SubsetAccuracy(harness.Ratio):
     """
 
     name = "subset-accuracy"
-    title = "all right"
+    title = "subset accuracy"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Return whether log-odds `[n, classes]` match all classes `[n, classes]`, 0 or 1, with weight 1: `[n, 2]`."""

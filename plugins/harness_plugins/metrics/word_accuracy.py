@@ -13,6 +13,7 @@ class WordAccuracy(harness.Ratio):
 
     name = "word-accuracy"
     title = "word accuracy"
+    bounds = (0.0, 1.0)
     nothing = "the texts have no words"
 
     def items(self, outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

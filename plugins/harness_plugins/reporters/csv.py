@@ -5,7 +5,7 @@ import io
 
 import harness
 
-_ALWAYS = {"": "value", ".half_width": "half_width"}
+_ALWAYS = {"": "value", ".low": "low", ".high": "high"}
 _JUDGED = {
     ".verdict": "verdict",
     ".difference": "difference",

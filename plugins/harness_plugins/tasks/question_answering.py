@@ -34,6 +34,7 @@ class QuestionAnswering(harness.Task):
     """
 
     name = "question-answering"
+    grouped_by = ("text_pair",)
     metrics = ("squad-f1", "squad-em", "no-answer-accuracy")
 
     stride: NonNegativeInt = Field(

@@ -1,0 +1,263 @@
+"""Simulations of the statistics: how often intervals cover the truth and verdicts are false.
+
+`python tests/analysis/simulations.py` writes the tables of `docs/statistics.md`; `test_simulations.py` asserts them with
+fewer repetitions.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import ndtr
+
+from harness.analysis.items import take_apart
+from harness.analysis.statistics import Sample, difference, interval
+from harness.analysis.verdicts import Comparisons, judge
+from harness.catalog import load_catalog
+from harness.contracts import Confusion, Metric
+from harness.records import Predictions
+
+SHARE = (0.0, 1.0)
+Right = NDArray[np.bool_]
+"""Whether items are answered correctly, `[arms, seeds, items]`."""
+
+
+class World(NamedTuple):
+    """Where right and wrong answers come from: standard deviations of a latent score, which is right above 0."""
+
+    name: str
+    items: float = 1.0
+    """How difficult an item is for every arm."""
+    own: float = 0.0
+    """How difficult it is for one arm, whatever the seed."""
+    seeds: float = 0.0
+    """How good a seed is on every item."""
+    noise: float = 0.0
+    """What belongs to one seed and one item."""
+    level: float = 0.7
+    """The mean: 0.7 is right for three of four items, 2.2 for almost all."""
+
+    def draw(self, random: np.random.Generator, arms: int, seeds: int, items: int, gain: float = 0.0) -> Right:
+        """Return answers of arms that are alike, but for the last one, which is better by `gain`."""
+        latent = self.level + random.normal(0, self.items, items) + np.zeros((arms, seeds, items))
+        latent += random.normal(0, 1, (arms, 1, items)) * self.own
+        latent += random.normal(0, 1, (arms, seeds, 1)) * self.seeds
+        latent += random.normal(0, 1, (arms, seeds, items)) * self.noise
+        latent[-1] += gain
+        return latent > 0
+
+    @property
+    def truth(self) -> float:
+        """The share of items that is right over all items and seeds."""
+        spread = np.sqrt(self.items**2 + self.own**2 + self.seeds**2 + self.noise**2)
+        return float(ndtr(self.level / spread))
+
+
+WORLDS = (
+    World("items only", own=0.5),
+    World("noise of seed and item", noise=0.5),
+    World("seeds only", seeds=0.2),
+    World("all of them", own=0.4, seeds=0.15, noise=0.4),
+    World("near 1, items only", own=0.5, level=2.2),
+    World("near 1, all of them", own=0.4, seeds=0.15, noise=0.4, level=2.2),
+)
+
+
+def sample(right: NDArray[np.generic]) -> Sample:
+    """Return an arm's answers `[seeds, items]` as a sample."""
+    values = right.astype(np.float64)
+    n = values.shape[1]
+    return Sample(values.mean(1), (values - values.mean(1, keepdims=True)) / np.sqrt(n * (n - 1)), n, linear=True)
+
+
+def ours(right: Right) -> float:
+    """Return the p-value of the last arm against the first."""
+    found = difference(sample(right[-1]), sample(right[0]), SHARE)
+    assert found is not None
+    return found.p
+
+
+def t_over_seeds(right: Right) -> float:
+    """Return that of Welch's t-test on the seeds' scores, as papers report it."""
+    first, last = right[0].mean(1), right[-1].mean(1)
+    if np.ptp(first) == np.ptp(last) == 0:
+        return float(first[0] == last[0])
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scores that are nearly identical
+        return float(stats.ttest_ind(first, last, equal_var=False).pvalue)
+
+
+def mcnemar(right: Right) -> float:
+    """Return that of McNemar's exact test on the first seed."""
+    gained, lost = (int(np.sum(right[a, 0] & ~right[b, 0])) for a, b in ((-1, 0), (0, -1)))
+    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
+
+
+def standard_errors(right: Right) -> float:
+    """Return that of independent standard errors over the items of one seed, as lm-evaluation-harness prints them."""
+    first, last = right[0, 0], right[-1, 0]
+    error = np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / first.size)
+    return (
+        float(2 * stats.norm.sf(abs(last.mean() - first.mean()) / error))
+        if error
+        else float(first.mean() == last.mean())
+    )
+
+
+def resampled_runs(right: Right) -> float:
+    """Return that of a normal interval over bootstrapped test sets, one for each seed, as EuroEval computes it."""
+    n = right.shape[2]
+    random = np.random.default_rng(0)
+    runs = np.array([[arm[seed][random.integers(n, size=n)].mean() for seed in range(right.shape[1])] for arm in right])
+    gap = runs[-1] - runs[0]
+    error = np.sqrt((runs[-1].var(ddof=1) + runs[0].var(ddof=1)) / len(gap))
+    return float(2 * stats.norm.sf(abs(gap.mean()) / error)) if error else float(gap.mean() == 0)
+
+
+TESTS: dict[str, Callable[[Right], float]] = {
+    "harness": ours,
+    "t over seeds": t_over_seeds,
+    "McNemar, 1 seed": mcnemar,
+    "standard errors, 1 seed": standard_errors,
+    "bootstrapped runs": resampled_runs,
+}
+
+
+def told_apart(
+    test: Callable[[Right], float], world: World, seeds: int, items: int, gain: float, times: int, key: int = 0
+) -> float:
+    """Return in which share of comparisons a test tells two arms apart at 5 %."""
+    random = np.random.default_rng([key, seeds, items, WORLDS.index(world) if world in WORLDS else 99])
+    return float(np.mean([test(world.draw(random, 2, seeds, items, gain)) <= 0.05 for _ in range(times)]))
+
+
+def covered(world: World, seeds: int, items: int, times: int) -> float:
+    """Return in which share the interval of an arm's score holds its true score."""
+    random = np.random.default_rng([1, seeds, items])
+    found = [interval(sample(world.draw(random, 1, seeds, items)[0]), SHARE) for _ in range(times)]
+    return float(np.mean([one is not None and one.low <= world.truth <= one.high for one in found]))
+
+
+def false_tables(world: World, columns: int, arms: int, seeds: int, items: int, times: int) -> float:
+    """Return in which share of tables of equal arms there is any verdict of better or worse."""
+    random = np.random.default_rng([2, columns, arms])
+    false = 0
+    for _ in range(times):
+        table = []
+        for at in range(columns):
+            right = world.draw(random, arms, seeds, items)
+            samples = {str(arm): sample(one) for arm, one in enumerate(right)}
+            table.append(Comparisons(samples, "higher", SHARE, SHARE, at < 3, list(samples)))
+        judged = judge(table, "0", None)
+        false += any(one.verdict in {"better", "worse"} for column in judged for one in column.values())
+    return false / times
+
+
+def grouped(random: np.random.Generator, groups: int, size: int) -> Right:
+    """Return answers of two equal arms, two seeds each, to items in groups: an arm is good or bad at whole groups."""
+    latent = 0.7 + random.normal(0, 1, groups)[:, None] + random.normal(0, 0.7, (2, 1, groups, 1))
+    latent = latent + random.normal(0, 0.7, (groups, size)) + random.normal(0, 0.3, (2, 2, groups, size))
+    return (latent > 0).reshape(2, 2, -1)
+
+
+def by_group(right: Right, groups: int) -> float:
+    """Return the p-value if the items of a group are drawn together."""
+    each = [sample(arm.reshape(arm.shape[0], groups, -1).mean(2)) for arm in right]
+    found = difference(each[1], each[0], SHARE)
+    assert found is not None
+    return found.p
+
+
+def covered_confusion(name: str, items: int, prior: float, times: int) -> float:
+    """Return in which share the interval of a metric of a confusion matrix holds its value for all items.
+
+    Of two classes, the first has a share of `prior`; 70 % of its items and 95 % of the other's are recognised.
+    """
+    metric = load_catalog().make(Metric, name, {})
+    assert isinstance(metric, Confusion)
+    cells = np.array([[(1 - prior) * 0.95, (1 - prior) * 0.05], [prior * 0.3, prior * 0.7]])
+    truth = float(metric.of_counts(cells[None, None])[0])
+    random = np.random.default_rng([3, items])
+    held = []
+    while len(held) < times:
+        wanted, answered = np.divmod(random.choice(4, items, p=cells.ravel()), 2)
+        if len(np.unique([wanted, answered])) < 2:
+            continue  # one class alone: no correlation, and an F1 of 1
+        one = take_apart(metric, Predictions(np.eye(2)[answered], wanted, np.arange(items)))
+        alike = np.full(3, one.value), np.tile(one.deviations, (3, 1)), one.units, False, one.centre
+        found = interval(Sample(*alike), metric.bounds)
+        held.append(found is not None and found.low <= truth <= found.high)
+    return float(np.mean(held))
+
+
+def percent(share: float, times: int) -> str:
+    """Return a share with its 95 % interval."""
+    low, high = stats.binomtest(round(share * times), times).proportion_ci(method="wilson")
+    return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def tables(times: int) -> Iterator[str]:
+    """Yield the lines of the tables."""
+    yield "### Two equal arms that are told apart"
+    yield ""
+    yield "| seeds, items | where differences come from | " + " | ".join(TESTS) + " |"
+    yield "|---|---|" + "---:|" * len(TESTS)
+    for seeds, items in ((2, 200), (3, 200), (5, 200), (3, 30)):
+        for world in WORLDS:
+            row = [percent(told_apart(test, world, seeds, items, 0.0, times), times) for test in TESTS.values()]
+            yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
+    yield ""
+    yield "### A better arm that is told apart"
+    yield ""
+    yield "| seeds, items | where differences come from | harness | t over seeds | McNemar, 1 seed |"
+    yield "|---|---|---:|---:|---:|"
+    for seeds, items, gain in ((3, 200, 0.2), (5, 200, 0.2)):
+        for world in WORLDS:
+            fair = (ours, t_over_seeds, mcnemar)
+            row = [percent(told_apart(test, world, seeds, items, gain, times), times) for test in fair]
+            yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
+    yield ""
+    yield "### Tables of equal arms with any false verdict"
+    yield ""
+    yield "| columns | 2 arms | 4 arms | 10 arms |"
+    yield "|---:|---:|---:|---:|"
+    for columns in (1, 3, 5, 8):
+        row = [percent(false_tables(WORLDS[3], columns, arms, 3, 200, times), times) for arms in (2, 4, 10)]
+        yield f"| {columns} | " + " | ".join(row) + " |"
+    yield ""
+    yield "### Two equal arms on items in groups that are told apart"
+    yield ""
+    yield "| groups of items | drawn by group | drawn by item |"
+    yield "|---|---:|---:|"
+    for groups, size in ((40, 5), (100, 5), (40, 20)):
+        random = np.random.default_rng([4, groups, size])
+        some = [grouped(random, groups, size) for _ in range(times)]
+        together = percent(float(np.mean([by_group(one, groups) <= 0.05 for one in some])), times)
+        yield f"| {groups} of {size} | {together} | {percent(float(np.mean([ours(one) <= 0.05 for one in some])), times)} |"
+    yield ""
+    yield "### Intervals that hold the true score"
+    yield ""
+    yield "| seeds, items | " + " | ".join(f"{world.name} ({world.truth:.3f})" for world in WORLDS) + " |"
+    yield "|---|" + "---:|" * len(WORLDS)
+    for seeds, items in ((2, 200), (3, 30), (3, 200), (5, 200)):
+        row = [percent(covered(world, seeds, items, times), times) for world in WORLDS]
+        yield f"| {seeds}, {items} | " + " | ".join(row) + " |"
+    yield ""
+    yield "| items, share of the rare class | macro-F1 | MCC |"
+    yield "|---|---:|---:|"
+    for items, prior in ((30, 0.05), (30, 0.3), (100, 0.05), (300, 0.05)):
+        row = [percent(covered_confusion(name, items, prior, times), times) for name in ("macro-f1", "mcc")]
+        yield f"| {items}, {prior:.0%} | " + " | ".join(row) + " |"
+
+
+if __name__ == "__main__":
+    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    for line in tables(repetitions):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
