@@ -81,11 +81,22 @@ FIRST_SPELLING: dict[str, str] = {"gradient_accumulation_steps": "accumulation",
 """Former names of training settings: still read, and still used in a run's id, so that stored runs keep their ids."""
 
 
+LEAST_STEPS, MOST_EPOCHS = 600, 6
+"""Training until validation is flat lasts at most this many steps, or this many epochs if that is more."""
+
+
 class TrainConfig(Record):
     """Settings of the training loop, which all strategies that train share."""
 
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's default")
-    epochs: PositiveInt = Field(3, description="passes over the training split")
+    epochs: PositiveInt | Literal["flat"] = Field(
+        3, description="passes over the training split; flat: until the validation score stops improving"
+    )
+    max_steps: PositiveInt | None = Field(
+        None,
+        json_schema_extra=ADDED,
+        description="maximum optimizer steps with epochs=flat; blank: 600, or 6 epochs if that is more",
+    )
     batch_size: PositiveInt = Field(16, description="examples per optimizer step, over all processes")
     gradient_accumulation_steps: PositiveInt = Field(
         1, description="micro-batches per batch; raise it if memory runs out; does not change the result"
@@ -109,7 +120,9 @@ class TrainConfig(Record):
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="precision of the forward pass")
     patience: PositiveInt | None = Field(
-        None, description="epochs without a better validation score before early stopping; blank: no early stopping"
+        None,
+        description="epochs without a better validation score before early stopping; blank: no early stopping; with "
+        "epochs=flat: checks before validation is flat; blank: 3",
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
     compile: bool = Field(False, description="torch.compile the model")

@@ -3,14 +3,15 @@
 A value is a mean over seeds of scores on the same test items. Its variance has three parts: that of the items, that of
 the seeds, and their interaction. They are estimated as in a crossed analysis of variance with random effects (Searle,
 Casella and McCulloch, 1992, Variance Components, chapter 4; for scores of models: Bouthillier et al., 2021, Accounting
-for Variance in Machine Learning Benchmarks). `docs/statistics.md` has the coverage and the error rates of every
-interval and test in this module, by simulation.
+for Variance in Machine Learning Benchmarks). Few seeds estimate the variance of seeds badly: an arm borrows from the
+other arms of its column, and the critical value combines one for each part. `docs/statistics.md` has the coverage and
+the error rates of every interval and test in this module, by simulation.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal, NamedTuple
@@ -29,6 +30,9 @@ _FEW = 12
 """Largest number of differing items for which the exact test is computed; with more, Student's t is accurate."""
 _SHOWABLE = 6
 """Number of differing items from which an exact two-sided test can reach 5 %: 2 / 2**6 < 0.05 < 2 / 2**5."""
+_OWN = 2.0
+"""How many times the mean of the arms the variance of an arm's seeds must be to be taken as it is."""
+_LEAST_LOG_P, _HALVINGS = -60.0, 40
 _TINY = 1e-12
 
 
@@ -101,6 +105,13 @@ class Components(NamedTuple):
     """Degrees of freedom of both."""
 
 
+class Part(NamedTuple):
+    """A part of a variance, and the degrees of freedom with which it is known."""
+
+    variance: float
+    freedom: float
+
+
 def components(sample: Sample) -> Components:
     """Return the variance of an arm's mean that is due to its seeds.
 
@@ -117,6 +128,27 @@ def components(sample: Sample) -> Components:
     return Components(max(0.0, raw - interaction), raw, count - 1)
 
 
+def pool(samples: Iterable[Sample]) -> Components:
+    """Return the mean variance due to seeds of the arms of a column, leaving out those whose seeds are all alike."""
+    found = [one for sample in samples if (one := components(sample)).raw > 0]
+    if not found:
+        return Components(0.0, 0.0, 0)
+    seeds, raw, freedom = zip(*found, strict=True)
+    return Components(float(np.mean(seeds)), float(np.mean(raw)), sum(freedom))
+
+
+def _seeds(sample: Sample, among: Components) -> Part:
+    """Return the seeds' part of an arm: at least the mean of the arms, unless its seeds are all alike.
+
+    A variance estimated from two or three seeds is often far too small by chance, and then shows differences that are
+    not there. One that is more than twice the mean is taken as it is, with its own degrees of freedom.
+    """
+    own = components(sample)
+    if own.raw == 0 or own.raw > _OWN * among.raw:
+        return Part(own.seeds, own.freedom)
+    return Part(max(own.seeds, among.seeds), among.freedom)
+
+
 def mean_of_seeds(values: Sequence[float]) -> Mean:
     """Return the mean of one value per seed, with its 95 % interval by Student's t.
 
@@ -128,11 +160,11 @@ def mean_of_seeds(values: Sequence[float]) -> Mean:
     if len(array) < 2:
         return Mean(mean, None, len(array))
     deviation = array.std(ddof=1) if np.ptp(array) else 0.0
-    half = float(_quantile(len(array) - 1) * deviation / len(array) ** 0.5)
+    half = float(_quantile(len(array) - 1, 1 - LEVEL) * deviation / len(array) ** 0.5)
     return Mean(mean, Interval(mean - half, mean + half), len(array))
 
 
-def interval(sample: Sample, bounds: Bounds = (None, None)) -> Interval | None:
+def interval(sample: Sample, bounds: Bounds = (None, None), among: Components | None = None) -> Interval | None:
     """Return the 95 % interval of an arm's mean over seeds and items; None with one seed.
 
     If the score has a lowest and a highest value, the interval is that of Wilson with the effective number of items,
@@ -143,44 +175,48 @@ def interval(sample: Sample, bounds: Bounds = (None, None)) -> Interval | None:
     """
     if len(sample.seeds) < 2:
         return None
-    error, freedom = _error(float(np.sum(sample.of_mean**2)), [sample])
-    low, high = bounds
+    items = Part(float(np.sum(sample.of_mean**2)), sample.items - 1)
+    seeds = _seeds(sample, pool([sample]) if among is None else among)
     if sample.centre is not None:
-        return _skewed(sample, sample.centre, freedom, bounds)
+        return _skewed(sample, sample.centre, seeds, bounds)
+    half = _reach((items, seeds), 1 - LEVEL)
+    low, high = bounds
     if low is None or high is None:
-        half = _quantile(freedom) * error
         return Interval(sample.value - half, sample.value + half)
     share = min(max((sample.value - low) / (high - low), 0.0), 1.0)
-    variance = (error / (high - low)) ** 2
+    quantile = _quantile(math.inf, 1 - LEVEL)
+    variance = (half / quantile / (high - low)) ** 2
     effective = share * (1 - share) / variance if variance > _TINY**2 else 0.0
     if effective <= _TINY:  # at an end of the scale, or nothing varies: as many as there are items
-        effective = float(sample.items)
-    squared = _quantile(freedom) ** 2
-    centre = (share + squared / (2 * effective)) / (1 + squared / effective)
-    half = math.sqrt(squared * (share * (1 - share) / effective + squared / (4 * effective**2)))
-    half /= 1 + squared / effective
+        effective, quantile = float(sample.items), _quantile(sample.items - 1, 1 - LEVEL)
+    centre = (share + quantile**2 / (2 * effective)) / (1 + quantile**2 / effective)
+    half = quantile * math.sqrt(share * (1 - share) / effective + quantile**2 / (4 * effective**2))
+    half /= 1 + quantile**2 / effective
     return Interval(low + (high - low) * max(centre - half, 0.0), low + (high - low) * min(centre + half, 1.0))
 
 
-def _skewed(sample: Sample, centre: float, freedom: float, bounds: Bounds) -> Interval:
+def _skewed(sample: Sample, centre: float, seeds: Part, bounds: Bounds) -> Interval:
     """Return the interval of resampled values; it contains the value itself, which differs from their centre by bias."""
     resampled = sample.of_mean * math.sqrt(len(sample.of_mean) - 1)
-    below, above = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) / _quantile(math.inf)
-    seeds, quantile = components(sample).seeds, _quantile(freedom)
-    low = min(centre - quantile * math.sqrt(below**2 + seeds), sample.value)
-    high = max(centre + quantile * math.sqrt(above**2 + seeds), sample.value)
+    ends = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) / _quantile(math.inf, 1 - LEVEL)
+    below, above = (_reach((Part(float(end) ** 2, sample.items - 1), seeds), 1 - LEVEL) for end in ends)
+    low, high = min(centre - below, sample.value), max(centre + above, sample.value)
     return Interval(
         low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1])
     )
 
 
-def difference(arm: Sample, other: Sample, bounds: Bounds = (None, None)) -> Contrast | None:
+def difference(
+    arm: Sample, other: Sample, bounds: Bounds = (None, None), among: Components | None = None
+) -> Contrast | None:
     """Return the difference `arm - other`, paired by item; None if either has only one seed.
 
-    Interval and p both use Student's t with the degrees of freedom of Welch and Satterthwaite, so that they agree
-    (Satterthwaite, 1946, An Approximate Distribution of Estimates of Variance Components). If the arms differ on few
-    items, p is at least that of the exact test over the signs of their differences, which for right and wrong answers
-    is McNemar's (McNemar, 1947, Note on the Sampling Error of the Difference between Correlated Proportions).
+    The critical value is the root of the sum of those of the parts, each with Student's t and the part's own degrees of
+    freedom: a t-test with pooled variance if only seeds vary, a paired t-test if only items do. (The degrees of freedom
+    of Satterthwaite, 1946, which are common here, are wrong in the tails that a table of many comparisons needs.) If
+    the arms differ on few items, p is at least that of the exact test over the signs of their differences, which for
+    right and wrong answers is McNemar's (McNemar, 1947, Note on the Sampling Error of the Difference between Correlated
+    Proportions).
 
     Args:
         arm: An arm.
@@ -188,14 +224,17 @@ def difference(arm: Sample, other: Sample, bounds: Bounds = (None, None)) -> Con
         bounds: The ends of the score's scale, if it has any: an interval is then never empty (half an item is added to
             each of the four outcomes of a pair; Agresti and Min, 2005, Simple Improved Confidence Intervals for
             Comparing Matched Proportions).
+        among: The variance due to seeds of all arms of the column; None for that of these two.
     """
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
+    among = pool([arm, other]) if among is None else among
+    seeds = _seeds(arm, among), _seeds(other, among)
     value = arm.value - other.value
     apart = arm.of_mean - other.of_mean
     by_items = float(np.sum(apart**2))
     if not arm.linear:
-        return _contrast(value, *_error(by_items, [arm, other]))
+        return _contrast(value, (Part(by_items, arm.items - 1), *seeds))
     n = arm.items
     pairs = value + apart * math.sqrt(n * (n - 1))
     differing = pairs[np.abs(pairs) > 1e-9 * max(1.0, float(np.max(np.abs(pairs))))]
@@ -203,21 +242,33 @@ def difference(arm: Sample, other: Sample, bounds: Bounds = (None, None)) -> Con
     if len(differing) < _SHOWABLE and low is not None and high is not None:
         added = (float(np.sum(pairs**2)) + (high - low) ** 2) / (n + 2) - (float(np.sum(pairs)) / (n + 2)) ** 2
         by_items = max(by_items, added / (n + 2))
-    found = _contrast(value, *_error(by_items, [arm, other]))
+    parts = (Part(by_items, n - 1), *seeds)
+    found = _contrast(value, parts)
     if not 0 < len(differing) <= _FEW or found.p >= (exact := _signs(differing)):
         return found
     # Widen the interval by as much as the exact test is weaker, so that both say the same.
-    _, freedom = _error(by_items, [arm, other])
-    return Contrast(value, abs(value) * _quantile(freedom) / max(_upper(freedom, exact), _TINY), exact)
+    widened = abs(value) * _reach(parts, 1 - LEVEL) / max(_reach(parts, exact), _TINY)
+    return Contrast(value, max(found.half_width, widened), exact)
 
 
-def _contrast(value: float, error: float, freedom: float) -> Contrast:
+def _contrast(value: float, parts: Sequence[Part]) -> Contrast:
+    half = _reach(parts, 1 - LEVEL)
     # If nothing differs, only rounding errors remain.
-    if error <= _TINY * max(1.0, abs(value)):
+    if half <= _TINY * max(1.0, abs(value)):
         return Contrast(value, 0.0, 1.0 if abs(value) <= _TINY else 0.0)
-    from scipy.special import stdtr
+    least, most = _LEAST_LOG_P, 0.0
+    for _ in range(_HALVINGS):
+        middle = (least + most) / 2
+        if _reach(parts, math.exp(middle)) > abs(value):
+            least = middle
+        else:
+            most = middle
+    return Contrast(value, half, math.exp(most))
 
-    return Contrast(value, _quantile(freedom) * error, float(2 * stdtr(min(freedom, 1e12), -abs(value) / error)))
+
+def _reach(parts: Sequence[Part], p: float) -> float:
+    """Return the difference of which one at least as large has probability p if there is none."""
+    return math.sqrt(sum(part.variance * _quantile(part.freedom, p) ** 2 for part in parts if part.variance > 0))
 
 
 def _signs(differences: NDArray[np.float64]) -> float:
@@ -268,7 +319,8 @@ def ranks(
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
     pairs = [(first, second) for at, first in enumerate(labels) for second in labels[at + 1 :]]
-    found = [difference(samples[first], samples[second], bounds) for first, second in pairs]
+    among = pool(samples.values())
+    found = [difference(samples[first], samples[second], bounds, among) for first, second in pairs]
     adjusted = holm([result.p if result else 1.0 for result in found])
     beaten = dict.fromkeys(labels, 0)
     for (first, second), result, p in zip(pairs, found, adjusted, strict=True):
@@ -296,35 +348,20 @@ def draw(samples: Mapping[str, Sample], key: str, resamples: int = RESAMPLES) ->
     sizes, axes = np.linalg.eigh(deviations @ deviations.T)
     random = _random("items", key, resamples)
     by_items = (axes * np.sqrt(np.maximum(sizes, 0.0))) @ random.standard_normal((len(samples), resamples))
-    drawn = {}
+    drawn, among = {}, pool(samples.values())
     for (label, sample), moved in zip(samples.items(), by_items, strict=True):
-        found = components(sample)
+        seeds = _seeds(sample, among)
         # Seeds are drawn identically in every column of an arm, so that joint probabilities are cautious.
-        by_seeds = _random("seeds", label).standard_t(found.freedom, resamples) if found.freedom else 0.0
-        drawn[label] = sample.value + moved + math.sqrt(found.seeds) * by_seeds
+        by_seeds = _random("seeds", label).standard_t(seeds.freedom, resamples) if seeds.freedom else 0.0
+        drawn[label] = sample.value + moved + math.sqrt(seeds.variance) * by_seeds
     return drawn
 
 
-def _error(by_items: float, arms: Sequence[Sample]) -> tuple[float, float]:
-    """Return the standard error of a mean or a difference, and its degrees of freedom."""
-    found = [components(arm) for arm in arms]
-    variance = by_items + sum(one.seeds for one in found)
-    if variance <= 0:
-        return 0.0, math.inf
-    parts = [(by_items, arms[0].items - 1), *((one.raw, one.freedom) for one in found if one.seeds)]
-    below = sum(part**2 / freedom for part, freedom in parts if part and freedom)
-    return math.sqrt(variance), variance**2 / below if below else math.inf
-
-
-def _quantile(freedom: float) -> float:
-    return _upper(freedom, 1 - LEVEL)
-
-
-def _upper(freedom: float, p: float) -> float:
+def _quantile(freedom: float, p: float) -> float:
     """Return the value that Student's t exceeds in size with probability p."""
     from scipy.special import ndtri, stdtrit
 
-    return float(ndtri(1 - p / 2) if math.isinf(freedom) else stdtrit(freedom, 1 - p / 2))
+    return float(-ndtri(p / 2) if math.isinf(freedom) else -stdtrit(freedom, p / 2))
 
 
 def _random(*key: object) -> np.random.Generator:

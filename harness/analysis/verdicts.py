@@ -18,6 +18,7 @@ from harness.analysis.statistics import (
     difference,
     holm,
     interval,
+    pool,
     ranks,
     verdict,
 )
@@ -232,7 +233,8 @@ def _contrasts(column: Comparisons, reference: str | None) -> dict[str, Contrast
     if standing is None:
         return {}
     others = {label: one for label, one in column.samples.items() if label != reference}
-    return {label: difference(one, standing, column.span) for label, one in others.items()}
+    among = pool(column.samples.values())
+    return {label: difference(one, standing, column.span, among) for label, one in others.items()}
 
 
 def _judged(
@@ -245,8 +247,9 @@ def _judged(
     ranked = {label: column.samples[label] for label in column.ranked if label in column.samples}
     places = ranks(ranked, column.better, column.span)
     judged: dict[str, Judgement] = {}
+    among = pool(column.samples.values())
     for label, one in column.samples.items():
-        base = Judgement(interval(one, column.bounds), rank=places.get(label))
+        base = Judgement(interval(one, column.bounds, among), rank=places.get(label))
         result = compared.get(label)
         if result is not None:
             p = adjusted[label]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, gather_object
 from numpy.typing import NDArray
 from torch import nn
 
@@ -26,19 +26,32 @@ from harness.engine.data import class_counts
 from harness.engine.fast.paths import FastPaths
 from harness.engine.fast.splice import splice
 from harness.engine.flops import count_flops
-from harness.engine.forward import Batches, Compute
+from harness.engine.forward import Batches, Compute, passes
 from harness.engine.memory import ran_out
 from harness.engine.session import Session
-from harness.records import TrainConfig
+from harness.records import LEAST_STEPS, MOST_EPOCHS, TrainConfig
 
 Penalty = Callable[[], torch.Tensor]
 _LOG_EVERY = 10
 """Steps between readings of the loss from the device."""
+_CHECK_STEPS = 50
+"""Validation is checked after as many epochs as contain this many steps."""
+_PATIENCE = 3
+"""Checks without improvement after which validation is flat."""
+_LESS_LOSS = 0.02
+"""Share of the first validation loss by which it must decrease to count as improved."""
+_FEW_ITEMS = 100
+"""Below this number of validation items, the loss decides instead of the score."""
+_COOL_DOWN = 0.2
+"""Length of the cool-down, as a share of the steps to the best weights."""
 
 
 def planned_steps(session: Session, problem: int) -> int:
-    """Return the number of optimizer steps of `fit` on a problem, without early stopping."""
-    return sum(len(_batches(session, problem, epoch)) for epoch in range(session.run.train.epochs))
+    """Return the number of optimizer steps of `fit` on a problem: the most it can be, if training ends early."""
+    config = session.run.train
+    if config.epochs == "flat":
+        return config.max_steps or max(LEAST_STEPS, MOST_EPOCHS * len(_batches(session, problem, 0)))
+    return sum(len(_batches(session, problem, epoch)) for epoch in range(config.epochs))
 
 
 def fit(
@@ -62,34 +75,111 @@ def fit(
     Raises:
         RuntimeError: No parameter requires a gradient, or the loss is not finite.
     """
-    config = session.run.train
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         message = "nothing to train: no parameter of the model requires a gradient"
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
-    total = planned_steps(session, problem)
-    loop = Training(session, problem, model, total, penalty, after_backward)
-    best: tuple[float, list[torch.Tensor]] | None = None
-    waited = 0
-    for epoch in range(config.epochs):
-        loop.epoch(_batches(session, problem, epoch))
-        value = score(model)
-        where = {"stage": problem, "epoch": epoch + 1, "step": loop.step, "steps": total}
-        session.log({**where, "validation": value, **session.spent()})
+    loop = Training(session, problem, model, planned_steps(session, problem), penalty, after_backward)
+    if session.run.train.epochs == "flat":
+        _until_flat(loop, trained, score)
+    else:
+        _for_epochs(loop, trained, score, session.run.train.epochs)
+    return loop.close()
+
+
+def _for_epochs(
+    loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None], epochs: int
+) -> None:
+    """Train for a number of epochs, or fewer with `patience`; then the best weights are kept."""
+    config, waited = loop.config, 0
+    best: Kept | None = None
+    rate = functools.partial(learning_rate, config, total=loop.total)
+    for epoch in range(epochs):
+        loop.run(loop.batches(epoch), rate)
+        value = score(loop.model)
+        loop.tell(epoch=epoch + 1, validation=value)
         if config.patience is None or value is None:
             continue
-        if best is None or value > best[0]:
-            best, waited = (value, [parameter.detach().clone() for parameter in trained]), 0
+        if best is None or value > best.key[0]:
+            best, waited = Kept((value,), loop.step, trained), 0
         else:
             waited += 1
             if waited >= config.patience:
                 break
     if best is not None:
+        best.restore()
+
+
+def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None]) -> None:
+    """Train until validation is flat: in the last checks, neither its score nor its loss has improved.
+
+    The learning rate is constant after a warm-up, so that no end need be known, and decays to 0 in a short cool-down from
+    the best weights (Hägele et al., 2024, Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations,
+    section 3). The best are those with the highest score or, of equal scores, the lowest loss; of small validation
+    splits, whose score moves in large steps, those with the lowest loss.
+    """
+    config = loop.config
+    longest = round(loop.total / (1 + _COOL_DOWN))
+    warm = round(config.warmup_ratio * min(loop.total, LEAST_STEPS))
+    peak = config.learning_rate or 0.0
+    small, patience = loop.validation_items < _FEW_ITEMS, config.patience or _PATIENCE
+    best: Kept | None = None
+    scores: list[float] = []
+    losses: list[float] = []
+    epoch = 0
+
+    def check() -> tuple[float, ...]:
+        value, loss = score(loop.model), loop.validation_loss()
+        loop.tell(epoch=epoch, validation=value, validation_loss=loss)
+        losses.append(loss)
+        scores.append(-math.inf if small or value is None else value)
+        return scores[-1], -loss
+
+    while loop.step < longest and not _flat(scores, losses, patience):
+        start = loop.step
+        while loop.step < min(start + _CHECK_STEPS, longest):
+            loop.run(
+                loop.batches(epoch)[: longest - loop.step],
+                lambda step: peak * min(1.0, (step + 1) / (warm + 1)),
+            )
+            epoch += 1
+        found = check()
+        if best is None or found > best.key:
+            best = Kept(found, loop.step, trained)
+    assert best is not None
+    ended = "flat" if _flat(scores, losses, patience) else "maximum"
+    best.restore()
+    loop.reload()
+    start, length = loop.step, max(1, round(_COOL_DOWN * best.step))
+    while loop.step < start + length:
+        loop.run(loop.batches(epoch)[: start + length - loop.step], lambda step: peak * (1 - (step - start) / length))
+        epoch += 1
+    if check() < best.key:
+        best.restore()
+    loop.tell(ended=ended, best_step=best.step)
+
+
+def _flat(scores: Sequence[float], losses: Sequence[float], checks: int) -> bool:
+    """Return whether the last checks are no better than the earlier ones: no higher score, no clearly lower loss."""
+    if len(losses) <= checks:
+        return False
+    gained = max(scores[-checks:]) - max(scores[:-checks]) if math.isfinite(scores[0]) else 0.0
+    return gained <= 0 and min(losses[:-checks]) - min(losses[-checks:]) < _LESS_LOSS * losses[0]
+
+
+class Kept:
+    """A copy of trained weights."""
+
+    def __init__(self, key: tuple[float, ...], step: int, trained: Sequence[nn.Parameter]) -> None:
+        self.key, self.step, self._trained = key, step, trained
+        self._copies = [parameter.detach().clone() for parameter in trained]
+
+    def restore(self) -> None:
+        """Set the weights to the copy."""
         with torch.no_grad():
-            for parameter, kept in zip(trained, best[1], strict=True):
-                parameter.copy_(kept)
-    return loop.close()
+            for parameter, copy in zip(self._trained, self._copies, strict=True):
+                parameter.copy_(copy)
 
 
 def _batches(session: Session, problem: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -110,9 +200,9 @@ class Training:
         after_backward: Callable[[int], None] | None,
     ) -> None:
         self._penalty, self._after_backward = penalty, after_backward
-        self._session, self._task = session, session.tokens[problem].task
-        self._config = config = session.run.train
-        self._model, self._total, self.step = model, total, 0
+        self._session, self._problem, self._task = session, problem, session.tokens[problem].task
+        self.config = config = session.run.train
+        self.model, self.total, self.step = model, total, 0
         self._losses: list[torch.Tensor] = []
         self._pieces = config.gradient_accumulation_steps
         if config.gradient_checkpointing:
@@ -141,28 +231,62 @@ class Training:
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._optimizer = session.accelerator.prepare(compiled, self._adamw)
 
-    def epoch(self, batches: Sequence[NDArray[np.int64]]) -> None:
-        """Take one optimizer step for each batch."""
+    @property
+    def validation_items(self) -> int:
+        """Return the number of validation rows."""
+        return len(self._session.tokens[self._problem].prepared.splits["validation"])
+
+    def batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the batches of an epoch (from 0), as row numbers."""
+        return _batches(self._session, self._problem, epoch)
+
+    def run(self, batches: Sequence[NDArray[np.int64]], rate: Callable[[int], float]) -> None:
+        """Take one optimizer step for each batch, with the learning rate that `rate` gives for the step (from 0)."""
         self._prepared.train()
         if self._prefix is not None:
             self._prefix.settle()
-        with self._fast.training(self._model, self._adamw):
+        with self._fast.training(self.model, self._adamw):
             for numbers in batches:
-                rate = learning_rate(self._config, self.step, self._total)
+                now = rate(self.step)
                 for group in self._optimizer.param_groups:
-                    group["lr"] = rate * group["times"]
+                    group["lr"] = now * group["times"]
                 self._losses.append(self._take_step(numbers))
-                self._fast.stepped(rate)
+                self._fast.stepped(now)
                 self.step += 1
                 self._session.steps += 1
                 self._session.examples += len(numbers)
                 if self.step % _LOG_EVERY == 0:
-                    self._log(rate)
-            self._log(rate)
+                    self._log(now)
+            self._log(now)
+
+    def reload(self) -> None:
+        """Continue with the weights that the model has now."""
+        self._fast.reload()
+
+    def validation_loss(self) -> float:
+        """Return the mean loss on the validation split."""
+        session, sums = self._session, np.zeros(2)
+
+        def take(numbers: NDArray[np.int64], _: Any, losses: torch.Tensor) -> None:
+            sums[:] += float(losses), self._task.weight(batches.items(numbers))
+
+        splice = session.splice
+        batches = Batches(session, self._problem, "validation", splice.keep("validation") if splice else None)
+        part = "loss" if splice is None else f"loss above {len(splice.prefix.blocks)}"
+        loss = self._spliced(lambda batch: self._task.loss(self.model, batch, **self._shaping))
+        with session.meter.phase("validate"):
+            passes(session, self._problem, batches, self.model, loss, take, part)
+            total = np.sum(gather_object([sums.tolist()]), axis=0)
+        return float(total[0] / total[1])
+
+    def tell(self, **what: object) -> None:
+        """Log a point of the validation curve, with the cost so far."""
+        where = {"stage": self._problem, "step": self.step, "steps": self.total}
+        self._session.log({**where, **what, **self._session.spent()})
 
     def close(self) -> nn.Module:
         """Return the trained model without the wrapper of accelerate."""
-        model = unprepared(self._session.accelerator, self._model)
+        model = unprepared(self._session.accelerator, self.model)
         self._session.accelerator.free_memory()
         return model
 
@@ -233,7 +357,7 @@ class Training:
                 if at == 1:
                     message = f"the loss is {loss} at the first step, before any update; check the model's weights and the data"
                 raise RuntimeError(message)
-            self._session.log({"step": first + offset + 1, "steps": self._total, "loss": loss, "learning_rate": rate})
+            self._session.log({"step": first + offset + 1, "steps": self.total, "loss": loss, "learning_rate": rate})
         self._losses.clear()
 
 

@@ -222,9 +222,21 @@ def _given(spec: ExperimentSpec, entry: StrategyEntry) -> dict[str, Any]:
 
 def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[Task]) -> TrainConfig:
     try:
-        return TrainConfig(**{**strategy.training(tasks), **given})
+        train = TrainConfig(**{"epochs": "flat", **strategy.training(tasks), **given})
     except ValidationError as error:
         raise HarnessError(explain(error, TrainConfig, "train")) from None
+    if train.epochs != "flat" and train.max_steps is not None:
+        message = f"train.max_steps needs train.epochs=flat, but train.epochs is {train.epochs}: leave one of them out"
+        raise HarnessError(message)
+    if train.epochs == "flat":
+        if given.get("schedule", "constant") != "constant":
+            message = (
+                f"train.schedule={given['schedule']} needs a number of epochs: add train.epochs=3, or leave it out (until "
+                "validation is flat, the learning rate is constant and then decays)"
+            )
+            raise HarnessError(message)
+        return train.model_copy(update={"schedule": "constant"})
+    return train
 
 
 def _within_limits(train: TrainConfig, model: Model, notes: list[str], *, asked: bool) -> TrainConfig:

@@ -24,7 +24,7 @@ from harness.contracts import Dataset
 from harness.engine.cache import Cache
 from harness.engine.data import Prepared, keep, prepare
 from harness.experiment.plan import Plan
-from harness.records import SPLITS, TUNING, Failure, Outcome, Run, TrainConfig
+from harness.records import LEAST_STEPS, MOST_EPOCHS, SPLITS, TUNING, Failure, Outcome, Run, TrainConfig
 from harness.runner.compute import compute
 from harness.runner.estimates import Prediction, estimate, keep_prediction, peak_bytes
 from harness.runner.plans import Runner
@@ -32,6 +32,10 @@ from harness.store import Store
 
 _GROWING = {*TUNING, "validate", "test", "watch"}
 """The phases whose time grows with the number of rows."""
+_BY_EPOCH = {"tune", "validate"}
+"""The phases whose time grows with the number of epochs."""
+_FEW_EPOCHS = 2
+"""Epochs of the rehearsal of a run that lasts until validation is flat."""
 _STEPS = (1, 6)
 """Optimizer steps per epoch of the two shares, in addition to the one on the longest rows."""
 _PASSES = 60
@@ -57,6 +61,8 @@ class _Sizes:
     """Number of longest rows taken from each split."""
     shares: tuple[float, float]
     """Shares of the other rows."""
+    most_epochs: float
+    """Epochs of a run that lasts until validation is flat, at most."""
 
 
 class Rehearsal:
@@ -99,14 +105,21 @@ class Rehearsal:
     def rehearse(self, run: Run) -> Rehearsed | Failure:
         """Return the predicted cost of a run, or why it cannot be predicted."""
         # On a few rows, validation is too noisy for early stopping.
-        run = run.model_copy(update={"train": run.train.model_copy(update={"patience": None})})
+        fixed: dict[str, Any] = {"patience": None}
+        more = 1.0
+        if run.train.epochs == "flat":
+            fixed |= {"epochs": _FEW_EPOCHS, "max_steps": None}
+            more = self._sizes.most_epochs / _FEW_EPOCHS
+        run = run.model_copy(update={"train": run.train.model_copy(update=fixed)})
         large = self._perform(run, self._roots[1])
         if isinstance(large, Failure) or self._sizes.shares[1] == 1:
-            return large if isinstance(large, Failure) else Rehearsed(large, large.wall_seconds, 1.0)
+            return (
+                large if isinstance(large, Failure) else Rehearsed(large, extrapolate(None, large, (0, 1), more), 1.0)
+            )
         small = self._perform(run, self._roots[0])
         if isinstance(small, Failure):
             return small
-        return Rehearsed(large, extrapolate(small, large, self._sizes.shares), self._sizes.shares[1])
+        return Rehearsed(large, extrapolate(small, large, self._sizes.shares, more), self._sizes.shares[1])
 
     @property
     def _roots(self) -> tuple[Path, Path]:
@@ -144,16 +157,26 @@ def rehearse_unknown(plan: Plan, runner: Runner) -> dict[str, str]:
     return reasons
 
 
-def extrapolate(small: Outcome, large: Outcome, shares: tuple[float, float]) -> float:
-    """Return the predicted wall seconds of a run on all rows, from runs on two shares of them."""
-    growth = sum(
-        # Less time for more rows is noise.
-        max(0.0, phase.wall_seconds - small.phases[name].wall_seconds)
-        for name, phase in large.phases.items()
-        if name in _GROWING and name in small.phases
-    )
-    less, more = shares
-    return large.wall_seconds + growth * (1 - more) / (more - less)
+def extrapolate(small: Outcome | None, large: Outcome, shares: tuple[float, float], epochs: float = 1.0) -> float:
+    """Return the predicted wall seconds of a run on all rows, from runs on two shares of them.
+
+    Args:
+        small: The run on the smaller share; None if the larger one is all rows.
+        large: The run on the larger share.
+        shares: The shares.
+        epochs: How many times as many epochs the run has.
+    """
+    less, share = shares
+    total = large.wall_seconds
+    for name, phase in large.phases.items():
+        seconds, growth = phase.wall_seconds, 0.0
+        if name in _GROWING and small is not None and name in small.phases:
+            # Less time for more rows is noise.
+            growth = max(0.0, seconds - small.phases[name].wall_seconds) * (1 - share) / (share - less)
+        total += growth
+        if name in _BY_EPOCH:
+            total += (epochs - 1) * (seconds + growth)
+    return total
 
 
 def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everything: Sequence[Prepared]) -> _Sizes:
@@ -163,14 +186,17 @@ def _sizes(settings: Sequence[TrainConfig], stages: Sequence[Prepared], everythi
         for train in settings
     )
     per_pass = max(1, *(train.eval_batch_tokens // train.max_length for train in settings))
-    epochs = max(train.epochs for train in settings)
+    epochs = max(_FEW_EPOCHS if train.epochs == "flat" else train.epochs for train in settings)
     trained = sum(len(prepared.splits["train"]) for prepared in stages)
+    steps = max(1, min(len(prepared.splits["train"]) for prepared in stages) // batch)
+    longest = max(train.max_steps or max(LEAST_STEPS, MOST_EPOCHS * steps) for train in settings)
     scored = sum(len(prepared.splits["test"]) for prepared in everything)
     scored += epochs * sum(len(prepared.splits["validation"]) for prepared in stages)
     most = min(_STEPS[1] * batch * len(stages) / trained, _PASSES * per_pass / scored)
     # If the data is not much larger than the sample, rehearse on all rows.
     more = most if most < 0.5 else 1.0
-    return _Sizes({"train": batch, "validation": per_pass, "test": per_pass}, (more * _STEPS[0] / _STEPS[1], more))
+    longest_rows = {"train": batch, "validation": per_pass, "test": per_pass}
+    return _Sizes(longest_rows, (more * _STEPS[0] / _STEPS[1], more), longest / steps)
 
 
 def cut(prepared: Prepared, longest: dict[str, int], share: float) -> Prepared:

@@ -12,6 +12,7 @@ from harness.analysis.statistics import (
     holm,
     interval,
     mean_of_seeds,
+    pool,
     ranks,
     verdict,
 )
@@ -42,14 +43,29 @@ def sample(values: np.ndarray) -> Sample:
     return Sample(values.mean(1), deviations, n, linear=True)
 
 
-def test_where_items_do_not_vary_a_difference_is_welchs():
-    first, second = np.array([0.71, 0.75, 0.78, 0.74, 0.77]), np.array([0.80, 0.79, 0.86, 0.82, 0.84])
+def test_where_items_do_not_vary_a_difference_is_students():
+    first = np.array([0.71, 0.75, 0.78, 0.74, 0.77])
+    second = first[::-1] + 0.05
     a, b = (sample(np.repeat(values[:, None], 40, axis=1)) for values in (first, second))
-    theirs = stats.ttest_ind(second, first, equal_var=False)
+    theirs = stats.ttest_ind(second, first)
     result = difference(b, a)
     low, high = theirs.confidence_interval()
     assert (result.value - result.half_width, result.value + result.half_width) == pytest.approx((low, high))
     assert result.p == pytest.approx(theirs.pvalue)
+
+
+def test_an_arm_whose_seeds_are_close_by_chance_is_as_uncertain_as_the_arms_are_together():
+    values = [np.array([0.70, 0.70001]), np.array([0.75, 0.65]), np.array([0.66, 0.74])]
+    arms = [sample(np.repeat(seeds[:, None], 40, axis=1)) for seeds in values]
+    among = pool(arms)
+    assert among.freedom == 3
+    assert interval(arms[0], among=among).half_width > 100 * interval(arms[0]).half_width
+    # One that varies far more than the others is taken as it is.
+    wild = sample(np.repeat(np.array([[0.2], [0.9]]), 40, axis=1))
+    assert interval(wild, among=pool([*arms, wild])) == interval(wild)
+    # One whose seeds are all the same does not vary.
+    same = sample(np.tile(np.linspace(0, 1, 40), (2, 1)))
+    assert interval(same, among=among) == interval(same)
 
 
 def test_where_seeds_do_not_vary_a_difference_is_paired_by_item():
@@ -145,15 +161,15 @@ def test_an_interval_stays_within_the_scale():
 
 def test_draws_have_the_spread_of_the_interval_and_belong_together():
     random = np.random.default_rng(4)
-    values = random.random((4, 60)) + random.normal(0, 0.1, (4, 1))
+    values = random.random((8, 60)) + random.normal(0, 0.1, (8, 1))
     arms = {"a": sample(values), "b": sample(values + 1)}
     found = draw(arms, "items")
     assert np.array_equal(found["a"], draw(arms, "items")["a"])
-    low, high = interval(arms["a"])
-    assert np.quantile(found["a"], [0.025, 0.975]) == pytest.approx((low, high), rel=0.1)
+    low, high = interval(arms["a"], among=pool(arms.values()))
+    assert np.quantile(found["a"], [0.025, 0.975]) == pytest.approx((low, high), abs=0.02)
     items = np.sqrt(np.sum(arms["a"].of_mean ** 2))
     assert np.std(found["b"] - found["a"]) > items / 10  # their seeds are independent
-    alike = {name: sample(np.tile(values[:1], (4, 1)) + more) for name, more in (("a", 0), ("b", 1))}
+    alike = {name: sample(np.tile(values[:1], (8, 1)) + more) for name, more in (("a", 0), ("b", 1))}
     drawn = draw(alike, "items")
     assert drawn["b"] - drawn["a"] == pytest.approx(np.ones(10_000), abs=1e-6)  # their items are the same
 

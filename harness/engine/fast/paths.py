@@ -93,6 +93,11 @@ class FastPaths:
         else:
             self._accelerator.clip_grad_norm_(trained, self._max_norm)
 
+    def reload(self) -> None:
+        """Continue with the weights that the model has now."""
+        if self._rows is not None:
+            self._rows.reload()
+
     def stepped(self, rate: float) -> None:
         """Record a step with this learning rate."""
         if self._rows is not None:

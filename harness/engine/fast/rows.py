@@ -63,6 +63,11 @@ class UsedRows:
             self._embedding.weight[self._rows] = self.parameter
         self._shrunk = 1.0
 
+    def reload(self) -> None:
+        """Continue with the rows that the embedding has now."""
+        with torch.no_grad():
+            self.parameter.copy_(self._embedding.weight[self._rows])
+
     def decay(self, factor: float) -> None:
         """Record the weight decay of an optimizer step for the unused rows."""
         self._shrunk *= factor

@@ -24,7 +24,7 @@ class AdaLoRA(harness.Strategy):
     name = "adalora"
     imports = ("peft",)
     # Same as LoRA's: the paper searches the same range for both.
-    defaults = {"learning_rate": 5e-4}
+    defaults = {"epochs": 10, "learning_rate": 5e-4}
 
     rank: PositiveInt = Field(8, description="average rank of the adapters at the end")
     start_rank: PositiveInt = Field(12, description="rank of every adapter at the start")
