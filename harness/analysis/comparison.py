@@ -8,13 +8,14 @@ Tables, recommendations and the Python API are built on this. Nothing is formatt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.comparability import Finished
+from harness.analysis.endings import EndingBook
 from harness.analysis.measures import (
     Measure,
     ScoredRun,
@@ -87,6 +88,8 @@ class Compared:
     runs: Mapping[str, Sequence[ScoredRun]]
     """The finished runs, by the arm's label."""
     measured: tuple[Measured, ...]
+    early: Mapping[str, str] = field(default_factory=dict)
+    """By label, that training ended while validation was still improving."""
 
     def find(self, key: str) -> Measured | None:
         """Return the measure with this column key; None if there is none."""
@@ -130,6 +133,7 @@ def analyse(
         cached: Whether to read scores from the cache and to write new ones to it.
     """
     book, items = ScoreBook(store, cached=cached), ItemBook(store, catalog, cached=cached)
+    endings = EndingBook(store, cached=cached)
     runs = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
     again = {
         arm.label: list(_finished((arm.runs[0], *arm.repeats), store, catalog, book))
@@ -139,12 +143,13 @@ def analyse(
     happened = {label: [Finished(one.run, one.outcome, store) for one in some] for label, some in runs.items()}
     try:
         parts = tuple(
-            _compared(part, part.plan(plan), runs, again, store, catalog, items, scope, price)
+            _compared(part, part.plan(plan), runs, again, store, catalog, items, endings, scope, price)
             for part in divide(plan, happened)
         )
     finally:
         book.save()
         items.save()
+        endings.save()
     return Analysis(plan, scope, price, parts)
 
 
@@ -156,6 +161,7 @@ def _compared(
     store: Store,
     catalog: Catalog,
     items: ItemBook,
+    endings: EndingBook,
     scope: Scope,
     price: float | None,
 ) -> Compared:
@@ -164,17 +170,30 @@ def _compared(
     again = {label: again[label] for label in labels if label in again}
     absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
     alone, measured = plan.model_copy(update={"reference": None}), []
+    early = {label: _ended_early(label, some, endings) for label, some in runs.items()}
     measures = list(_measures(plan, catalog, [run for some in runs.values() for run in some], scope, price))
     # The matrix already has many columns: verdicts are only given in the scope "comparison".
     all_judged = _judged(measures, plan if scope == "comparison" else alone, runs, items)
     for measure, judged in zip(measures, all_judged, strict=True):
         noise = measure_noise(measure.read, runs, again) if measure.parts and scope == "comparison" else None
         figures = {
-            label: _figure(measure, runs[label], absences[label], judged.get(label), noise, part, label)
+            label: _figure(measure, runs[label], absences[label], judged.get(label), noise, part, label, early[label])
             for label in labels
         }
         measured.append(Measured(measure, _with_best(measure, figures, plan, part), noise))
-    return Compared(plan, part, runs, tuple(measured))
+    return Compared(plan, part, runs, tuple(measured), {label: told for label, told in early.items() if told})
+
+
+def _ended_early(label: str, runs: Sequence[ScoredRun], endings: EndingBook) -> str | None:
+    """Return that an arm's validation was still improving when its training ended, if that is so for most seeds."""
+    found = [one for run in runs if (one := endings.get(run.run, run.outcome)) is not None]
+    if 2 * len(found) <= len(runs):
+        return None
+    more = "-o train.epochs=flat" if found[0] == "last epoch" else "a higher train.max_steps"
+    return (
+        f"{label}: validation was still improving at the {found[0]} in {len(found)} of {len(runs)} seeds: longer training "
+        f"({more}) may change this"
+    )
 
 
 def _measures(
@@ -216,6 +235,7 @@ def _judged(
             span=measures[at].span,
             first=measures[at].first,
             ranked=[arm.label for arm in plan.arms if measures[at].counts_baseline or arm.role != "baseline"],
+            baselines=[arm.label for arm in plan.arms if arm.role == "baseline" and measures[at].counts_baseline],
         )
         for at in scores
     ]
@@ -238,6 +258,7 @@ def _figure(
     noise: Noise | None,
     part: Part,
     label: str,
+    early: str | None,
 ) -> Figure:
     drawn, known = judged or (None, None)
     values = tuple(measure.read(run) for run in runs)
@@ -250,6 +271,10 @@ def _figure(
         return Figure(values, None, None, {}, None, None, tuple(dict.fromkeys(reasons)))
     if elsewhere := part.measured_elsewhere(label, measure.column):
         reasons.append(elsewhere)
+    if measure.first and measure.column.group == "score":
+        if judgement and judgement.above_baseline is False:
+            reasons.append(f"{label}: not shown to be better than the baseline")
+        reasons += filter(None, [early])
     mean = mean_of_seeds([value.value for value in defined if value.value is not None])
     interval = mean.interval if not measure.parts else judgement.interval if judgement else None
     difference = judgement.difference if judgement else None

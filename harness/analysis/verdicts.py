@@ -12,6 +12,7 @@ from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
 from harness.analysis.statistics import (
     Bounds,
+    Components,
     Contrast,
     Interval,
     Sample,
@@ -53,6 +54,8 @@ class Judgement(NamedTuple):
     p: float | None = None
     """Adjusted for all comparisons in the table."""
     rank: int | None = None
+    above_baseline: bool | None = None
+    """Whether it is shown to be better than every baseline; None if it is one, or if there is none."""
 
 
 class ItemBook:
@@ -200,6 +203,8 @@ class Comparisons(NamedTuple):
     """Whether the column is what the table is read for: the first score, or forgetting."""
     ranked: Sequence[str]
     """The arms that get a rank."""
+    baselines: Sequence[str] = ()
+    """The arms that learning must beat."""
 
 
 def judge(columns: Sequence[Comparisons], reference: str | None, margin: float | None) -> list[dict[str, Judgement]]:
@@ -249,7 +254,9 @@ def _judged(
     judged: dict[str, Judgement] = {}
     among = pool(column.samples.values())
     for label, one in column.samples.items():
-        base = Judgement(interval(one, column.bounds, among), rank=places.get(label))
+        base = Judgement(
+            interval(one, column.bounds, among), rank=places.get(label), above_baseline=_above(column, label, among)
+        )
         result = compared.get(label)
         if result is not None:
             p = adjusted[label]
@@ -269,3 +276,12 @@ def _judged(
         label: one._replace(rank=max(2, one.rank)) if label in beaten and one.rank is not None else one
         for label, one in judged.items()
     }
+
+
+def _above(column: Comparisons, label: str, among: Components) -> bool | None:
+    """Return whether an arm is shown to be better than every baseline, each tested by itself at 95 %."""
+    below = [column.samples[other] for other in column.baselines if other in column.samples]
+    found = [difference(column.samples[label], other, column.span, among) for other in below]
+    if label in column.baselines or not found or None in found:
+        return None
+    return all(verdict(one, one.p, column.better, None) == "better" for one in found if one is not None)
