@@ -117,6 +117,7 @@ class $cls(harness.Ratio):
     name = "$name"
     title = "$title"
     better = "lower"
+    bounds = (0.0, 1.0)
 
     def items(self, outputs, targets):
         """Return what each item adds to the numerator and the denominator, `[n, 2]`: here, the error rate."""
