@@ -218,7 +218,7 @@ class Comparison:
             max_size: Maximum saved size, such as `10MB`.
             max_cost: Maximum cost of tuning per seed; needs a price.
             prefer: Criterion that decides among eligible arms: cost, score, forgetting, time, memory or size.
-            confidence: Required probability that all constraints are met; None for 0.8.
+            confidence: Required probability that all constraints are met; None for 0.95.
             baseline: Score of a baseline that learns nothing, if no baseline was run.
 
         Raises:

@@ -137,7 +137,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
             f"{criterion.title}\N{NO-BREAK SPACE}{'↑' if criterion.better == 'higher' else '↓'}", justify="right"
         )
     grid.add_column("P(front)", justify="right", no_wrap=True)
-    limited = any(arm.meets for arm in advice.arms)
+    limited = any(arm.meets_all is not None and arm.meets for arm in advice.arms)
     if limited:
         grid.add_column("P(meets all)", justify="right")
     grid.add_column("verdict", overflow="fold")
@@ -150,7 +150,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
             arm.label,
             *values,
             *(_probability(share) for share in probabilities),
-            _verdict(arm, advice.confidence),
+            _verdict(arm, advice.required),
             style={"choice": "bold", "excluded": "dim"}.get(arm.verdict, ""),
         )
     return grid
@@ -159,7 +159,7 @@ def _grid(advice: Recommendation, criteria: Sequence[Criterion]) -> RichTable:
 _ORDER = {"choice": 0, "runner-up": 1, "possible": 2, "excluded": 3}
 
 
-def _verdict(arm: Judged, confidence: float) -> str:
+def _verdict(arm: Judged, required: float) -> str:
     if arm.verdict != "excluded":
         return {"choice": "take this one", "possible": "not chosen"}.get(arm.verdict, arm.verdict)
     if arm.role == "baseline":
@@ -168,7 +168,7 @@ def _verdict(arm: Judged, confidence: float) -> str:
         return "no score yet"
     if not arm.learned:
         return "learned nothing"
-    missed = [text for text, share in arm.meets.items() if share is None or share < confidence]
+    missed = [text for text, share in arm.meets.items() if share is None or share < required]
     return (
         f"misses {', '.join(re.sub('--m(in|ax)-| .*', '', text) for text in missed)}"
         if missed
@@ -191,9 +191,16 @@ def _legend(decision: Decision) -> Iterable[str]:
     if limits:
         yield (
             f"P(meets all): probability of meeting {', '.join(limits)} together; {percent(advice.confidence)} is "
-            "required (--confidence)"
+            f"required (--confidence){_each(advice)}"
         )
     yield from advice.notes
+
+
+def _each(advice: Recommendation) -> str:
+    """Return what is required of each arm so that the chosen one meets the limits with the required probability."""
+    return (
+        "" if advice.required == advice.confidence else f", so {100 * advice.required:.1f} % of each, as one is chosen"
+    )
 
 
 def _probability(share: float | None) -> str:

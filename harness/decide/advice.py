@@ -43,6 +43,9 @@ class Recommendation(Record):
     choice: str | None
     runner_up: str | None
     confidence: float
+    """Required probability that the chosen arm meets all limits."""
+    required: float
+    """The same for each arm, because one of several is chosen."""
     reasons: tuple[str, ...]
     """Why this arm is chosen, in sentences."""
     changes: tuple[str, ...]
@@ -65,13 +68,14 @@ def advise(
 ) -> Recommendation:
     """Return the recommended arm.
 
-    An arm is eligible if it learned something and meets all limits at once with probability `confidence`. The choice is
+    An arm is eligible if it learned something and meets all limits at once with a probability that is `confidence`
+    corrected for the number of arms. The choice is
     the eligible arm that is best by `prefer` and whose score is good enough: the score meets its limit or, if there is
-    no limit on the score, is not worse than the best eligible score in 95 % of the resamples. If `prefer` is the score,
+    no limit on the score, is not worse than the best eligible score with a probability of 95 %. If `prefer` is the score,
     the highest wins.
 
     An arm learned something if its score is better than that of every arm with the role `baseline`, and than
-    `baseline`, in 95 % of the resamples. If neither is given, the chance level is unknown: an arm whose score is less
+    `baseline`, with a probability of 95 %. If neither is given, the chance level is unknown: an arm whose score is less
     than half as good as that of the best arm counts as having learned nothing.
 
     Args:
@@ -102,7 +106,7 @@ def advise(
     runner_up = question.without(choice).choose() if choice else None
     on_front = [criterion for criterion in criteria if criterion.on_front]
     counted = [criterion for criterion in on_front if any(criterion.key in arm.draws for arm in learned)]
-    front = pareto_probability(learned, counted)
+    front = pareto_probability(learned, counted) if question.sampled else {}
     judged = []
     for arm in arms:
         verdict, why = _verdict(question, arm, choice, runner_up, learning)
@@ -114,7 +118,7 @@ def advise(
                 learned=arm.label in learning.learned,
                 front=front.get(arm.label),
                 meets={str(limit): question.probability(arm, (limit,)) for limit in limits},
-                meets_all=question.probability(arm, limits),
+                meets_all=question.probability(arm, limits) if question.sampled else None,
                 verdict=verdict,
                 why=why,
             )
@@ -123,6 +127,7 @@ def advise(
         choice=choice.label if choice else None,
         runner_up=runner_up.label if runner_up else None,
         confidence=confidence,
+        required=question.required,
         reasons=tuple(reasons(question, choice, runner_up)),
         changes=tuple(changes(question, choice, runner_up)),
         arms=tuple(judged),
@@ -132,7 +137,7 @@ def advise(
 
 
 def pareto_probability(arms: Sequence[Candidate], criteria: Sequence[Criterion]) -> dict[str, float]:
-    """Return the share of the resamples in which each arm lies on the Pareto front.
+    """Return the probability that each arm lies on the Pareto front.
 
     An arm lies on the front unless another is at least as good in every criterion and better in one. An arm with an
     unknown criterion is left out and has no probability.
@@ -185,9 +190,10 @@ def _learning(arms: Sequence[Candidate], score: Criterion, baseline: float | Non
             shares = [(float(np.mean(better_than(arm.draws[SCORE], bar, score))), called) for called, bar in bars]
             share, called = min(shares)
             if share < CLEARLY:
-                failed[arm.label] = f"learned nothing: better than {called} in {percent(share)} of the resamples"
+                how = f"only with a probability of {percent(share)}" if arm.sampled else "not as measured"
+                failed[arm.label] = f"learned nothing: better than {called} {how}"
         over = " and ".join(called for called, _ in bars)
-        rule = f"learned: a score better than {over} in {percent(CLEARLY)} of the resamples"
+        rule = f"learned: a score better than {over} with a probability of {percent(CLEARLY)}"
     else:
         best = min((score.sign * arm.points[SCORE] for arm in contenders), default=0.0) * score.sign
         if score.better == "lower":

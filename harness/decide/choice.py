@@ -1,7 +1,7 @@
 """Choose among arms: which are eligible, and which of these is best. Pure functions of scores, forgetting and costs.
 
-Uncertain criteria are given as draws `[B]`: one value per resample. The same index is the same resample in every arm
-and criterion, so that joint probabilities are correct. All probabilities are shares of the resamples.
+Uncertain criteria are given as draws `[B]`: values that the truth could have. The same index belongs together in every
+arm and criterion, so that joint probabilities are correct. All probabilities are shares of the draws.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ Draws = NDArray[np.float64]
 SCORE = "score"
 """Key of the criterion that decides whether an arm learned anything."""
 CLEARLY = 0.95
-"""Share of the resamples in which an arm must score worse than another to lose against it. This is for one pair alone:
-the verdicts of the table, which hold for all arms together, are stricter."""
-CONFIDENCE = 0.8
-"""Default share of the resamples in which an arm must meet all limits at once. At 0.5 an arm that lies on a limit would
-be recommended by chance; at 0.95 a small test set would leave no arm."""
+"""Probability with which an arm must score worse than another to lose against it. This is for one pair alone: the
+verdicts of the table, which hold for all arms together, are stricter."""
+CONFIDENCE = 0.95
+"""Default probability with which the chosen arm must meet all limits at once."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class Candidate:
     """Its value in each criterion."""
     draws: Mapping[str, Draws]
     """The same values with their uncertainty, each `[B]`."""
+    sampled: bool = True
+    """Whether its uncertainty is known: it has at least two seeds."""
 
 
 def better_than(values: Draws | np.float64, than: Draws | float, criterion: Criterion) -> NDArray[np.bool_]:
@@ -102,6 +103,23 @@ class Question:
     prefer: Criterion
     confidence: float
     reference: Candidate | None
+
+    @property
+    def sampled(self) -> bool:
+        """Return whether the uncertainty of every arm is known; if not, there are no probabilities."""
+        return all(arm.sampled for arm in self.arms)
+
+    @property
+    def required(self) -> float:
+        """Return the probability with which an arm must meet all limits, so that the chosen one does with `confidence`.
+
+        The luckiest of many arms looks better than it is: each must be as much surer as there are arms (Bonferroni).
+        """
+        return 1 - (1 - self.confidence) / max(len(self.arms), 1)
+
+    def corrected(self, share: float) -> float:
+        """Return the probability that an arm chosen for meeting the limits with probability `share` really does."""
+        return max(0.0, 1 - len(self.arms) * (1 - share))
 
     def without(self, arm: Candidate) -> Question:
         """Return the question without an arm."""
@@ -136,7 +154,7 @@ class Question:
         return np.divide(values, unit, out=np.full_like(values, np.nan), where=unit > 0)
 
     def met(self, arm: Candidate, limit: Limit) -> NDArray[np.bool_] | None:
-        """Return in which resamples an arm meets a limit, `[B]`; None if its value is not known."""
+        """Return in which draws an arm meets a limit, `[B]`; None if its value is not known."""
         values, sign = self.measured(arm, limit), limit.criterion.sign
         return None if values is None else sign * values <= sign * limit.bound
 
@@ -151,10 +169,10 @@ class Question:
     def feasible(self, arm: Candidate) -> bool:
         """Return whether an arm is eligible: it meets all limits at once often enough."""
         share = self.probability(arm, self.limits)
-        return share is not None and share >= self.confidence
+        return share is not None and share >= self.required
 
     def worse(self, arm: Candidate, than: Candidate) -> float:
-        """Return the share of the resamples in which an arm scores worse than another."""
+        """Return the probability that an arm scores worse than another."""
         return float(np.mean(better_than(than.draws[SCORE], arm.draws[SCORE], self.score)))
 
     def best(self) -> Candidate | None:
@@ -204,4 +222,4 @@ class Question:
     def failing(self, arm: Candidate) -> list[Limit]:
         """Return the limits that an arm does not meet, each checked alone."""
         shares = [(limit, self.probability(arm, (limit,))) for limit in self.limits]
-        return [limit for limit, share in shares if share is None or share < self.confidence]
+        return [limit for limit, share in shares if share is None or share < self.required]

@@ -120,14 +120,14 @@ def sources(plan: Plan, columns: Sequence[Column], bounds: Sequence[Bound], pref
 
 
 def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidate:
-    """Return the known criteria of an arm; values that were not resampled are the same in every resample.
+    """Return the known criteria of an arm; values without known uncertainty are the same in every draw.
 
     Args:
         arm: One of the compared arms.
         compared: Where its numbers are.
         found: The criteria.
     """
-    size = resamples(compared)
+    size, sampled = resamples(compared), len(compared.runs[arm.label]) > 1
     points: dict[str, float] = {}
     draws: dict[str, Draws] = {}
     for source in found:
@@ -137,17 +137,19 @@ def candidate(arm: Arm, compared: Compared, found: Sequence[Source]) -> Candidat
             figure = measured.figures[arm.label] if measured else None
             if measured is None or figure is None or figure.mean is None:
                 continue
-            if figure.draws is not None:
+            if figure.draws is not None and sampled:
                 known.append((figure.mean, figure.draws))
-            elif not is_sampled(measured):
+            elif not is_sampled(measured) or (figure.draws is not None and not sampled):
                 known.append((figure.mean, np.full(size, figure.mean)))
         if len(known) == len(source.columns):
             points[source.criterion.key] = float(source.join([mean for mean, _ in known]))
             draws[source.criterion.key] = source.join(np.stack([drawn for _, drawn in known]), axis=0)
     # The baseline keeps its role even if it is the reference.
     if arm.role == "baseline":
-        return Candidate(arm.label, "baseline", points, draws)
-    return Candidate(arm.label, "reference" if arm.label == compared.plan.reference else "contender", points, draws)
+        return Candidate(arm.label, "baseline", points, draws, sampled)
+    if arm.label == compared.plan.reference:
+        return Candidate(arm.label, "reference", points, draws, sampled)
+    return Candidate(arm.label, "contender", points, draws, sampled)
 
 
 def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
@@ -157,12 +159,12 @@ def limit_on(bound: Bound, found: Sequence[Source]) -> Limit:
 
 
 def is_sampled(measured: Measured) -> bool:
-    """Return whether a column was resampled: not costs, and not scores that cannot be split into items."""
+    """Return whether a column's uncertainty is known: not of costs, and not scores that cannot be split into items."""
     return any(figure.draws is not None for figure in measured.figures.values())
 
 
 def resamples(compared: Compared) -> int:
-    """Return the number of resamples."""
+    """Return the number of draws."""
     figures = (figure for measured in compared.measured for figure in measured.figures.values())
     return next((len(figure.draws) for figure in figures if figure.draws is not None), 1)
 

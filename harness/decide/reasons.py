@@ -20,6 +20,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def chance(question: Question, share: float) -> str:
+    """Return a probability in words; without known uncertainty there is none."""
+    return f"with a probability of {percent(share)}" if question.sampled else "as measured"
+
+
 def reasons(question: Question, choice: Candidate | None, runner_up: Candidate | None) -> Iterable[str]:
     """Yield the reasons for the choice, or why there is none."""
     if not question.arms:
@@ -30,15 +35,18 @@ def reasons(question: Question, choice: Candidate | None, runner_up: Candidate |
         return
     possible = [arm for arm in question.arms if question.feasible(arm)]
     share = question.probability(choice, question.limits) or 0.0
-    asked = f"it meets all constraints in {percent(share)} of the resamples, and " if question.limits else ""
+    met = chance(question, question.corrected(share))
+    asked = f"it meets all constraints {met}, and " if question.limits else ""
     yield f"Use {choice.label}: {asked}{_merit(question, choice, possible)}."
     best = question.best()
     if best is not None and best is not choice:
         gap = abs(best.points[SCORE] - choice.points[SCORE])
+        worse = (
+            f"; {choice.label} is worse {chance(question, question.worse(choice, best))}" if question.sampled else ""
+        )
         yield (
             f"Best {question.score.title} among eligible strategies: {best.label}, "
-            f"{question.score.write(best.points[SCORE])}, better by {_digits(gap)}; {choice.label} is worse in "
-            f"{percent(question.worse(choice, best))} of the resamples."
+            f"{question.score.write(best.points[SCORE])}, better by {_digits(gap)}{worse}."
         )
     if runner_up is None:
         yield "No runner-up: no other strategy " + (
@@ -52,7 +60,7 @@ def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str
     """Return why an arm that learned something is not the choice."""
     if not question.feasible(arm):
         return "; ".join(_missed(question, arm, limit) for limit in question.failing(arm)) or (
-            f"meets all limits at once in {percent(question.probability(arm, question.limits) or 0)} of the resamples"
+            f"meets all limits at once {chance(question, question.probability(arm, question.limits) or 0)}"
         )
     best = question.best()
     assert best is not None
@@ -62,7 +70,7 @@ def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str
         and not question.score_is_limited
         and (share := question.worse(arm, best)) >= CLEARLY
     ):
-        return f"scores worse than {best.label} in {percent(share)} of the resamples"
+        return f"scores worse than {best.label} {chance(question, share)}"
     key, title = question.prefer.key, question.prefer.title
     own, theirs = arm.points.get(key), choice.points.get(key)
     if own is None or theirs is None:
@@ -81,7 +89,7 @@ def _missed(question: Question, arm: Candidate, limit: Limit) -> str:
     value = limit.criterion.write(arm.points[limit.criterion.key])
     if share == 0:
         return f"{title} of {value} misses {limit}"
-    return f"{title} of {value} meets {limit} in {percent(share)} of the resamples"
+    return f"{title} of {value} meets {limit} {chance(question, share)}"
 
 
 def _merit(question: Question, choice: Candidate, possible: Sequence[Candidate]) -> str:
@@ -96,16 +104,16 @@ def _merit(question: Question, choice: Candidate, possible: Sequence[Candidate])
     if question.score_is_limited:
         return f"of the {len(possible)} strategies that do, it has the lowest {title}: {value}"
     return (
-        f"of the strategies that do not score worse than the best in {percent(CLEARLY)} of the resamples, it has the "
-        f"lowest {title}: {value}"
+        f"of the strategies that are not shown to score worse than the best (at {percent(CLEARLY)}), it has the lowest "
+        f"{title}: {value}"
     )
 
 
 def _nobody(question: Question) -> Iterable[str]:
     """Yield which limits exclude the arms, and which arm is nearest to meeting them."""
     yield (
-        "No recommendation: no strategy that learned anything meets all constraints in "
-        f"{percent(question.confidence)} of the resamples."
+        "No recommendation: no strategy that learned anything meets all constraints "
+        f"{chance(question, question.confidence)}."
     )
     for limit in question.limits:
         key, title = limit.criterion.key, limit.criterion.title
@@ -121,7 +129,8 @@ def _nobody(question: Question) -> Iterable[str]:
             yield f"No strategy meets {limit}: no strategy's {title} is known."
     nearest = max(question.arms, key=lambda arm: question.probability(arm, question.limits) or 0.0)
     if share := question.probability(nearest, question.limits):
-        yield f"The nearest overall is {nearest.label}: it meets all constraints in {percent(share)} of the resamples."
+        met = chance(question, question.corrected(share))
+        yield f"The nearest overall is {nearest.label}: it meets all constraints {met}."
 
 
 def _listed(labels: Sequence[str]) -> str:
@@ -152,7 +161,7 @@ def changes(question: Question, choice: Candidate | None, runner_up: Candidate |
 def _relaxations(question: Question, limit: Limit, choice: Candidate | None) -> Iterable[tuple[Limit, Candidate]]:
     """Yield looser bounds of one limit that change the choice, nearest first, each with the arm it would choose."""
     sign = limit.criterion.sign
-    needed = [question.needed(arm, limit, question.confidence) for arm in question.arms]
+    needed = [question.needed(arm, limit, question.required) for arm in question.arms]
     for bound in sorted({sign * value for value in needed if value is not None and sign * value > sign * limit.bound}):
         loosened = limit.loosened_to(sign * bound)
         other = question.loosened((limit, loosened)).choose()
@@ -174,7 +183,7 @@ def _needs(question: Question, arm: Candidate) -> tuple[str, list[tuple[Limit, L
     """Return the bound an arm needs for each limit that it does not meet; None if that is unknown."""
     alone = dataclasses.replace(question, limits=())
     failing = question.failing(arm) or list(question.limits)
-    for confidence in (question.confidence, 1.0):
+    for confidence in (question.required, 1.0):
         bounds = [(limit, alone.needed(arm, limit, confidence)) for limit in failing]
         pairs = [(limit, limit.loosened_to(bound)) for limit, bound in bounds if bound is not None]
         if question.loosened(*pairs).feasible(arm):
@@ -221,7 +230,7 @@ def _gain(question: Question, arm: Candidate) -> float | None:
         if arm is best:
             return 0.0
         behind = score.sign * (arm.draws[SCORE] - best.draws[SCORE])
-        # Worse in less than 95 % of the resamples means that the gap is closed in slightly more than 5 % of them. If
+        # Worse with a probability of less than 95 % means that the gap is closed in slightly more than 5 % of them. If
         # either has no score in a resample, no gain closes the gap there.
         gain = float(np.quantile(np.where(np.isnan(behind), np.inf, behind), 1 - CLEARLY, method="higher"))
         return gain if math.isfinite(gain) else None
@@ -230,7 +239,7 @@ def _gain(question: Question, arm: Candidate) -> float | None:
         if limit.criterion.key == SCORE:
             unit = question.reference.draws[SCORE] if limit.relative and question.reference else 1.0
             behind = score.sign * (arm.draws[SCORE] - limit.bound * unit)
-            gains.append(question.least(behind, arm, limit, question.confidence))
+            gains.append(question.least(behind, arm, limit, question.required))
     return max((gain for gain in gains if gain is not None), default=None)
 
 

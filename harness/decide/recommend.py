@@ -114,7 +114,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
 
 
 def _fixed(found: Sequence[Source], compared: Compared) -> list[str]:
-    """Return the titles of the scores and forgetting that could not be resampled."""
+    """Return the titles of the scores and forgetting whose uncertainty is not known."""
     sampled = {one.measure.column.key for one in compared.measured if is_sampled(one)}
     return [
         source.criterion.title
@@ -129,12 +129,12 @@ def _notes(analysis: Analysis, compared: Compared, fixed: Sequence[str]) -> Iter
     seeds, size = len(compared.plan.arms[0].runs), resamples(compared)
     costs = f"{', '.join([*fixed, 'costs'])} are used as measured"
     if seeds == 1:
-        yield (
-            f"1 seed: probabilities are shares of {size:,} resamples of the test items only; another seed may change "
-            f"the choice; {costs}"
-        )
+        yield f"1 seed: no probability; another seed may change the choice; {costs}"
     else:
-        yield f"probabilities are shares of {size:,} resamples of {seeds} seeds and of the test items; {costs}"
+        yield (
+            f"probabilities are over {seeds} seeds and over test items, with the tails of the table's intervals "
+            f"({size:,} draws); {costs}"
+        )
     for arm in compared.plan.arms:
         done = len(compared.runs[arm.label])
         if done < len(arm.runs):

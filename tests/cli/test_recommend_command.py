@@ -59,7 +59,7 @@ def test_words_come_first_then_numbers_then_what_they_mean(here):
         for text in ("Use ", "P(front)", "P(meets all): probability of meeting --min-score 0.5x", "learned: ")
     ]
     assert places == sorted(places)
-    assert "resamples of 2 seeds and of the test items" in done.stdout.replace("\n", " ")
+    assert "probabilities are over 2 seeds and over test items" in done.stdout.replace("\n", " ")
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def compared(invented: dict[Column, float | None], sampled: dict[str, dict[str, 
         return Measured(Measure(column, None), {"full": figure(value, drawn.get("full")), **others}, None)
 
     columns = tuple(measured(column, value) for column, value in invented.items())
-    return Compared(plan(), Part(ARM), {}, columns)
+    return Compared(plan(), Part(ARM), dict.fromkeys(["full", "frozen", "lora", "untuned"], (None, None)), columns)
 
 
 ARM = Arm(label="full", role="reference", runs=())

@@ -1,6 +1,7 @@
 """Hand-made comparisons whose answer is known, and one that the world has published."""
 
 import csv
+import dataclasses
 import itertools
 import random
 from collections.abc import Mapping
@@ -58,8 +59,8 @@ def test_of_those_that_keep_to_the_limits_the_cheapest_is_taken_and_the_next_is_
     found = advise(ARMS, CRITERIA, [at_least(0.85)], prefer="time")
     assert (found.choice, found.runner_up) == ("lora", "full")
     assert found.reasons[0] == (
-        "Use lora: it meets all constraints in 100 % of the resamples, and of the 2 strategies that do, it has the lowest "
-        "tuning time: 60 s."
+        "Use lora: it meets all constraints with a probability of 100 %, and of the 2 strategies that do, it has the "
+        "lowest tuning time: 60 s."
     )
     assert verdicts(found) == {"untuned": "excluded", "full": "runner-up", "lora": "choice", "frozen": "excluded"}
     assert why(found, "frozen") == "accuracy of 0.800 misses --min-score 0.85"
@@ -86,12 +87,12 @@ def test_the_preference_decides_among_those_that_keep_to_the_limits(prefer, choi
 def test_without_a_limit_on_the_score_what_is_clearly_worse_is_not_taken_however_cheap():
     found = advise(ARMS, CRITERIA, prefer="time")
     assert found.choice == "full"
-    assert why(found, "frozen") == "scores worse than full in 100 % of the resamples"
+    assert why(found, "frozen") == "scores worse than full with a probability of 100 %"
     noisy = [UNTUNED, arm("full", "reference", spread=0.02, seed=1, score=0.90, time=100),
              arm("lora", spread=0.02, seed=2, score=0.89, time=60), arm("frozen", spread=0.02, seed=3, score=0.6, time=10)]  # fmt: skip
     found = advise(noisy, (ACCURACY, TIME), prefer="time")
     assert found.choice == "lora"
-    assert "full, 0.900, better by 0.010; lora is worse in 6" in found.reasons[1]
+    assert "full, 0.900, better by 0.010; lora is worse with a probability of 6" in found.reasons[1]
 
 
 def test_the_gain_that_would_make_an_arm_the_choice_is_just_enough():
@@ -139,7 +140,7 @@ def test_constraints_that_nobody_meets_are_named_with_the_nearest_and_how_far_it
     found = advise(ARMS, CRITERIA, [at_least(0.85), at_most(LOST, 0.02), at_most(MEMORY, 10)], prefer="time")
     assert (found.choice, found.runner_up) == (None, None)
     assert found.reasons == (
-        "No recommendation: no strategy that learned anything meets all constraints in 80 % of the resamples.",
+        "No recommendation: no strategy that learned anything meets all constraints with a probability of 95 %.",
         "--min-score 0.85 is met by full, lora.",
         "--max-forgetting 0.02 is met by frozen.",
         "--max-memory 10 is met by lora, frozen.",
@@ -200,7 +201,7 @@ def test_what_is_not_better_than_the_floor_has_learned_nothing_and_does_not_coun
     assert found.choice == "full"
     judged = found.arms[-1]
     assert not judged.learned
-    assert judged.why.startswith("learned nothing: better than untuned's in 6")
+    assert judged.why.startswith("learned nothing: better than untuned's only with a probability of 6")
     assert judged.front is None
     # Had it counted, frozen would be beaten in memory and time but not in score.
     assert next(each.front for each in found.arms if each.label == "frozen") == 1.0
@@ -339,7 +340,7 @@ def test_the_published_table_has_an_answer(published):
     assert REFERENCE in {judged.label for judged in found.arms if judged.verdict != "excluded"}
 
 
-def test_resamples_without_a_score_are_no_gain_that_can_be_named():
+def test_draws_without_a_score_are_no_gain_that_can_be_named():
     gaps = np.where(np.arange(B) % 50 == 0, np.nan, 0.0)
     lora = arm("lora", score=0.70, time=10)
     lora = Candidate("lora", "contender", lora.points, {**lora.draws, SCORE: lora.draws[SCORE] + gaps})
@@ -360,3 +361,21 @@ def test_where_no_score_is_above_0_and_chance_is_unknown_nobody_has_learned():
     found = advise(arms, (ACCURACY, TIME))
     assert found.choice is None
     assert why(found, "lora") == "learned nothing: its score of -0.100 is not above 0, like the best (-0.050)"
+
+
+def test_the_luckiest_of_many_arms_must_be_surer_than_one_alone():
+    arms = [arm(f"arm {number}", score=0.90 if number else 0.92, spread=0.03, seed=number + 1) for number in range(10)]
+    alone = advise(arms[:1], (ACCURACY,), [at_least(0.86)], prefer=SCORE, baseline=0.5)
+    among = advise(arms, (ACCURACY,), [at_least(0.86)], prefer=SCORE, baseline=0.5)
+    assert (alone.choice, alone.required) == ("arm 0", 0.95)
+    assert (among.choice, among.required) == (None, pytest.approx(0.995))
+    assert alone.arms[0].meets_all == among.arms[0].meets_all == pytest.approx(0.977, abs=0.01)
+
+
+def test_with_one_seed_there_are_no_probabilities():
+    one = dataclasses.replace(arm("one", score=0.9), sampled=False)
+    found = advise([one], (ACCURACY,), [at_least(0.85)], prefer=SCORE, baseline=0.5)
+    assert found.choice == "one"
+    assert found.reasons[0].startswith("Use one: it meets all constraints as measured")
+    assert (found.arms[0].meets_all, found.arms[0].front) == (None, None)
+    assert not any("probability" in sentence for sentence in (*found.reasons, *found.changes))
