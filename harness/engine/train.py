@@ -39,7 +39,7 @@ _CHECK_STEPS = 50
 _PATIENCE = 3
 """Checks without improvement after which validation is flat."""
 _LESS_LOSS = 0.02
-"""Share of the first validation loss by which it must decrease to count as improved."""
+"""Share of the untrained model's validation loss by which it must decrease to count as improved."""
 _FEW_ITEMS = 100
 """Below this number of validation items, the loss decides instead of the score."""
 _COOL_DOWN = 0.2
@@ -127,7 +127,7 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
     best: Kept | None = None
     scores: list[float] = []
     losses: list[float] = []
-    epoch = 0
+    untrained, epoch = loop.validation_loss(), 0
 
     def check() -> tuple[float, ...]:
         value, loss = score(loop.model), loop.validation_loss()
@@ -136,7 +136,7 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
         scores.append(-math.inf if small or value is None else value)
         return scores[-1], -loss
 
-    while loop.step < longest and not _flat(scores, losses, patience):
+    while loop.step < longest and not _flat(scores, losses, patience, untrained):
         start = loop.step
         while loop.step < min(start + _CHECK_STEPS, longest):
             loop.run(
@@ -148,7 +148,7 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
         if best is None or found > best.key:
             best = Kept(found, loop.step, trained)
     assert best is not None
-    ended = "flat" if _flat(scores, losses, patience) else "maximum"
+    ended = "flat" if _flat(scores, losses, patience, untrained) else "maximum"
     best.restore()
     loop.reload()
     start, length = loop.step, max(1, round(_COOL_DOWN * best.step))
@@ -160,12 +160,19 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
     loop.tell(ended=ended, best_step=best.step)
 
 
-def _flat(scores: Sequence[float], losses: Sequence[float], checks: int) -> bool:
-    """Return whether the last checks are no better than the earlier ones: no higher score, no clearly lower loss."""
+def _flat(scores: Sequence[float], losses: Sequence[float], checks: int, untrained: float) -> bool:
+    """Return whether the last checks are no better than the earlier ones: no higher score, no clearly lower loss.
+
+    Args:
+        scores: Of every check; minus infinity if scores are not used.
+        losses: Of every check.
+        checks: How many are the last ones.
+        untrained: The loss before training.
+    """
     if len(losses) <= checks:
         return False
     gained = max(scores[-checks:]) - max(scores[:-checks]) if math.isfinite(scores[0]) else 0.0
-    return gained <= 0 and min(losses[:-checks]) - min(losses[-checks:]) < _LESS_LOSS * losses[0]
+    return gained <= 0 and min(losses[:-checks]) - min(losses[-checks:]) < _LESS_LOSS * untrained
 
 
 class Kept:

@@ -94,7 +94,7 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
         with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", buffering=1, encoding="utf-8") as curve:
 
             def write(event: dict[str, Any]) -> None:
-                if "loss" in event or "validation" in event:
+                if not {"loss", "validation", "ended"}.isdisjoint(event):
                     curve.write(json.dumps(event) + "\n")
                 log(event)
 

@@ -24,23 +24,23 @@ problem = TaskData(dataset=dataset.reference(), task=toys.make(Task, "text-class
 settings = {"batch_size": 432, "epochs": 3, "learning_rate": 1e-3, "eval_batch_tokens": 256}
 run = toy_run(toys, model, toys.make(Strategy, "full", {}), **settings)
 run = run.model_copy(update={"stages": (problem,), "watch": ()})
-epoch = train.Training.epoch
+steps = train.Training.run
 
 
-def limited(loop, batches):
+def limited(loop, batches, rate):
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (now + ROOM_BYTES, before[1]))
     try:
-        epoch(loop, batches)
+        steps(loop, batches, rate)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 found = []
 # The limited one first, or it could use again what the other has given back to this process only.
-for name, epochs in (("limited", limited), ("free", epoch)):
-    train.Training.epoch = epochs
+for name, way in (("limited", limited), ("free", steps)):
+    train.Training.run = way
     outcome = compute(run, toys, results / name)
     curve = (Store(results / name).folder(run) / "log.jsonl").read_text().splitlines()
     losses = [event["loss"] for event in map(json.loads, curve) if "loss" in event]

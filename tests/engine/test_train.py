@@ -1,4 +1,6 @@
+import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from harness.contracts import Strategy
-from harness.engine.train import learning_rate, parameter_groups
+from harness.engine.train import _flat, learning_rate, parameter_groups
 from harness.records import Failure, TrainConfig
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run, write_tiny_model
@@ -74,6 +76,69 @@ def test_training_stops_when_validation_no_longer_improves(catalog, quiet_model,
     hasty, outcome = tuned(catalog, quiet_model, tmp_path, epochs=12, patience=1)
     assert outcome.steps < len(curve(patient, tmp_path))
     assert len(curve(hasty, tmp_path)) == outcome.steps
+
+
+@pytest.fixture
+def flat(catalog, quiet_model, tmp_path):
+    """A run of one stage that is trained until validation is flat, and the events of its log."""
+    toys = toy_catalog(catalog)
+    made = toys.make(Strategy, "full", {})
+    run = toy_run(toys, quiet_model, made, stages=1, learning_rate=5e-3, epochs="flat", max_steps=600)
+    outcome = compute(run, toys, tmp_path)
+    return outcome, Store(tmp_path).log(run)
+
+
+def test_training_until_flat_checks_validation_and_ends_before_the_maximum(flat):
+    outcome, log = flat
+    checks = [event for event in log if event.get("validation_loss") is not None]
+    [end] = [event for event in log if "ended" in event]
+    assert (end["ended"], end["stage"]) == ("flat", 0)
+    assert outcome.steps < 600
+    # Every check follows whole epochs of together at least 50 steps, and the last one the cool-down.
+    assert {after["step"] - before["step"] for before, after in itertools.pairwise(checks[:-1])} == {54}
+    assert checks[-1]["step"] == outcome.steps
+    # The toys are learned at once: three more checks are of no use.
+    losses = [event["validation_loss"] for event in checks[:-1]]
+    assert len(losses) == 4
+    assert losses[0] < 0.02 * math.log(2)
+    # The small validation split is judged by its loss, and the best weights are those that are cooled down.
+    assert end["best_step"] == checks[losses.index(min(losses))]["step"]
+    assert outcome.steps - checks[-2]["step"] == round(0.2 * end["best_step"])
+
+
+def test_the_learning_rate_until_flat_is_constant_and_then_decays_to_nothing(flat):
+    _, log = flat
+    [end] = [event for event in log if "ended" in event]
+    checks = [event["step"] for event in log if event.get("validation_loss") is not None]
+    rates = {event["step"]: event["learning_rate"] for event in log if "loss" in event}
+    assert rates[checks[0]] < rates[checks[1]] == rates[checks[-2]] == 5e-3  # 60 steps of warm-up
+    assert rates[checks[-1]] < 5e-3 * 12 / (checks[-1] - checks[-2])
+    assert end["step"] == checks[-1]
+
+
+def test_training_until_flat_never_takes_more_than_the_maximum_of_steps(catalog, quiet_model, tmp_path):
+    toys = toy_catalog(catalog)
+    made = toys.make(Strategy, "full", {})
+    run = toy_run(toys, quiet_model, made, stages=1, learning_rate=1e-5, epochs="flat", max_steps=70)
+    assert compute(run, toys, tmp_path).steps <= 70
+    [end] = [event for event in Store(tmp_path).log(run) if "ended" in event]
+    assert end["ended"] == "maximum"
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "flat"),
+    [
+        ([0.5, 0.6, 0.6, 0.6, 0.6], [1.0, 0.9, 0.9, 0.9, 0.9], True),
+        ([0.5, 0.6, 0.6, 0.6, 0.7], [1.0, 0.9, 0.9, 0.9, 0.9], False),
+        ([0.1, 0.1, 0.1, 0.1, 0.1], [2.1, 2.0, 1.9, 1.8, 1.7], False),
+        ([0.6, 0.6, 0.6], [1.0, 1.0, 1.0], False),
+        ([-math.inf] * 5, [1.0, 0.1, 0.095, 0.092, 0.09], True),
+        ([0.9, 0.9, 0.9, 0.9, 0.8], [1.0, 1.1, 1.2, 1.3, 1.4], True),
+    ],
+    ids=["level", "a higher score", "chance, but learning", "too few checks", "a loss near its end", "overfitting"],
+)
+def test_validation_is_flat_if_neither_score_nor_loss_has_improved(scores, losses, flat):
+    assert _flat(scores, losses, 3, 2.1) is flat
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_and_says_what_may_help(catalog, quiet_model, tmp_path):

@@ -54,8 +54,9 @@ class Columns(harness.Dataset):
         "default: the column `text`",
     )
     group: str | None = Field(
-        None, description="column by which rows are grouped, such as a user: rows with the same value go to the same split, and intervals "
-        "count them as one"
+        None,
+        description="column by which rows are grouped, such as a user: rows with the same value go to the same split, and intervals "
+        "count them as one",
     )
     classes: tuple[str, ...] | None = Field(
         None, description="class names in the order of their numbers; default: sorted"
