@@ -1,6 +1,6 @@
 """Feature-based tuning with a frozen body."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
 
 from pydantic import Field, JsonValue
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 _POOLINGS = {"pooling": get_args(harness.Pooling)}
 _DEAD = 1e-6
 """Spread, relative to the largest one, below which a feature carries no information at float32 precision."""
-_FOLDS = 5
-_ENOUGH = 1000
-"""Validation rows from which the validation split chooses the penalty."""
 _WRITES = "the model's own head generates the answer, so there is no new head to train"
 
 
@@ -25,17 +22,15 @@ class Frozen(harness.Strategy):
     """Train a head on the features of the frozen body, by regression where possible.
 
     Tasks with one output per text use pooled features: a logistic regression for one class, one logistic regression per
-    class for several classes, a ridge regression for numbers. The penalty is chosen by `train.select_by` for one class,
-    by cross-validation on train or on a validation split of 1,000 rows; on the validation split by likelihood for
-    several classes and by squared error for numbers. The default is
+    class for several classes, a ridge regression for numbers. The penalty is chosen on the validation split: by
+    `train.select_by` for one class, by likelihood for several classes, by squared error for numbers. The default is
     mean pooling, because a linear head on MiniLM's own pooler stays at chance: that pooler was never trained. For tasks
     with an output per token, the task's own head is trained by gradient descent.
     """
 
     name = "frozen"
-    version = 2
     default = True
-    imports = ("sklearn.linear_model", "sklearn.model_selection", "sklearn.preprocessing")
+    imports = ("sklearn.linear_model", "sklearn.preprocessing")
     selects = True
     shapes = frozenset({"class_weights"})
 
@@ -43,7 +38,7 @@ class Frozen(harness.Strategy):
     strengths: tuple[float, ...] = Field(
         (0.001, 0.01, 0.1, 1.0, 10.0),
         min_length=1,
-        description="inverse penalties to choose from",
+        description="inverse penalties to choose from on the validation split",
     )
     iterations: int = Field(1000, gt=0, description="maximum number of solver iterations")
 
@@ -76,18 +71,17 @@ class Frozen(harness.Strategy):
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 
-        scaled = _scale(stage, self.pooling)
-
-        def fit(strength: float, features: "NDArray[Any]", labels: "NDArray[Any]") -> _Head:
+        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
+        heads = []
+        for strength in self.strengths:
             fitted = LogisticRegression(
                 C=strength, max_iter=self.iterations, class_weight=stage.config.class_weights
-            ).fit(features, labels)
+            ).fit(scaled.train, labels)
             weights, biases = fitted.coef_, fitted.intercept_
             if len(fitted.classes_) == 2:
                 weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
-            return _spread(stage, fitted.classes_, weights, biases)
-
-        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, self.strengths, fit)))
+            heads.append(_spread(stage, fitted.classes_, weights, biases))
+        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
 
     def _classes(self, stage: harness.Stage) -> "nn.Module":
         import numpy as np
@@ -121,18 +115,17 @@ class Frozen(harness.Strategy):
 class Ridge(harness.Strategy):
     """Train a ridge regression for numbers or classes on the pooled features of the frozen body.
 
-    The penalty is chosen as in `frozen`.
+    The penalty is chosen on the validation split.
     """
 
     name = "frozen-ridge"
-    version = 2
-    imports = ("sklearn.linear_model", "sklearn.model_selection", "sklearn.preprocessing")
+    imports = ("sklearn.linear_model", "sklearn.preprocessing")
     selects = True
     shapes = frozenset({"class_weights"})
 
     pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
     penalties: tuple[float, ...] = Field(
-        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from"
+        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from on the validation split"
     )
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
@@ -147,16 +140,15 @@ class Ridge(harness.Strategy):
         import numpy as np
         from sklearn.linear_model import RidgeClassifier
 
-        scaled = _scale(stage, self.pooling)
-
-        def fit(penalty: float, features: "NDArray[Any]", labels: "NDArray[Any]") -> _Head:
-            fitted = RidgeClassifier(alpha=penalty, class_weight=stage.config.class_weights).fit(features, labels)
+        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
+        heads = []
+        for penalty in self.penalties:
+            fitted = RidgeClassifier(alpha=penalty, class_weight=stage.config.class_weights).fit(scaled.train, labels)
             weights, biases = fitted.coef_, fitted.intercept_
             if len(fitted.classes_) == 2:
                 weights, biases = np.vstack([-weights, weights]), np.concatenate([-biases, biases])
-            return _spread(stage, fitted.classes_, weights, biases)
-
-        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, self.penalties, fit)))
+            heads.append(_spread(stage, fitted.classes_, weights, biases))
+        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
 
 
 class NearestCentroid(harness.Strategy):
@@ -192,7 +184,7 @@ class LinearProbingThenFull(Frozen):
     """
 
     name = "lp-ft"
-    version = 3
+    version = 2
     default = False
     defaults: ClassVar[Mapping[str, JsonValue]] = {"learning_rate": 5e-5}
     shapes = harness.Strategy.shapes
@@ -256,58 +248,16 @@ def _scale(stage: harness.Stage, pooling: harness.Pooling) -> _Scaled:
     return _Scaled(train, validation, scaler.mean_, scaler.scale_)
 
 
-_Head = tuple["NDArray[Any]", "NDArray[Any]"]
-"""Weights `[classes, width]` and biases `[classes]`."""
-
-
 def _best(
-    stage: harness.Stage,
-    scaled: _Scaled,
-    penalties: Sequence[float],
-    fit: "Callable[[float, NDArray[Any], NDArray[Any]], _Head]",
-) -> _Head:
-    """Return the head, fitted on train, with the penalty that scores best, or the first of several.
+    stage: harness.Stage, scaled: _Scaled, heads: "Sequence[tuple[NDArray[Any], NDArray[Any]]]"
+) -> "tuple[NDArray[Any], NDArray[Any]]":
+    """Return the weights `[classes, width]` and biases `[classes]` with the best validation score, or the first of them."""
 
-    A small validation split chooses badly: with fewer than 1,000 rows, penalties are compared by cross-validation on
-    train (Kohavi, 1995, A Study of Cross-Validation and Bootstrap).
-    """
-    import numpy as np
+    def score(head: "tuple[NDArray[Any], NDArray[Any]]") -> float:
+        found = stage.score(scaled.validation @ head[0].T + head[1])
+        return float("-inf") if found is None else found
 
-    labels = np.asarray(stage.targets("train"))
-    folds = _folds(labels) if len(scaled.validation) < _ENOUGH else []
-    if folds:
-
-        def score(penalty: float) -> float | None:
-            outputs = np.zeros((len(labels), len(stage.facts.classes or ())))
-            for learned, held in folds:
-                weights, biases = fit(penalty, scaled.train[learned], labels[learned])
-                outputs[held] = scaled.train[held] @ weights.T + biases
-            return stage.score(outputs, "train")
-
-    else:
-
-        def score(penalty: float) -> float | None:
-            weights, biases = fit(penalty, scaled.train, labels)
-            return stage.score(scaled.validation @ weights.T + biases)
-
-    scores = [found if (found := score(penalty)) is not None else float("-inf") for penalty in penalties]
-    return fit(penalties[int(np.argmax(scores))], scaled.train, labels)
-
-
-def _folds(labels: "NDArray[Any]") -> "list[tuple[NDArray[Any], NDArray[Any]]]":
-    """Return the row numbers to learn from and to score, for each of five folds; none if there are too few rows."""
-    import warnings
-
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
-    counts = np.unique(labels, return_counts=True)[1]
-    if len(counts) < 2 or counts.max() < _FOLDS:
-        return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than there are folds
-        folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(labels, labels))
-    return folds if all(len(np.unique(labels[learned])) > 1 for learned, _ in folds) else []
+    return max(heads, key=score)
 
 
 def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float]) -> "nn.Module":
