@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.comparability import Finished
-from harness.analysis.endings import EndingBook
+from harness.analysis.endings import Ending, EndingBook
 from harness.analysis.measures import (
     Measure,
     ScoredRun,
@@ -90,6 +90,8 @@ class Compared:
     measured: tuple[Measured, ...]
     early: Mapping[str, str] = field(default_factory=dict)
     """By label, that training ended while validation was still improving."""
+    best_steps: Mapping[str, Sequence[tuple[int, ...]]] = field(default_factory=dict)
+    """By label, for each seed trained until validation was flat, the steps to the best weights of each stage."""
 
     def find(self, key: str) -> Measured | None:
         """Return the measure with this column key; None if there is none."""
@@ -170,7 +172,8 @@ def _compared(
     again = {label: again[label] for label in labels if label in again}
     absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
     alone, measured = plan.model_copy(update={"reference": None}), []
-    early = {label: _ended_early(label, some, endings) for label, some in runs.items()}
+    ended = {label: [endings.get(one.run, one.outcome) for one in some] for label, some in runs.items()}
+    early = {label: _ended_early(label, some) for label, some in ended.items()}
     measures = list(_measures(plan, catalog, [run for some in runs.values() for run in some], scope, price))
     # The matrix already has many columns: verdicts are only given in the scope "comparison".
     all_judged = _judged(measures, plan if scope == "comparison" else alone, runs, items)
@@ -181,18 +184,29 @@ def _compared(
             for label in labels
         }
         measured.append(Measured(measure, _with_best(measure, figures, plan, part), noise))
-    return Compared(plan, part, runs, tuple(measured), {label: told for label, told in early.items() if told})
+    return Compared(
+        plan=plan,
+        part=part,
+        runs=runs,
+        measured=tuple(measured),
+        early={label: told for label, told in early.items() if told},
+        best_steps={
+            label: steps
+            for label, some in ended.items()
+            if (steps := [one.best_steps for one in some if one.best_steps])
+        },
+    )
 
 
-def _ended_early(label: str, runs: Sequence[ScoredRun], endings: EndingBook) -> str | None:
+def _ended_early(label: str, endings: Sequence[Ending]) -> str | None:
     """Return that an arm's validation was still improving when its training ended, if that is so for most seeds."""
-    found = [one for run in runs if (one := endings.get(run.run, run.outcome)) is not None]
-    if 2 * len(found) <= len(runs):
+    found = [one.early for one in endings if one.early is not None]
+    if 2 * len(found) <= len(endings):
         return None
     more = "-o train.epochs=flat" if found[0] == "last epoch" else "a higher train.max_steps"
     return (
-        f"{label}: validation was still improving at the {found[0]} in {len(found)} of {len(runs)} seeds: longer training "
-        f"({more}) may change this"
+        f"{label}: validation was still improving at the {found[0]} in {len(found)} of {len(endings)} seeds: longer "
+        f"training ({more}) may change this"
     )
 
 

@@ -1,18 +1,25 @@
-"""Whether the training of stored runs ended too early: validation was still improving."""
+"""How the training of stored runs ended: when its best weights were reached, and whether it was still improving."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from harness.analysis.cache import AnalysisCache
 from harness.records import Outcome, Run
 from harness.store import Store
 
-Ending = Literal["last epoch", "maximum of steps"]
-"""Where training ended while validation was still improving."""
-_KIND = "ending"
+_KIND = "ending-2"
+
+
+class Ending(NamedTuple):
+    """How a training ended."""
+
+    early: Literal["last epoch", "maximum of steps"] | None = None
+    """Where it ended while validation was still improving; None if it was not, or if that is not known."""
+    best_steps: tuple[int, ...] = ()
+    """For each stage that was trained until validation was flat, the steps to the best weights."""
 
 
 class EndingBook:
@@ -23,13 +30,13 @@ class EndingBook:
         self._store, self._cache = store, AnalysisCache(store.cache / "analysis.sqlite") if cached else None
         self._fresh: dict[tuple[str, str], bytes] = {}
 
-    def get(self, run: Run, outcome: Outcome) -> Ending | None:
-        """Return where a finished run's training ended while validation was still improving; None if it was not."""
+    def get(self, run: Run, outcome: Outcome) -> Ending:
+        """Return how a finished run's training ended."""
         key = f"{_KIND} {outcome.log_sha256}"
         known = self._cache.read(run.id, _KIND) if self._cache and outcome.log_sha256 else {}
         if key in known:
-            found: Ending | None = json.loads(known[key])
-            return found
+            early, best_steps = json.loads(known[key])
+            return Ending(early, tuple(best_steps))
         found = ending(self._store.log(run))
         if outcome.log_sha256:
             self._fresh[run.id, key] = json.dumps(found).encode()
@@ -42,21 +49,19 @@ class EndingBook:
         self._fresh = {}
 
 
-def ending(log: Sequence[Mapping[str, Any]]) -> Ending | None:
-    """Return where a training ended while validation was still improving: where its last score was its best by far.
+def ending(log: Sequence[Mapping[str, Any]]) -> Ending:
+    """Return how a training ended: too early if the last validation score of a stage is its best by itself.
 
     Args:
         log: The events of the run.
-
-    Returns:
-        None if validation had stopped improving in every stage, or if that is not known: there is one score only.
     """
-    for stage in {event["stage"] for event in log if "stage" in event}:
+    best_steps = tuple(event["best_step"] for event in log if "ended" in event)
+    for stage in sorted({event["stage"] for event in log if "stage" in event}):
         events = [event for event in log if event.get("stage") == stage]
         ended = [event["ended"] for event in events if "ended" in event]
         if "maximum" in ended:
-            return "maximum of steps"
+            return Ending("maximum of steps", best_steps)
         scores = [event["validation"] for event in events if event.get("validation") is not None and "epoch" in event]
         if not ended and len(scores) > 1 and scores[-1] > max(scores[:-1]):
-            return "last epoch"
-    return None
+            return Ending("last epoch", best_steps)
+    return Ending(None, best_steps)

@@ -43,6 +43,7 @@ def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
     if analysis.scope == "matrix":
         yield from TRANSFER
     yield from _about_runs(part.plan, part.everything)
+    yield from _until_flat(part)
     if analysis.scope == "comparison":
         yield from _about_costs(part.everything, analysis.price)
     yield from _about_verdicts(part, reference=part.plan.reference if analysis.scope == "comparison" else None)
@@ -57,6 +58,19 @@ def _unequal_budgets(part: Part) -> Iterable[str]:
     ]
     if told:
         yield f"unequal training budgets, which may explain differences in score: {'; '.join(told)}"
+
+
+def _until_flat(part: Compared) -> Iterable[str]:
+    """Yield after how many steps the best weights were reached, where training lasted until validation was flat."""
+    told = [
+        f"{label} {', '.join('+'.join(f'{step:,}' for step in steps) for steps in seeds)}"
+        for label, seeds in part.best_steps.items()
+    ]
+    if told:
+        yield (
+            "epochs flat: trained until three checks of validation, at least 50 steps apart, brought no better score and no "
+            f"clearly lower loss; steps to the best weights, by seed: {'; '.join(told)}"
+        )
 
 
 def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
@@ -145,6 +159,7 @@ def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable
     yield from sorted({item.outcome.energy for item in finished if item.outcome.energy is not None})
     if price is not None:
         yield f"money: {plain()(price * 3600)} per hour for each device, for the time in the time column"
+    yield "compute: operations of PyTorch; a fit by another library, such as scikit-learn, is not counted"
     if any(item.outcome.inference for item in finished):
         yield (
             "inference: model of the last stage, adapters merged where possible ('apart': not merged); latency: median "

@@ -32,4 +32,11 @@ def epochs(*scores: float | None, stage: int = 0) -> list[dict]:
     ids=["rising", "level", "falling", "one", "none", "baseline", "no epochs", "second stage", "flat", "maximum"],
 )
 def test_training_ended_early_if_its_last_validation_is_the_best(log, found):
-    assert ending(log) == found
+    assert ending(log).early == found
+
+
+def test_the_steps_to_the_best_weights_are_those_of_every_stage():
+    log = [*epochs(0.7, 0.7), {"stage": 0, "ended": "flat", "best_step": 1}]
+    log += [*epochs(0.5, 0.6, stage=1), {"stage": 1, "ended": "flat", "best_step": 2}]
+    assert ending(log).best_steps == (1, 2)
+    assert ending(epochs(0.7, 0.8)).best_steps == ()
