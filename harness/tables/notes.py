@@ -111,7 +111,7 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     if len(plan.arms[0].runs) > 1:
         yield (
             f"[ ] and ± are 95 % intervals of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and over test "
-            "items (crossed random effects, Student's t with Satterthwaite's degrees of freedom; of scores with a "
+            "items (crossed random effects, Student's t for items and for seeds; of scores with a "
             "lowest and a highest value: Wilson's)"
         )
     else:
