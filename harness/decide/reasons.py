@@ -123,8 +123,8 @@ def _nobody(question: Question) -> Iterable[str]:
             yield f"{limit} is met by {_listed(meeting)}."
         elif known:
             nearest = min(known, key=lambda arm: limit.criterion.sign * arm.points[key])
-            missed = _missed(question, nearest, limit)
-            yield f"No strategy meets {limit}; the nearest is {nearest.label}, whose {missed}."
+            enough = " with the required probability" if question.probability(nearest, (limit,)) else ""
+            yield f"No strategy meets {limit}{enough}; the nearest is {nearest.label}, whose {_missed(question, nearest, limit)}."
         else:
             yield f"No strategy meets {limit}: no strategy's {title} is known."
     nearest = max(question.arms, key=lambda arm: question.probability(arm, question.limits) or 0.0)

@@ -52,11 +52,11 @@ def advice(*arguments: str) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_words_come_first_then_numbers_then_what_they_mean(here):
-    done = recommend("--min-score", "0.5x")
+    done = recommend("--min-score", "0.5")
     assert done.exit_code == 0, done.exception
     places = [
         done.stdout.index(text)
-        for text in ("Use ", "P(front)", "P(meets all): probability of meeting --min-score 0.5x", "learned: ")
+        for text in ("Use ", "P(front)", "P(meets all): probability of meeting --min-score 0.5 ", "learned: ")
     ]
     assert places == sorted(places)
     assert "probabilities are over 2 seeds and over test items" in done.stdout.replace("\n", " ")
