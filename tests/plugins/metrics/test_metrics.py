@@ -50,9 +50,41 @@ def test_nats_per_token_is_undefined_where_no_token_was_predicted():
         NatsPerToken().score(np.zeros((3, 2)), np.zeros(3))
 
 
-def test_cka_of_one_feature_is_the_squared_correlation():
-    # Centred already: (1 * 1)^2 / ((1 + 1) * (1 + 1)).
-    check_metric(CKA(), np.array([[1.0], [-1.0], [0.0]]), np.array([[1.0], [0.0], [-1.0]]), 1 / 4)
+def hsic(first: np.ndarray, second: np.ndarray) -> float:
+    """Return n(n - 3) times the unbiased HSIC by its definition, on kernels without diagonals (Song et al., 2012)."""
+    kernels = [side @ side.T for side in (first.astype(float), second.astype(float))]
+    for kernel in kernels:
+        np.fill_diagonal(kernel, 0.0)
+    one, other = kernels
+    n = len(one)
+    whole = one.sum() * other.sum() / ((n - 1) * (n - 2))
+    return np.trace(one @ other) + whole - 2 / (n - 2) * (one @ other).sum()
+
+
+def test_cka_is_the_definition_on_kernels():
+    other = np.random.default_rng(2).normal(size=(40, 9)).astype(np.float32) + FEATURES[:, :1]
+    expected = hsic(FEATURES, other) / np.sqrt(hsic(FEATURES, FEATURES) * hsic(other, other))
+    check_metric(CKA(), FEATURES, other, expected)
+
+
+def test_cka_of_unrelated_features_is_nothing_for_any_number_of_texts():
+    random = np.random.default_rng(4)
+    for texts in (15, 30, 60):
+        found = [CKA().score(random.normal(size=(texts, 384)), random.normal(size=(texts, 384))) for _ in range(20)]
+        assert abs(np.mean(found)) < 0.05, texts
+
+
+def test_cka_of_the_same_drift_does_not_depend_on_the_number_of_texts():
+    random = np.random.default_rng(5)
+    before = random.normal(size=(600, 384)) * np.linspace(0.1, 3, 384)
+    after = before + 0.7 * random.normal(size=(600, 384))
+    means = [np.mean([CKA().score(before[at : at + texts], after[at : at + texts]) for at in range(0, 600, texts)]) for texts in (15, 30, 60)]  # fmt: skip
+    assert np.ptp(means) < 0.02
+
+
+def test_cka_of_three_texts_is_undefined():
+    with pytest.raises(UndefinedError, match="fewer than 4 texts"):
+        CKA().score(FEATURES[:3], FEATURES[:3])
 
 
 def test_cka_of_what_has_not_moved_is_exactly_1():

@@ -25,8 +25,8 @@ TABLE = Table(
             label="full",
             role="reference",
             cells=(
-                Cell(text="91.2 ± 0.3", value=0.912, half_width=0.003, best=True),
-                Cell(text="120", value=120.0, half_width=1.5),
+                Cell(text="91.2 ± 0.3", value=0.912, low=0.909, high=0.915, half_width=0.003, best=True),
+                Cell(text="120", value=120.0, low=118.5, high=121.5, half_width=1.5),
                 Cell(text="22.7 M", detail="100 %", value=22700000.0),
             ),
             runs=("bbb", "ccc"),
@@ -67,10 +67,10 @@ Runs:
 """.replace("{end}", "  ")  # two spaces end a line in Markdown
 
 COMMAS = """\
-strategy,role,seeds,runs,table,reviews.accuracy,reviews.accuracy.half_width,cost.seconds,cost.seconds.half_width,cost.trained,cost.trained.half_width
-untuned,baseline,1,aaa,reviews,0.5,,,,0.0,
-full,reference,2,bbb ccc,reviews,0.912,0.003,120.0,1.5,22700000.0,
-"lora|r=16, all",contender,0,,reviews,,,100.0,,300000.0,
+strategy,role,seeds,runs,table,reviews.accuracy,reviews.accuracy.low,reviews.accuracy.high,cost.seconds,cost.seconds.low,cost.seconds.high,cost.trained,cost.trained.low,cost.trained.high
+untuned,baseline,1,aaa,reviews,0.5,,,,,,0.0,,
+full,reference,2,bbb ccc,reviews,0.912,0.909,0.915,120.0,118.5,121.5,22700000.0,,
+"lora|r=16, all",contender,0,,reviews,,,,100.0,,,300000.0,,
 """
 
 WIDE = """\
@@ -193,7 +193,7 @@ def test_json_holds_everything_and_null_where_there_is_no_number():
         "note": 1,
         "beside": {},
     }
-    assert {"value", "half_width", "verdict", "difference", "p", "rank"} <= blank.keys()
+    assert {"value", "low", "high", "verdict", "difference", "p", "rank"} <= blank.keys()
 
 
 def test_a_verdict_stands_under_the_value_it_is_about():
