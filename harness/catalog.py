@@ -7,6 +7,7 @@ component that is missing.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -35,6 +36,8 @@ PLURALS: Mapping[str, str] = MappingProxyType(
     {kind: f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s" for kind in KINDS}
 )
 
+_ALTERNATIVE = re.compile(r"constrained-\w+|literal\[.*\]")
+"""How pydantic names one of several kinds that a setting may be of."""
 BY_HAND = "registered by hand"
 """Distribution of plugins that no entry point names."""
 
@@ -190,8 +193,8 @@ def collect(catalog: Catalog) -> None:
 
 def explain(error: ValidationError, cls: type[Any], where: str) -> str:
     """Return a validation error as one line: the field, what is wrong, and what is valid."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
+    first, *others = error.errors()
+    path = ".".join(str(part) for part in first["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
     if first["type"] == "extra_forbidden":
         return f"{where}: {unknown('setting', path, cls.model_fields)}"
     if first["type"] == "missing":
@@ -199,6 +202,9 @@ def explain(error: ValidationError, cls: type[Any], where: str) -> str:
     # A component's own message starts in lower case; pydantic's messages start with a capital.
     own = first["msg"].removeprefix("Value error, ")
     message = own if own != first["msg"] else own[0].lower() + own[1:]
+    # A setting that may be of several kinds has an error for each.
+    same = [other["msg"] for other in others if len(first["loc"]) > 1 and other["loc"][:-1] == first["loc"][:-1]]
+    message = " or ".join([message, *(text.replace("Input should be ", "") for text in same)])
     return f"{where}: {path}: {message}, but got {first['input']!r}" if path else f"{where}: {message}"
 
 

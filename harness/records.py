@@ -90,7 +90,7 @@ class TrainConfig(Record):
 
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate; blank: the strategy's default")
     epochs: PositiveInt | Literal["flat"] = Field(
-        3, description="passes over the training split; flat: until the validation score stops improving"
+        "flat", description="passes over the training split; flat: until the validation score stops improving"
     )
     max_steps: PositiveInt | None = Field(
         None,

@@ -14,7 +14,7 @@ def a_run(**more: object) -> Run:
             "model": ref("model"),
             "stages": (problem,),
             "strategy": ref("full"),
-            "train": TrainConfig(),
+            "train": TrainConfig(epochs=3),
             "seed": 0,
             **more,
         }
@@ -86,11 +86,11 @@ def test_the_peak_of_what_is_shared_is_the_highest_that_is_known():
 
 def test_a_run_that_an_earlier_version_stored_keeps_its_id():
     # As the version before settings were renamed computed them.
-    old = TrainConfig.model_validate({"accumulation": 2, "warmup": 0.3})
-    new = TrainConfig(gradient_accumulation_steps=2, warmup_ratio=0.3)
+    old = TrainConfig.model_validate({"epochs": 3, "accumulation": 2, "warmup": 0.3})
+    new = TrainConfig(epochs=3, gradient_accumulation_steps=2, warmup_ratio=0.3)
     assert a_run().id == "ed8638144097"
     assert a_run(train=old).id == a_run(train=new).id == "b18ab0025974"
-    assert a_run(train=TrainConfig(fast=False)).id != a_run().id
+    assert a_run(train=TrainConfig(epochs=3, fast=False)).id != a_run().id
 
 
 def test_a_table_that_an_earlier_version_stored_can_be_read():

@@ -16,7 +16,7 @@ def ref(name: str) -> ComponentRef:
 
 def a_run(seed: int = 0, strategy: str = "full", dataset: str = "data") -> Run:
     problem = TaskData(dataset=ref(dataset), task=ref("task"))
-    return Run(model=ref("model"), stages=(problem,), strategy=ref(strategy), train=TrainConfig(), seed=seed)
+    return Run(model=ref("model"), stages=(problem,), strategy=ref(strategy), train=TrainConfig(epochs=3), seed=seed)
 
 
 def an_outcome(run: Run) -> Outcome:

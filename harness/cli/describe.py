@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import ValidationError
@@ -102,16 +103,24 @@ def _parameters(settings: Mapping[str, FieldInfo]) -> Table:
     for title in ("parameter", "type", "default", "help"):
         grid.add_column(title, overflow="fold")
     for name, info in settings.items():
-        grid.add_row(name, escape(_type(info)), escape(_default(info)), escape(info.description or ""))
+        grid.add_row(name, escape(_type(info.annotation)), escape(_default(info)), escape(info.description or ""))
     return grid
 
 
-def _type(info: FieldInfo) -> str:
-    annotation = info.annotation
-    text = (
-        annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
-    )
-    return text.replace("typing.", "").replace("NoneType", "None")
+def _type(annotation: object) -> str:
+    """Return a type as it is written in Python, without constraints."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(parts[0])
+    if origin in {Union, UnionType}:
+        return " | ".join(_type(part) for part in parts)
+    if origin is Literal:
+        return " | ".join(repr(part) for part in parts)
+    if isinstance(annotation, type) and not parts:
+        return "None" if annotation is type(None) else annotation.__name__
+    if isinstance(origin, type) and parts:
+        return f"{origin.__name__}[{', '.join('...' if part is ... else _type(part) for part in parts)}]"
+    return str(annotation).replace("typing.", "")
 
 
 def _default(info: FieldInfo) -> str:

@@ -222,7 +222,7 @@ def _given(spec: ExperimentSpec, entry: StrategyEntry) -> dict[str, Any]:
 
 def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[Task]) -> TrainConfig:
     try:
-        train = TrainConfig(**{"epochs": "flat", **strategy.training(tasks), **given})
+        train = TrainConfig(**{**strategy.training(tasks), **given})
     except ValidationError as error:
         raise HarnessError(explain(error, TrainConfig, "train")) from None
     if train.epochs != "flat" and train.max_steps is not None:

@@ -39,7 +39,7 @@ RUN = Run(
     stages=(problem("reviews", limit={"train": 100, "test": 50}),),
     watch=(problem("prose", task="loss"), problem("eras", task="probe")),
     strategy=ComponentRef(name="full", version=1),
-    train=TrainConfig(),
+    train=TrainConfig(epochs=3),
     seed=0,
 )
 

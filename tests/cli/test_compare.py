@@ -343,7 +343,7 @@ def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_tra
         (["-d", "imbd"], "error: unknown dataset 'imbd': did you mean 'imdb'?"),
         (["reviews.csv", "-o", "lora.rnk=4"], "error: strategy 'lora': unknown setting 'rnk': did you mean 'rank'?"),
         (["reviews.csv", "-o", "lora.rank=many"], "error: strategy 'lora': rank: input should be a valid integer, unable to parse string as an integer, but got 'many'"),
-        (["reviews.csv", "-o", "train.epochs=0"], "error: train: epochs: input should be greater than 0, but got 0"),
+        (["reviews.csv", "-o", "train.epochs=0"], "error: train: epochs: input should be greater than 0 or 'flat', but got 0"),
         (["reviews.csv", "--metric", "acuracy"], "error: unknown metric 'acuracy': did you mean 'accuracy'?"),
         (["reviews.csv", "--format", "mardown"], "error: unknown reporter 'mardown': did you mean 'markdown'?"),
         (["reviews.csv", "--without", "loro"], "error: unknown plugin 'loro': did you mean 'lora'?"),
