@@ -512,7 +512,7 @@ class Cell(Record):
     half_width: float | None = None
     """Half of the width of the interval, which need not be symmetric."""
     best: bool = False
-    """For scores and forgetting: whether no arm is significantly better; otherwise whether it is lowest or highest."""
+    """For scores and forgetting: whether it could be the best; otherwise whether it is lowest or highest."""
     verdict: str | None = None
     """Compared with the reference: better, worse, no difference shown, equivalent; or why there is no verdict."""
     difference: float | None = None
@@ -520,12 +520,16 @@ class Cell(Record):
     difference_half_width: float | None = None
     p: float | None = None
     """p-value of the difference, adjusted for all comparisons in the table (weighted Holm)."""
-    rank: int | None = None
-    """One plus the number of arms that are significantly better."""
     dimmed: bool = False
     """Whether the difference is below the noise between runs that should be equal."""
     note: int | None = None
     """Number of the footnote that explains why it is blank or special."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_rank(cls, given: Any) -> Any:
+        """Read tables that were saved when cells had a rank."""
+        return {name: value for name, value in given.items() if name != "rank"} if isinstance(given, dict) else given
 
     @property
     def in_words(self) -> str:

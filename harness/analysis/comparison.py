@@ -65,7 +65,7 @@ class Figure:
     within_noise: bool = False
     """Whether its difference from the reference is below the noise between runs that should be equal."""
     best: bool = False
-    """If tested for significance: whether no arm is significantly better; otherwise whether it is lowest or highest."""
+    """If tested for significance: whether it could be the best; otherwise whether it is lowest or highest."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _judged(
             bounds=measures[at].bounds,
             span=measures[at].span,
             first=measures[at].first,
-            ranked=[arm.label for arm in plan.arms if measures[at].counts_baseline or arm.role != "baseline"],
+            competing=[arm.label for arm in plan.arms if measures[at].counts_baseline or arm.role != "baseline"],
             baselines=[arm.label for arm in plan.arms if arm.role == "baseline" and measures[at].counts_baseline],
         )
         for at in scores
@@ -305,7 +305,7 @@ def _figure(
 
 
 def _with_best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Part) -> dict[str, Figure]:
-    """Mark the best: all of rank 1 if arms are ranked, else the lowest or highest; ties are all marked."""
+    """Mark all that could be the best if that is tested, else the lowest or highest; ties are all marked."""
     best = _best(measure, figures, plan, part)
     return {label: replace(figure, best=label in best) for label, figure in figures.items()}
 
@@ -318,9 +318,9 @@ def _best(measure: Measure, figures: Mapping[str, Figure], plan: Plan, part: Par
         for arm in plan.arms
         if figures[arm.label].mean is not None and (measure.counts_baseline or arm.role != "baseline")
     }
-    ranks = {label: one.judgement.rank if one.judgement else None for label, one in candidates.items()}
-    if candidates and None not in ranks.values():
-        return {label for label, rank in ranks.items() if rank == 1}
+    tested = {label: one.judgement.could_be_best if one.judgement else None for label, one in candidates.items()}
+    if candidates and None not in tested.values():
+        return {label for label, possible in tested.items() if possible}
     if measure.interval and not measure.parts:
         return set()  # varies by chance and is not tested for significance
     means = {label: one.mean for label, one in candidates.items() if one.mean is not None}

@@ -166,24 +166,44 @@ def transfer_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
     names, signs, learned_at = _matrix_shape(plan, catalog)
     stages = len(plan.stage_metrics)
 
-    def measure(key: str, title: str, better: Literal["higher", "lower"], of: Callable[[Matrix], float]) -> Measure:
+    alike = len(set(names[:stages])) == 1
+    scale = catalog.find(Metric, names[0]).bounds
+
+    def measure(
+        key: str,
+        title: str,
+        better: Literal["higher", "lower"],
+        of: Callable[[Matrix], float],
+        terms: Iterable[tuple[float, int, int]] = (),
+    ) -> Measure:
         def read(item: ScoredRun) -> Value:
-            if len(set(names[:stages])) > 1:
+            if not alike:
                 return Value(None, undefined="the stages use different metrics, which cannot be averaged")
             value = of((item.scores.matrix(names) * signs)[:, :stages])
             return Value(None, undefined=_NO_TRANSFER[key]) if np.isnan(value) else Value(float(value))
 
-        return Measure(Column(key=key, group="transfer", title=title, better=better), read)
+        # Each term: factor, moment, dataset.
+        parts = tuple(Term(factor, names[position], moment, position) for factor, moment, position in terms if alike)
+        column = Column(key=key, group="transfer", title=title, better=better)
+        if key == "average":
+            return Measure(column, read, parts=parts, bounds=scale, span=scale)
+        return Measure(column, read, counts_baseline=False, parts=parts)
 
     def earlier(values: NDArray[np.float64]) -> float:
         return float(np.mean(values[:-1])) if len(values) > 1 else np.nan
 
     at = learned_at[:stages]
     direction: Literal["higher", "lower"] = "higher" if signs[0] > 0 else "lower"
-    yield measure("average", "average", direction, lambda matrix: float(signs[0] * np.mean(matrix[-1])))
-    yield measure("backward_transfer", "backward transfer", "higher", lambda matrix: backward_transfer(matrix, at))
-    yield measure("forward_transfer", "forward transfer", "higher", lambda matrix: forward_transfer(matrix, at))
-    yield measure("final_forgetting", "final forgetting", "lower", lambda matrix: earlier(forgetting(matrix, at)))
+    share = float(signs[0]) / max(stages - 1, 1)
+    kept = [term for j in range(stages - 1) for term in ((share, stages, j), (-share, at[j], j))]
+    ahead = [term for j in range(1, stages) for term in ((share, j, j), (-share, 0, j))]
+    lost = [(-factor, moment, position) for factor, moment, position in kept]
+    ended = [(1 / stages, stages, j) for j in range(stages)]
+    yield measure("average", "average", direction, lambda matrix: float(signs[0] * np.mean(matrix[-1])), ended)
+    yield measure("backward_transfer", "backward transfer", "higher", lambda one: backward_transfer(one, at), kept)
+    yield measure("forward_transfer", "forward transfer", "higher", lambda one: forward_transfer(one, at), ahead)
+    yield measure("final_forgetting", "final forgetting", "lower", lambda one: earlier(forgetting(one, at)), lost)
+    # The maximum is not a sum of scores: its interval is over seeds only.
     yield measure(
         "maximal_forgetting", "maximal forgetting", "lower", lambda matrix: earlier(maximal_forgetting(matrix, at))
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -310,24 +310,22 @@ def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margi
     return "better" if (found.value > 0) == (better == "higher") else "worse"
 
 
-def ranks(
+def could_be_best(
     samples: Mapping[str, Sample], better: Literal["higher", "lower"], bounds: Bounds = (None, None)
-) -> dict[str, int]:
-    """Return each arm's rank: one plus the number of arms that are significantly better; ties share a rank.
+) -> dict[str, bool]:
+    """Return for each arm whether it could be the best: no other arm is shown to be better.
 
-    All pairs are compared, with Holm's correction. Arms with one seed have no rank.
+    The best arm is among them with a probability of at least 95 %: it is compared with each of the others, one-sided,
+    with Bonferroni's correction (multiple comparisons with the best; Hsu, 1984, Constrained Simultaneous Confidence
+    Intervals for Multiple Comparisons with the Best). Arms with one seed are left out.
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
-    pairs = [(first, second) for at, first in enumerate(labels) for second in labels[at + 1 :]]
-    among = pool(samples.values())
-    found = [difference(samples[first], samples[second], bounds, among) for first, second in pairs]
-    adjusted = holm([result.p if result else 1.0 for result in found])
-    beaten = dict.fromkeys(labels, 0)
-    for (first, second), result, p in zip(pairs, found, adjusted, strict=True):
-        if result is None or p > 1 - LEVEL:
-            continue
-        beaten[second if (result.value > 0) == (better == "higher") else first] += 1
-    return {label: 1 + count for label, count in beaten.items()}
+    among, beaten = pool(samples.values()), dict.fromkeys(labels, False)
+    for first, second in combinations(labels, 2):
+        found = difference(samples[first], samples[second], bounds, among)
+        if found is not None and found.p / 2 <= (1 - LEVEL) / (len(labels) - 1):
+            beaten[second if (found.value > 0) == (better == "higher") else first] = True
+    return {label: not lost for label, lost in beaten.items()}
 
 
 def draw(samples: Mapping[str, Sample], key: str, resamples: int = RESAMPLES) -> dict[str, NDArray[np.float64]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
@@ -16,11 +17,11 @@ from harness.analysis.statistics import (
     Contrast,
     Interval,
     Sample,
+    could_be_best,
     difference,
     holm,
     interval,
     pool,
-    ranks,
     verdict,
 )
 from harness.catalog import Catalog
@@ -53,7 +54,8 @@ class Judgement(NamedTuple):
     difference_half_width: float | None = None
     p: float | None = None
     """Adjusted for all comparisons in the table."""
-    rank: int | None = None
+    could_be_best: bool | None = None
+    """Whether no other arm is shown to be better; None if it does not compete, or with one seed."""
     above_baseline: bool | None = None
     """Whether it is shown to be better than every baseline; None if it is one, or if there is none."""
 
@@ -151,41 +153,51 @@ def sample(
         first: The label of the arm whose items the others must share; None for the first arm.
         book: Splits scores into items.
     """
-    taken: dict[str, list[list[tuple[float, Items]]]] = {}
+    taken: dict[str, list[list[tuple[Term, Items]]]] = {}
     reasons: dict[str, str] = {}
     for label, runs in arms.items():
         try:
-            taken[label] = [[(part.factor, book.get(*item, part)) for part in parts] for item in runs]
+            taken[label] = [[(part, book.get(*item, part)) for part in parts] for item in runs]
         except UndefinedError as error:
             reasons[label] = str(error)
     taken = {label: seeds for label, seeds in taken.items() if seeds}
     leader = first if first in taken else next(iter(taken), None)
     if leader is None:
         return Samples({}, reasons, "")
-    key = taken[leader][0][0][1].key
+    keys = {part.problem: items.key for part, items in taken[leader][0]}
     for label, seeds in list(taken.items()):
-        if any(items.key != key for seed in seeds for _, items in seed):
+        if any(items.key != keys[part.problem] for seed in seeds for part, items in seed):
             reasons[label] = (
                 f"{label}: its test items differ from those of {leader}, so it is not tested for significance"
             )
             del taken[label]
     # Items of different datasets may have the same ids, such as row numbers, but must be drawn independently.
     run, _ = arms[leader][0]
-    dataset = run.task_data[parts[0].problem].dataset.model_dump_json(exclude={"location"})
-    return Samples({label: _sample(seeds) for label, seeds in taken.items()}, reasons, f"{dataset} {key}")
+    named = (f"{run.task_data[at].dataset.model_dump_json(exclude={'location'})} {keys[at]}" for at in sorted(keys))
+    return Samples({label: _sample(seeds) for label, seeds in taken.items()}, reasons, " ".join(named))
 
 
-def _sample(seeds: Sequence[Sequence[tuple[float, Items]]]) -> Sample:
+def _sample(seeds: Sequence[Sequence[tuple[Term, Items]]]) -> Sample:
     """Return an arm as a sample: for each seed, the terms whose sum is its value."""
     some = seeds[0][0][1]
+    problems = sorted({part.problem for part, _ in seeds[0]})
+
+    def deviations(seed: Sequence[tuple[Term, Items]]) -> NDArray[np.float64]:
+        each = [
+            np.sum([part.factor * items.deviations for part, items in seed if part.problem == problem], axis=0)
+            for problem in problems
+        ]
+        # Items of different datasets are independent. Resampled scores already are: their sum is one resampled value.
+        return np.concatenate(each) if some.centre is None else np.sum(each, axis=0)
+
     return Sample(
-        seeds=np.array([sum(factor * items.value for factor, items in seed) for seed in seeds]),
-        deviations=np.stack([np.sum([factor * items.deviations for factor, items in seed], axis=0) for seed in seeds]),
-        items=some.units,
-        linear=some.linear,
+        seeds=np.array([sum(part.factor * items.value for part, items in seed) for seed in seeds]),
+        deviations=np.stack([deviations(seed) for seed in seeds]),
+        items=min(items.units for _, items in seeds[0]),
+        linear=some.linear and len(problems) == 1,
         centre=None
         if some.centre is None
-        else float(np.mean([sum(factor * (items.centre or 0.0) for factor, items in seed) for seed in seeds])),
+        else float(np.mean([sum(part.factor * (items.centre or 0.0) for part, items in seed) for seed in seeds])),
     )
 
 
@@ -201,8 +213,8 @@ class Comparisons(NamedTuple):
     """The ends of the scale of the scores that the values are made of."""
     first: bool
     """Whether the column is what the table is read for: the first score, or forgetting."""
-    ranked: Sequence[str]
-    """The arms that get a rank."""
+    competing: Sequence[str]
+    """The arms that can be the best."""
     baselines: Sequence[str] = ()
     """The arms that learning must beat."""
 
@@ -249,13 +261,15 @@ def _judged(
     reference: str | None,
     margin: float | None,
 ) -> dict[str, Judgement]:
-    ranked = {label: column.samples[label] for label in column.ranked if label in column.samples}
-    places = ranks(ranked, column.better, column.span)
+    competing = {label: column.samples[label] for label in column.competing if label in column.samples}
+    best = could_be_best(competing, column.better, column.span)
     judged: dict[str, Judgement] = {}
     among = pool(column.samples.values())
     for label, one in column.samples.items():
         base = Judgement(
-            interval(one, column.bounds, among), rank=places.get(label), above_baseline=_above(column, label, among)
+            interval(one, column.bounds, among),
+            could_be_best=best.get(label),
+            above_baseline=_above(column, label, among),
         )
         result = compared.get(label)
         if result is not None:
@@ -269,11 +283,11 @@ def _judged(
         elif label in compared:
             base = base._replace(verdict=ONE_SEED)
         judged[label] = base
-    # There are fewer comparisons with the reference than among all pairs, so more can be significant: ranks must agree.
+    # The last steps of Holm's procedure may show a little more than a comparison with the best: both must agree.
     beaten = {label for label, one in judged.items() if one.verdict == "worse"}
-    beaten |= {reference} if reference and any(judged[label].verdict == "better" for label in places) else set()
+    beaten |= {reference} if reference and any(judged[label].verdict == "better" for label in best) else set()
     return {
-        label: one._replace(rank=max(2, one.rank)) if label in beaten and one.rank is not None else one
+        label: one._replace(could_be_best=False) if label in beaten and one.could_be_best else one
         for label, one in judged.items()
     }
 

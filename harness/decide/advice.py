@@ -65,14 +65,14 @@ def advise(
     prefer: str = SCORE,
     confidence: float = CONFIDENCE,
     baseline: float | None = None,
+    margin: float | None = None,
 ) -> Recommendation:
     """Return the recommended arm.
 
     An arm is eligible if it learned something and meets all limits at once with a probability that is `confidence`
-    corrected for the number of arms. The choice is
-    the eligible arm that is best by `prefer` and whose score is good enough: the score meets its limit or, if there is
-    no limit on the score, is not worse than the best eligible score with a probability of 95 %. If `prefer` is the score,
-    the highest wins.
+    corrected for the number of arms. The choice is the eligible arm that is best by `prefer` and whose score is good
+    enough: the score meets its limit or, if there is no limit on the score, is not worse than the best eligible score
+    by more than the margin. If `prefer` is the score, the highest wins.
 
     An arm learned something if its score is better than that of every arm with the role `baseline`, and than
     `baseline`, with a probability of 95 %. If neither is given, the chance level is unknown: an arm whose score is less
@@ -86,6 +86,8 @@ def advise(
         prefer: Key of the criterion that decides among the eligible arms.
         confidence: Probability with which all limits must be met.
         baseline: Score without learning, such as the share of the most frequent class.
+        margin: How much worse than the best score is good enough; None for one standard error of the
+            difference.
 
     Raises:
         HarnessError: No arm has a score, or a limit is relative to a reference without a value.
@@ -101,7 +103,7 @@ def advise(
     compared_with = next((arm for arm in scored if arm.label == reference), None)
     for limit in limits:
         _check_reference(limit, compared_with)
-    question = Question(learned, tuple(limits), score, named[prefer], confidence, compared_with)
+    question = Question(learned, tuple(limits), score, named[prefer], confidence, compared_with, margin)
     choice = question.choose()
     runner_up = question.without(choice).choose() if choice else None
     on_front = [criterion for criterion in criteria if criterion.on_front]

@@ -20,10 +20,11 @@ Draws = NDArray[np.float64]
 SCORE = "score"
 """Key of the criterion that decides whether an arm learned anything."""
 CLEARLY = 0.95
-"""Probability with which an arm must score worse than another to lose against it. This is for one pair alone: the
-verdicts of the table, which hold for all arms together, are stricter."""
+"""Probability with which an arm must score better than a baseline to have learned something."""
 CONFIDENCE = 0.95
 """Default probability with which the chosen arm must meet all limits at once."""
+_ONE_BELOW = 0.1587
+"""Share of a normal distribution that is more than one standard deviation below its mean."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Question:
     prefer: Criterion
     confidence: float
     reference: Candidate | None
+    margin: float | None = None
+    """How much worse than the best score is good enough; None for one standard error of the difference."""
 
     @property
     def sampled(self) -> bool:
@@ -171,9 +174,30 @@ class Question:
         share = self.probability(arm, self.limits)
         return share is not None and share >= self.required
 
+    def behind(self, arm: Candidate, best: Candidate) -> float:
+        """Return by how much an arm scores worse than the best."""
+        return self.score.sign * (arm.points[SCORE] - best.points[SCORE])
+
+    def allowed(self, arm: Candidate, best: Candidate) -> float:
+        """Return by how much an arm may score worse than the best and still be good enough.
+
+        Unless a margin is set, it is the standard error of the difference: half of the smallest difference that can be
+        shown (the one-standard-error rule; Breiman, Friedman, Olshen and Stone, 1984, Classification and Regression
+        Trees, section 3.4.3). An arm that is as good as the best is then good enough in five of six cases.
+        """
+        if self.margin is not None:
+            return self.margin
+        low, high = np.nanquantile(arm.draws[SCORE] - best.draws[SCORE], [_ONE_BELOW, 1 - _ONE_BELOW])
+        return float(high - low) / 2
+
+    def good_enough(self, arm: Candidate, best: Candidate) -> bool:
+        """Return whether an arm does not score worse than the best by more than the margin."""
+        return self.behind(arm, best) <= self.allowed(arm, best) + 1e-12
+
     def worse(self, arm: Candidate, than: Candidate) -> float:
-        """Return the probability that an arm scores worse than another."""
-        return float(np.mean(better_than(than.draws[SCORE], arm.draws[SCORE], self.score)))
+        """Return the probability that an arm scores worse than another by more than the margin."""
+        behind = self.score.sign * (arm.draws[SCORE] - than.draws[SCORE])
+        return float(np.mean(behind > self.allowed(arm, than)))
 
     def best(self) -> Candidate | None:
         """Return the eligible arm with the best score."""
@@ -195,7 +219,7 @@ class Question:
             return best
         good = [arm for arm in self.arms if self.feasible(arm)]
         if not self.score_is_limited:
-            good = [arm for arm in good if self.worse(arm, best) < CLEARLY]
+            good = [arm for arm in good if self.good_enough(arm, best)]
         return min(good, key=self._rank)
 
     def _rank(self, arm: Candidate) -> tuple[bool, float, float]:

@@ -6,9 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from harness.decide.choice import CLEARLY, SCORE, Candidate, Limit, Question
+from harness.decide.choice import SCORE, Candidate, Limit, Question
 
 
 def percent(share: float) -> str:
@@ -40,13 +38,10 @@ def reasons(question: Question, choice: Candidate | None, runner_up: Candidate |
     yield f"Use {choice.label}: {asked}{_merit(question, choice, possible)}."
     best = question.best()
     if best is not None and best is not choice:
-        gap = abs(best.points[SCORE] - choice.points[SCORE])
-        worse = (
-            f"; {choice.label} is worse {chance(question, question.worse(choice, best))}" if question.sampled else ""
-        )
         yield (
             f"Best {question.score.title} among eligible strategies: {best.label}, "
-            f"{question.score.write(best.points[SCORE])}, better by {_digits(gap)}{worse}."
+            f"{question.score.write(best.points[SCORE])}, better by {_digits(question.behind(choice, best))}"
+            f"{_within(question, choice, best)}."
         )
     if runner_up is None:
         yield "No runner-up: no other strategy " + (
@@ -54,6 +49,21 @@ def reasons(question: Question, choice: Candidate | None, runner_up: Candidate |
         )
     else:
         yield f"Runner-up: {runner_up.label} ({why_not(question, runner_up, choice)})."
+
+
+def _within(question: Question, choice: Candidate, best: Candidate) -> str:
+    """Return the margin within which the choice is as good as the best, and how probable it is that it is not."""
+    if question.score_is_limited or question.prefer.key == SCORE:
+        return ""
+    margin = question.allowed(choice, best)
+    if question.margin is not None:
+        what = f"within the margin of {question.margin:g}"
+    elif margin:
+        what = f"within one standard error ({_digits(margin)})"
+    else:
+        return ""
+    share = f"; worse by more than that {chance(question, question.worse(choice, best))}" if question.sampled else ""
+    return f", {what}{share}"
 
 
 def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str:
@@ -65,12 +75,14 @@ def why_not(question: Question, arm: Candidate, choice: Candidate | None) -> str
     best = question.best()
     assert best is not None
     assert choice is not None
-    if (
-        question.prefer.key != SCORE
-        and not question.score_is_limited
-        and (share := question.worse(arm, best)) >= CLEARLY
-    ):
-        return f"scores worse than {best.label} {chance(question, share)}"
+    if question.prefer.key != SCORE and not question.score_is_limited and not question.good_enough(arm, best):
+        margin = question.allowed(arm, best)
+        more = (
+            f", more than {'one standard error' if question.margin is None else 'the margin'} ({_digits(margin)})"
+            if margin
+            else ""
+        )
+        return f"scores worse than {best.label} by {_digits(question.behind(arm, best))}{more}"
     key, title = question.prefer.key, question.prefer.title
     own, theirs = arm.points.get(key), choice.points.get(key)
     if own is None or theirs is None:
@@ -103,10 +115,7 @@ def _merit(question: Question, choice: Candidate, possible: Sequence[Candidate])
         return f"its {title} of {value} is the best of the {len(possible)} eligible strategies"
     if question.score_is_limited:
         return f"of the {len(possible)} strategies that do, it has the lowest {title}: {value}"
-    return (
-        f"of the strategies that are not shown to score worse than the best (at {percent(CLEARLY)}), it has the lowest "
-        f"{title}: {value}"
-    )
+    return f"of the strategies that score as well as the best, within the margin, it has the lowest {title}: {value}"
 
 
 def _nobody(question: Question) -> Iterable[str]:
@@ -229,11 +238,7 @@ def _gain(question: Question, arm: Candidate) -> float | None:
             return None
         if arm is best:
             return 0.0
-        behind = score.sign * (arm.draws[SCORE] - best.draws[SCORE])
-        # Worse with a probability of less than 95 % means that the gap is closed in slightly more than 5 % of them. If
-        # either has no score in a resample, no gain closes the gap there.
-        gain = float(np.quantile(np.where(np.isnan(behind), np.inf, behind), 1 - CLEARLY, method="higher"))
-        return gain if math.isfinite(gain) else None
+        return question.behind(arm, best) - question.allowed(arm, best)
     gains = []
     for limit in question.limits:
         if limit.criterion.key == SCORE:

@@ -108,6 +108,7 @@ def recommend(analysis: Analysis, wanted: Wanted, catalog: Catalog) -> Decision:
         prefer=decides,
         confidence=wanted.confidence,
         baseline=catalog.find(Metric, plan.stage_metrics[0][0]).chance if least is None else least,
+        margin=plan.margin,
     )
     notes = (*advice.notes, *_notes(analysis, compared, _fixed(found, compared)))
     return Decision(advice.model_copy(update={"notes": notes}), tuple(found), compared)

@@ -214,7 +214,7 @@ def _changed(old: Cell, new: Cell) -> list[str]:
     numbers = {"value": "value", "low": "interval", "high": "interval", "difference": "difference", "p": "p"}
     moved = (word for name, word in numbers.items() if not _close(getattr(old, name), getattr(new, name)))
     changed = list(dict.fromkeys(moved))
-    return changed + [name for name in ("text", "verdict", "rank") if getattr(old, name) != getattr(new, name)]
+    return changed + [name for name in ("text", "verdict", "best") if getattr(old, name) != getattr(new, name)]
 
 
 def _close(old: float | None, new: float | None) -> bool:

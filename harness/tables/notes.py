@@ -20,6 +20,7 @@ from harness.tables.writing import (
     three_decimals,
 )
 
+_BOLD = "bold: could be the best: none is shown to be better, so that the best is bold with 95 % (Hsu 1984)"
 _SHOWN = 5
 """Number of classes whose counts are shown: the largest ones."""
 
@@ -30,7 +31,7 @@ TRANSFER = (
     "backward transfer: mean over j < S of R[S, j] - R[j, j]; final forgetting is its negative",
     "forward transfer: mean over j > 1 of R[j-1, j] - R[0, j]",
     "maximal forgetting: mean over j < S of max over j <= i < S of R[i, j] - R[S, j] (Chaudhry et al. 2018, eq. 3)",
-    "[ ] of these is the 95 % interval of the mean over seeds only (Student's t); not tested for significance, not bold",
+    "maximal forgetting: its interval is over seeds only (Student's t); it is not tested for significance, and not bold",
 )
 
 
@@ -79,12 +80,12 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
     if len(plan.arms[0].runs) < 2 or not any(found.measure.parts for found in part.measured):
         return
     if reference is None:
-        yield "bold: no strategy is significantly better, at 95 % over all pairs of strategies in a column (Holm)"
+        yield f"{_BOLD}"
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
         f"verdicts compare with {reference}, paired by test item, at 95 % over the whole table (weighted Holm: further "
-        f"scores count a tenth){within}; bold: no strategy is significantly better, at 95 % over all pairs in a column"
+        f"scores count a tenth){within}; {_BOLD}"
     )
 
 

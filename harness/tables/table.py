@@ -92,7 +92,6 @@ def _cell(column: Column, figure: Figure, footnotes: list[str], *, interval: boo
         difference=known.difference if known else None,
         difference_half_width=known.difference_half_width if known else None,
         p=known.p if known else None,
-        rank=known.rank if known else None,
         dimmed=figure.within_noise,
         note=note,
     )

@@ -422,7 +422,7 @@ def _table() -> Table:
     )
     known = Cell(
         text="0.912 ± 0.010", value=0.912, half_width=0.01, best=True, verdict="better", difference=0.02,
-        difference_half_width=0.01, p=0.01, rank=1,
+        difference_half_width=0.01, p=0.01,
     )  # fmt: skip
     plain = Cell(text="12.3 s", detail="1.0 s warm", value=12.3, beside={"warm": 1.0}, dimmed=True)
     rows = (

@@ -1,7 +1,7 @@
 """Simulations of the statistics: how often intervals cover the truth and verdicts are false.
 
-`python tests/analysis/simulations.py` writes the tables of `docs/statistics.md`; `test_simulations.py` asserts them with
-fewer repetitions.
+`python tests/analysis/simulations.py 1000` writes the tables of `docs/statistics.md`, and with `... 1000 equal_arms` only
+one of them; `test_simulations.py` asserts them with fewer repetitions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from harness.analysis.items import take_apart
-from harness.analysis.statistics import Sample, difference, interval
+from harness.analysis.statistics import Sample, difference, draw, interval
 from harness.analysis.verdicts import Comparisons, judge
 from harness.catalog import load_catalog
 from harness.contracts import Confusion, Metric
+from harness.decide.advice import advise
+from harness.decide.choice import SCORE, Candidate, Criterion
 from harness.records import Predictions
 
 SHARE = (0.0, 1.0)
@@ -53,10 +55,18 @@ class World(NamedTuple):
         return latent > 0
 
     @property
+    def spread(self) -> float:
+        """The standard deviation of the latent score."""
+        return float(np.sqrt(self.items**2 + self.own**2 + self.seeds**2 + self.noise**2))
+
+    @property
     def truth(self) -> float:
         """The share of items that is right over all items and seeds."""
-        spread = np.sqrt(self.items**2 + self.own**2 + self.seeds**2 + self.noise**2)
-        return float(ndtr(self.level / spread))
+        return float(ndtr(self.level / self.spread))
+
+    def gain(self, share: float) -> float:
+        """Return the latent gain with which this share of items more is right."""
+        return float(ndtri(self.truth + share)) * self.spread - self.level
 
 
 WORLDS = (
@@ -196,25 +206,47 @@ def covered_confusion(name: str, items: int, prior: float, times: int) -> float:
     return float(np.mean(held))
 
 
+def recommended(world: World, seeds: int, items: int, worse: float, times: int) -> float:
+    """Return how often the cheaper of two arms is recommended if its true score is lower by `worse`."""
+    random = np.random.default_rng([5, seeds, items])
+    gain = world.gain(-worse)
+    chosen = 0
+    for _ in range(times):
+        dear, cheap = world.draw(random, 2, seeds, items, gain)
+        samples = {"dear": sample(dear), "cheap": sample(cheap)}
+        drawn, price = draw(samples, "items", 1000), {"dear": 2.0, "cheap": 1.0}
+        arms = [
+            Candidate(
+                label, "contender", {SCORE: one.value, "cost": price[label]},
+                {SCORE: drawn[label], "cost": np.full(1000, price[label])},
+            )
+            for label, one in samples.items()
+        ]  # fmt: skip
+        found = advise(
+            arms, (Criterion(SCORE, "accuracy", "higher"), Criterion("cost", "cost")), prefer="cost", baseline=0.0
+        )
+        chosen += found.choice == "cheap"
+    return chosen / times
+
+
 def percent(share: float, times: int) -> str:
     """Return a share with its 95 % interval."""
     low, high = stats.binomtest(round(share * times), times).proportion_ci(method="wilson")
     return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def tables(times: int) -> Iterator[str]:
-    """Yield the lines of the tables."""
-    yield "### Two equal arms that are told apart"
-    yield ""
+def equal_arms(times: int) -> Iterator[str]:
+    """Yield the table of false verdicts on two arms."""
     yield "| seeds, items | where differences come from | " + " | ".join(TESTS) + " |"
     yield "|---|---|" + "---:|" * len(TESTS)
     for seeds, items in ((2, 200), (3, 200), (5, 200), (3, 30)):
         for world in WORLDS:
             row = [percent(told_apart(test, world, seeds, items, 0.0, times), times) for test in TESTS.values()]
             yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
-    yield ""
-    yield "### A better arm that is told apart"
-    yield ""
+
+
+def better_arms(times: int) -> Iterator[str]:
+    """Yield the table of power."""
     yield "| seeds, items | where differences come from | harness | t over seeds | McNemar, 1 seed |"
     yield "|---|---|---:|---:|---:|"
     for seeds, items, gain in ((3, 200, 0.2), (5, 200, 0.2)):
@@ -222,17 +254,19 @@ def tables(times: int) -> Iterator[str]:
             fair = (ours, t_over_seeds, mcnemar)
             row = [percent(told_apart(test, world, seeds, items, gain, times), times) for test in fair]
             yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
-    yield ""
-    yield "### Tables of equal arms with any false verdict"
-    yield ""
+
+
+def equal_tables(times: int) -> Iterator[str]:
+    """Yield the table of false verdicts on whole tables."""
     yield "| columns | 2 arms | 4 arms | 10 arms |"
     yield "|---:|---:|---:|---:|"
     for columns in (1, 3, 5, 8):
         row = [percent(false_tables(WORLDS[3], columns, arms, 3, 200, times), times) for arms in (2, 4, 10)]
         yield f"| {columns} | " + " | ".join(row) + " |"
-    yield ""
-    yield "### Two equal arms on items in groups that are told apart"
-    yield ""
+
+
+def groups_of_items(times: int) -> Iterator[str]:
+    """Yield the table of false verdicts on items that belong together."""
     yield "| groups of items | drawn by group | drawn by item |"
     yield "|---|---:|---:|"
     for groups, size in ((40, 5), (100, 5), (40, 20)):
@@ -240,9 +274,10 @@ def tables(times: int) -> Iterator[str]:
         some = [grouped(random, groups, size) for _ in range(times)]
         together = percent(float(np.mean([by_group(one, groups) <= 0.05 for one in some])), times)
         yield f"| {groups} of {size} | {together} | {percent(float(np.mean([ours(one) <= 0.05 for one in some])), times)} |"
-    yield ""
-    yield "### Intervals that hold the true score"
-    yield ""
+
+
+def intervals(times: int) -> Iterator[str]:
+    """Yield the tables of coverage."""
     yield "| seeds, items | " + " | ".join(f"{world.name} ({world.truth:.3f})" for world in WORLDS) + " |"
     yield "|---|" + "---:|" * len(WORLDS)
     for seeds, items in ((2, 200), (3, 30), (3, 200), (5, 200)):
@@ -256,8 +291,29 @@ def tables(times: int) -> Iterator[str]:
         yield f"| {items}, {prior:.0%} | " + " | ".join(row) + " |"
 
 
+def cheaper_arms(times: int) -> Iterator[str]:
+    """Yield the table of recommendations."""
+    yield "| seeds, items | where differences come from | equally good | worse by 0.05 |"
+    yield "|---|---|---:|---:|"
+    for seeds, items in ((2, 300), (3, 300), (5, 300), (3, 1000)):
+        for world in WORLDS[:4]:
+            row = [percent(recommended(world, seeds, items, worse, times), times) for worse in (0.0, 0.05)]
+            yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
+
+
+SECTIONS: dict[str, Callable[[int], Iterator[str]]] = {
+    "Two equal arms that are told apart": equal_arms,
+    "A better arm that is told apart": better_arms,
+    "Tables of equal arms with any false verdict": equal_tables,
+    "Two equal arms on items in groups that are told apart": groups_of_items,
+    "Intervals that hold the true score": intervals,
+    "The cheaper of two arms that is recommended": cheaper_arms,
+}
+
+
 if __name__ == "__main__":
     repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for line in tables(repetitions):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    for title, section in SECTIONS.items():
+        if len(sys.argv) < 3 or section.__name__ in sys.argv[2:]:
+            sys.stdout.writelines(f"{line}\n" for line in (f"### {title}", "", *section(repetitions), ""))
+            sys.stdout.flush()

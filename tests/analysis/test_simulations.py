@@ -62,3 +62,13 @@ def test_an_interval_holds_the_true_score(world, seeds, items):
 @pytest.mark.parametrize(("items", "prior"), [(30, 0.05), (30, 0.3), (100, 0.05)])
 def test_an_interval_holds_the_true_score_of_rare_classes(name, items, prior):
     assert at_most(1 - sim.covered_confusion(name, items, prior, 200), 0.07, 200)
+
+
+@pytest.mark.parametrize("world", sim.WORLDS[:4], ids=lambda world: world.name)
+def test_the_cheaper_of_two_equal_arms_is_recommended(world):
+    assert at_most(1 - sim.recommended(world, 3, 300, 0.0, 200), 0.2, 200)
+
+
+@pytest.mark.parametrize("world", sim.WORLDS[:2], ids=lambda world: world.name)
+def test_one_that_is_worse_by_more_than_the_test_can_show_hardly_ever(world):
+    assert at_most(sim.recommended(world, 3, 300, 0.05, 200), 0.2, 200)

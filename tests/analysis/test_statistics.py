@@ -7,13 +7,13 @@ from harness.analysis.statistics import (
     Interval,
     Sample,
     components,
+    could_be_best,
     difference,
     draw,
     holm,
     interval,
     mean_of_seeds,
     pool,
-    ranks,
     verdict,
 )
 
@@ -202,8 +202,17 @@ def test_a_verdict_says_which_way_and_whether_it_matters(value, half, p, better,
     assert verdict(Contrast(value, half, p), p, better, margin) == said
 
 
-def test_arms_that_cannot_be_told_apart_share_a_rank():
+def test_arms_that_cannot_be_told_apart_could_both_be_the_best():
     random = np.random.default_rng(5)
     good, alike, bad = (sample(random.random((5, 400)) < level) for level in (0.9, 0.9, 0.6))
-    assert ranks({"good": good, "alike": alike, "bad": bad}, "higher") == {"good": 1, "alike": 1, "bad": 3}
-    assert ranks({"good": good, "alike": alike, "bad": bad}, "lower") == {"good": 2, "alike": 2, "bad": 1}
+    assert could_be_best({"good": good, "alike": alike, "bad": bad}, "higher") == {
+        "good": True,
+        "alike": True,
+        "bad": False,
+    }
+    assert could_be_best({"good": good, "alike": alike, "bad": bad}, "lower") == {
+        "good": False,
+        "alike": False,
+        "bad": True,
+    }
+    assert could_be_best({"alone": good}, "higher") == {"alone": True}

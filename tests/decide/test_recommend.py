@@ -84,15 +84,27 @@ def test_the_preference_decides_among_those_that_keep_to_the_limits(prefer, choi
     assert advise(ARMS, CRITERIA, [at_least(0.7)], prefer=prefer).choice == choice
 
 
-def test_without_a_limit_on_the_score_what_is_clearly_worse_is_not_taken_however_cheap():
+def test_without_a_limit_on_the_score_what_is_worse_by_more_than_a_standard_error_is_not_taken_however_cheap():
     found = advise(ARMS, CRITERIA, prefer="time")
     assert found.choice == "full"
-    assert why(found, "frozen") == "scores worse than full with a probability of 100 %"
+    assert why(found, "frozen") == "scores worse than full by 0.100"
     noisy = [UNTUNED, arm("full", "reference", spread=0.02, seed=1, score=0.90, time=100),
              arm("lora", spread=0.02, seed=2, score=0.89, time=60), arm("frozen", spread=0.02, seed=3, score=0.6, time=10)]  # fmt: skip
     found = advise(noisy, (ACCURACY, TIME), prefer="time")
     assert found.choice == "lora"
-    assert "full, 0.900, better by 0.010; lora is worse with a probability of 6" in found.reasons[1]
+    assert (
+        "full, 0.900, better by 0.010, within one standard error (0.028); worse by more than that with a probability of "
+        in found.reasons[1]
+    )
+    assert "by 0.300, more than one standard error (0.027)" in why(found, "frozen")
+
+
+def test_a_margin_says_how_much_worse_than_the_best_is_good_enough():
+    found = advise(ARMS, CRITERIA, prefer="time", margin=0.02)
+    assert found.choice == "lora"
+    assert "better by 0.010, within the margin of 0.02" in found.reasons[1]
+    assert advise(ARMS, CRITERIA, prefer="time", margin=0.1).choice == "frozen"
+    assert advise(ARMS, CRITERIA, prefer="time", margin=0.005).choice == "full"
 
 
 def test_the_gain_that_would_make_an_arm_the_choice_is_just_enough():

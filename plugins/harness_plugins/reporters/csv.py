@@ -11,7 +11,7 @@ _JUDGED = {
     ".difference": "difference",
     ".difference_half_width": "difference_half_width",
     ".p": "p",
-    ".rank": "rank",
+    ".best": "best",
 }
 """Suffixes of column keys for the fields of a cell; the second mapping only for columns by which arms are judged."""
 
@@ -29,7 +29,7 @@ class CSV(harness.Reporter):
         # Tables have no columns for what was not measured in them.
         keys = list(dict.fromkeys(column.key for part in tables for column in part.columns))
         cells = [pair for part in tables for row in part.rows for pair in zip(part.columns, row.cells, strict=True)]
-        judged = {column.key for column, cell in cells if cell.verdict is not None or cell.rank is not None}
+        judged = {column.key for column, cell in cells if cell.verdict is not None}
         endings = {key: _ALWAYS | (_JUDGED if key in judged else {}) for key in keys}
         titles = [f"{key}{ending}" for key in keys for ending in endings[key]]
         first = ["strategy", "role", "seeds", "runs", "table"]

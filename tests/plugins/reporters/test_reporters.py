@@ -193,11 +193,11 @@ def test_json_holds_everything_and_null_where_there_is_no_number():
         "note": 1,
         "beside": {},
     }
-    assert {"value", "low", "high", "verdict", "difference", "p", "rank"} <= blank.keys()
+    assert {"value", "low", "high", "verdict", "difference", "p", "best"} <= blank.keys()
 
 
 def test_a_verdict_stands_under_the_value_it_is_about():
-    judged = Cell(text="0.700", value=0.7, verdict="worse", difference=-0.1, difference_half_width=0.04, rank=2)
+    judged = Cell(text="0.700", value=0.7, verdict="worse", difference=-0.1, difference_half_width=0.04)
     cells = (judged, *TABLE.rows[0].cells[1:])
     row = TABLE.rows[0].model_copy(update={"cells": cells})
     table = TABLE.model_copy(update={"rows": (row,), "others": ()})
@@ -206,7 +206,7 @@ def test_a_verdict_stands_under_the_value_it_is_about():
     header, line = list(csv.reader(CSV().render(table).splitlines()))[:2]
     told = dict(zip(header, line, strict=True))
     key = table.columns[0].key
-    assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.rank"]) == ("worse", "-0.1", "2")
+    assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.best"]) == ("worse", "-0.1", "False")
 
 
 @pytest.mark.parametrize(("width", "expected"), [(60, WIDE), (200, WIDE), (59, NARROW), (47, NARROW)])
