@@ -63,6 +63,10 @@ class Asking(TypedDict, total=False):
     """Any settings, such as `train.epochs=2`."""
     repeat: int
     """Number of runs of each strategy's first seed."""
+    looks: Sequence[int]
+    """Numbers of seeds at which you look at the verdicts before you add more."""
+    folds: int
+    """Cross-validation: number of parts, of which each seed tests on one."""
     margin: float
     """Equivalence margin: strategies that differ by less are equivalent."""
 

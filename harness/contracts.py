@@ -268,6 +268,17 @@ class Dataset(Component):
         0.1, gt=0, lt=1, description="share of train used as validation if there is no validation split"
     )
     split_seed: NonNegativeInt = Field(0, description="seed of splitting and limiting; the same for every run")
+    draws: Literal["fixed", "seeds"] = Field(
+        "fixed",
+        json_schema_extra=ADDED,
+        description="seeds: each seed trains on its own random rows of train; fixed: all seeds train on the same rows",
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        json_schema_extra=ADDED,
+        description="cross-validation: number of parts, of which each seed tests on one; blank: one test split",
+    )
 
     @abstractmethod
     def read(self) -> Data:

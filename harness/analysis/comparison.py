@@ -30,6 +30,7 @@ from harness.analysis.measures import (
 )
 from harness.analysis.noise import Noise, measure_noise
 from harness.analysis.parts import Part, divide
+from harness.analysis.planning import Needed, level_of_looks
 from harness.analysis.scores import ScoreBook, Scores
 from harness.analysis.statistics import Interval, draw, mean_of_seeds
 from harness.analysis.verdicts import Comparisons, ItemBook, Judgement, judge, sample
@@ -96,6 +97,21 @@ class Compared:
     def find(self, key: str) -> Measured | None:
         """Return the measure with this column key; None if there is none."""
         return next((found for found in self.measured if found.measure.column.key == key), None)
+
+    @property
+    def unsettled(self) -> str | None:
+        """Return how many seeds or test items would probably settle the scores in which no difference is shown."""
+        found = [
+            f"{label} in {measured.measure.column.title} ({known.difference:+.3f}) {_ways(known.needed)}"
+            for measured in self.measured
+            if measured.measure.column.group == "score"
+            for label, figure in measured.figures.items()
+            if (known := figure.judgement) is not None and known.needed is not None and known.difference is not None
+        ]
+        if not found:
+            return None
+        looks = f"; to look again, plan it: --looks {len(self.plan.arms[0].runs)},..." if not self.plan.looks else ""
+        return f"to show a difference as large as measured in 80 % of cases: {'; '.join(found)}{looks}"
 
     @property
     def everything(self) -> list[ScoredRun]:
@@ -198,6 +214,12 @@ def _compared(
     )
 
 
+def _ways(needed: Needed) -> str:
+    ways = [f"{needed.seeds:,} seeds"] if needed.seeds else []
+    ways += [f"{needed.items:,} test items"] if needed.items else []
+    return " or ".join(ways) if ways else "more than 100 times the seeds or items"
+
+
 def _ended_early(label: str, endings: Sequence[Ending]) -> str | None:
     """Return that an arm's validation was still improving when its training ended, if that is so for most seeds."""
     found = [one.early for one in endings if one.early is not None]
@@ -253,7 +275,8 @@ def _judged(
         )
         for at in scores
     ]
-    known = dict(zip(scores, judge(columns, plan.reference, plan.margin), strict=True))
+    judged = judge(columns, plan.reference, plan.margin, level_of_looks(plan.looks))
+    known = dict(zip(scores, judged, strict=True))
     found: list[dict[str, _Judged]] = [{} for _ in measures]
     for at in scores:
         arms, reasons, key = samples[at]

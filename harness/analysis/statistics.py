@@ -82,6 +82,14 @@ class Sample:
     """Whether K is the number of items and the value is a mean over them, so that exact tests are possible."""
     centre: float | None = None
     """Mean over seeds of the resampled values, if the deviations are those of resampled values."""
+    folds: bool = False
+    """Whether each seed has its own test items, so that the seeds themselves are the units: `deviations` are those of
+    their values, alike for all seeds."""
+
+    @property
+    def freedom(self) -> float:
+        """Return the degrees of freedom with which the items' part is known."""
+        return (len(self.seeds) if self.folds else self.items) - 1
 
     @property
     def value(self) -> float:
@@ -103,6 +111,8 @@ class Components(NamedTuple):
     """The variance of the mean as computed from the seeds' values: seeds and interaction."""
     freedom: int
     """Degrees of freedom of both."""
+    interaction: float = 0.0
+    """The part of the interaction of seeds and items."""
 
 
 class Part(NamedTuple):
@@ -120,12 +130,30 @@ def components(sample: Sample) -> Components:
     over items than their mean does.
     """
     count = len(sample.seeds)
-    if count < 2:
+    if count < 2 or sample.folds:
         return Components(0.0, 0.0, 0)
     own = float(np.mean(np.sum(sample.deviations**2, axis=1)))
     interaction = max(0.0, own - float(np.sum(sample.of_mean**2))) / (count - 1)
     raw = float(sample.seeds.var(ddof=1)) / count if np.ptp(sample.seeds) else 0.0
-    return Components(max(0.0, raw - interaction), raw, count - 1)
+    return Components(max(0.0, raw - interaction), raw, count - 1, interaction)
+
+
+def of_folds(values: NDArray[np.float64], items: int, share: float) -> Sample:
+    """Return an arm as a sample of the folds of a cross-validation.
+
+    The training rows of two folds overlap, so that their scores are not independent: the variance of the mean is that of
+    J independent scores, plus a part that does not become smaller with more folds (Nadeau and Bengio, 2003, Inference
+    for the Generalization Error, section 3: the corrected resampled t-test).
+
+    Args:
+        values: The score of each fold, `[J]`.
+        items: Number of test items of all folds.
+        share: Size of a test split divided by that of its training split.
+    """
+    count = len(values)
+    scale = math.sqrt((1 / count + share) / (count - 1)) if count > 1 else 0.0
+    deviations = np.tile((values - values.mean()) * scale, (count, 1))
+    return Sample(values, deviations, items, folds=True)
 
 
 def pool(samples: Iterable[Sample]) -> Components:
@@ -133,11 +161,11 @@ def pool(samples: Iterable[Sample]) -> Components:
     found = [one for sample in samples if (one := components(sample)).raw > 0]
     if not found:
         return Components(0.0, 0.0, 0)
-    seeds, raw, freedom = zip(*found, strict=True)
+    seeds, raw, freedom, _ = zip(*found, strict=True)
     return Components(float(np.mean(seeds)), float(np.mean(raw)), sum(freedom))
 
 
-def _seeds(sample: Sample, among: Components) -> Part:
+def seeds_part(sample: Sample, among: Components) -> Part:
     """Return the seeds' part of an arm: at least the mean of the arms, unless its seeds are all alike.
 
     A variance estimated from two or three seeds is often far too small by chance, and then shows differences that are
@@ -175,11 +203,11 @@ def interval(sample: Sample, bounds: Bounds = (None, None), among: Components | 
     """
     if len(sample.seeds) < 2:
         return None
-    items = Part(float(np.sum(sample.of_mean**2)), sample.items - 1)
-    seeds = _seeds(sample, pool([sample]) if among is None else among)
+    items = Part(float(np.sum(sample.of_mean**2)), sample.freedom)
+    seeds = seeds_part(sample, pool([sample]) if among is None else among)
     if sample.centre is not None:
         return _skewed(sample, sample.centre, seeds, bounds)
-    half = _reach((items, seeds), 1 - LEVEL)
+    half = reach((items, seeds), 1 - LEVEL)
     low, high = bounds
     if low is None or high is None:
         return Interval(sample.value - half, sample.value + half)
@@ -199,7 +227,7 @@ def _skewed(sample: Sample, centre: float, seeds: Part, bounds: Bounds) -> Inter
     """Return the interval of resampled values; it contains the value itself, which differs from their centre by bias."""
     resampled = sample.of_mean * math.sqrt(len(sample.of_mean) - 1)
     ends = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) / _quantile(math.inf, 1 - LEVEL)
-    below, above = (_reach((Part(float(end) ** 2, sample.items - 1), seeds), 1 - LEVEL) for end in ends)
+    below, above = (reach((Part(float(end) ** 2, sample.items - 1), seeds), 1 - LEVEL) for end in ends)
     low, high = min(centre - below, sample.value), max(centre + above, sample.value)
     return Interval(
         low if bounds[0] is None else max(low, bounds[0]), high if bounds[1] is None else min(high, bounds[1])
@@ -229,12 +257,12 @@ def difference(
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
     among = pool([arm, other]) if among is None else among
-    seeds = _seeds(arm, among), _seeds(other, among)
+    seeds = seeds_part(arm, among), seeds_part(other, among)
     value = arm.value - other.value
     apart = arm.of_mean - other.of_mean
     by_items = float(np.sum(apart**2))
     if not arm.linear:
-        return _contrast(value, (Part(by_items, arm.items - 1), *seeds))
+        return _contrast(value, (Part(by_items, arm.freedom), *seeds))
     n = arm.items
     pairs = value + apart * math.sqrt(n * (n - 1))
     differing = pairs[np.abs(pairs) > 1e-9 * max(1.0, float(np.max(np.abs(pairs))))]
@@ -247,26 +275,26 @@ def difference(
     if not 0 < len(differing) <= _FEW or found.p >= (exact := _signs(differing)):
         return found
     # Widen the interval by as much as the exact test is weaker, so that both say the same.
-    widened = abs(value) * _reach(parts, 1 - LEVEL) / max(_reach(parts, exact), _TINY)
+    widened = abs(value) * reach(parts, 1 - LEVEL) / max(reach(parts, exact), _TINY)
     return Contrast(value, max(found.half_width, widened), exact)
 
 
 def _contrast(value: float, parts: Sequence[Part]) -> Contrast:
-    half = _reach(parts, 1 - LEVEL)
+    half = reach(parts, 1 - LEVEL)
     # If nothing differs, only rounding errors remain.
     if half <= _TINY * max(1.0, abs(value)):
         return Contrast(value, 0.0, 1.0 if abs(value) <= _TINY else 0.0)
     least, most = _LEAST_LOG_P, 0.0
     for _ in range(_HALVINGS):
         middle = (least + most) / 2
-        if _reach(parts, math.exp(middle)) > abs(value):
+        if reach(parts, math.exp(middle)) > abs(value):
             least = middle
         else:
             most = middle
     return Contrast(value, half, math.exp(most))
 
 
-def _reach(parts: Sequence[Part], p: float) -> float:
+def reach(parts: Sequence[Part], p: float) -> float:
     """Return the difference of which one at least as large has probability p if there is none."""
     return math.sqrt(sum(part.variance * _quantile(part.freedom, p) ** 2 for part in parts if part.variance > 0))
 
@@ -311,7 +339,10 @@ def verdict(found: Contrast, p: float, better: Literal["higher", "lower"], margi
 
 
 def could_be_best(
-    samples: Mapping[str, Sample], better: Literal["higher", "lower"], bounds: Bounds = (None, None)
+    samples: Mapping[str, Sample],
+    better: Literal["higher", "lower"],
+    bounds: Bounds = (None, None),
+    level: float = 1 - LEVEL,
 ) -> dict[str, bool]:
     """Return for each arm whether it could be the best: no other arm is shown to be better.
 
@@ -323,7 +354,7 @@ def could_be_best(
     among, beaten = pool(samples.values()), dict.fromkeys(labels, False)
     for first, second in combinations(labels, 2):
         found = difference(samples[first], samples[second], bounds, among)
-        if found is not None and found.p / 2 <= (1 - LEVEL) / (len(labels) - 1):
+        if found is not None and found.p / 2 <= level / (len(labels) - 1):
             beaten[second if (found.value > 0) == (better == "higher") else first] = True
     return {label: not lost for label, lost in beaten.items()}
 
@@ -348,7 +379,7 @@ def draw(samples: Mapping[str, Sample], key: str, resamples: int = RESAMPLES) ->
     by_items = (axes * np.sqrt(np.maximum(sizes, 0.0))) @ random.standard_normal((len(samples), resamples))
     drawn, among = {}, pool(samples.values())
     for (label, sample), moved in zip(samples.items(), by_items, strict=True):
-        seeds = _seeds(sample, among)
+        seeds = seeds_part(sample, among)
         # Seeds are drawn identically in every column of an arm, so that joint probabilities are cautious.
         by_seeds = _random("seeds", label).standard_t(seeds.freedom, resamples) if seeds.freedom else 0.0
         drawn[label] = sample.value + moved + math.sqrt(seeds.variance) * by_seeds

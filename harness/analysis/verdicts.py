@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
+from harness.analysis.planning import Needed, needed
 from harness.analysis.statistics import (
+    LEVEL,
     Bounds,
     Components,
     Contrast,
@@ -21,6 +23,7 @@ from harness.analysis.statistics import (
     difference,
     holm,
     interval,
+    of_folds,
     pool,
     verdict,
 )
@@ -56,6 +59,8 @@ class Judgement(NamedTuple):
     """Adjusted for all comparisons in the table."""
     could_be_best: bool | None = None
     """Whether no other arm is shown to be better; None if it does not compete, or with one seed."""
+    needed: Needed | None = None
+    """What would probably show the difference, if none is shown."""
     above_baseline: bool | None = None
     """Whether it is shown to be better than every baseline; None if it is one, or if there is none."""
 
@@ -164,17 +169,30 @@ def sample(
     leader = first if first in taken else next(iter(taken), None)
     if leader is None:
         return Samples({}, reasons, "")
-    keys = {part.problem: items.key for part, items in taken[leader][0]}
-    for label, seeds in list(taken.items()):
-        if any(items.key != keys[part.problem] for seed in seeds for part, items in seed):
-            reasons[label] = (
-                f"{label}: its test items differ from those of {leader}, so it is not tested for significance"
-            )
+    run, _ = arms[leader][0]
+    folds = next((found for part in parts if (found := run.task_data[part.problem].dataset.params.get("folds"))), None)
+
+    def tested(label: str) -> list[list[str]]:
+        each = [[items.key for _, items in seed] for seed in taken[label]]
+        return each if folds else [list(keys) for keys in dict.fromkeys(map(tuple, each))]
+
+    expected = tested(leader)
+    for label in list(taken):
+        if tested(label) != expected or (not folds and len(expected) > 1):
+            what = "folds" if folds else "test items"
+            reasons[label] = f"{label}: its {what} differ from those of {leader}, so it is not tested for significance"
             del taken[label]
     # Items of different datasets may have the same ids, such as row numbers, but must be drawn independently.
-    run, _ = arms[leader][0]
+    keys = {part.problem: items.key for part, items in taken[leader][0]} if leader in taken else {}
     named = (f"{run.task_data[at].dataset.model_dump_json(exclude={'location'})} {keys[at]}" for at in sorted(keys))
-    return Samples({label: _sample(seeds) for label, seeds in taken.items()}, reasons, " ".join(named))
+    made = {label: _of_folds(seeds, int(str(folds))) if folds else _sample(seeds) for label, seeds in taken.items()}
+    return Samples(made, reasons, " ".join(named))
+
+
+def _of_folds(seeds: Sequence[Sequence[tuple[Term, Items]]], folds: int) -> Sample:
+    """Return an arm as a sample of the folds of a cross-validation, one for each seed."""
+    values = np.array([sum(part.factor * items.value for part, items in seed) for seed in seeds])
+    return of_folds(values, sum(seed[0][1].units for seed in seeds), 1 / (folds - 1))
 
 
 def _sample(seeds: Sequence[Sequence[tuple[Term, Items]]]) -> Sample:
@@ -219,7 +237,9 @@ class Comparisons(NamedTuple):
     """The arms that learning must beat."""
 
 
-def judge(columns: Sequence[Comparisons], reference: str | None, margin: float | None) -> list[dict[str, Judgement]]:
+def judge(
+    columns: Sequence[Comparisons], reference: str | None, margin: float | None, level: float = 1 - LEVEL
+) -> list[dict[str, Judgement]]:
     """Return the judgement on each arm in each column of a table.
 
     All comparisons of a table with the reference are tested together, so that a table of equal arms has any false
@@ -229,13 +249,25 @@ def judge(columns: Sequence[Comparisons], reference: str | None, margin: float |
         columns: The columns.
         reference: The arm with which the others are compared; None for no comparison.
         margin: Equivalence margin; None for no test of equivalence.
+        level: Level of each test before the correction: lower than 5 % if verdicts are looked at several times.
     """
     compared = [_contrasts(column, reference) for column in columns]
     places = [(at, label) for at, found in enumerate(compared) for label, one in found.items() if one is not None]
-    ps = [found.p for at, label in places if (found := compared[at][label]) is not None]
-    adjusted = dict(zip(places, holm(ps, [1.0 if columns[at].first else _BEHIND for at, _ in places]), strict=True))
+    often = (1 - LEVEL) / level
+    ps = [min(1.0, often * found.p) for at, label in places if (found := compared[at][label]) is not None]
+    weights = [1.0 if columns[at].first else _BEHIND for at, _ in places]
+    adjusted = dict(zip(places, holm(ps, weights), strict=True))
+    share = level / max(sum(weights), 1.0)
     return [
-        _judged(column, found, {label: p for (of, label), p in adjusted.items() if of == at}, reference, margin)
+        _judged(
+            column,
+            found,
+            {label: p for (of, label), p in adjusted.items() if of == at},
+            reference,
+            margin,
+            level,
+            share,
+        )
         for at, (column, found) in enumerate(zip(columns, compared, strict=True))
     ]
 
@@ -260,9 +292,11 @@ def _judged(
     adjusted: Mapping[str, float],
     reference: str | None,
     margin: float | None,
+    level: float,
+    share: float,
 ) -> dict[str, Judgement]:
     competing = {label: column.samples[label] for label in column.competing if label in column.samples}
-    best = could_be_best(competing, column.better, column.span)
+    best = could_be_best(competing, column.better, column.span, level)
     judged: dict[str, Judgement] = {}
     among = pool(column.samples.values())
     for label, one in column.samples.items():
@@ -273,9 +307,13 @@ def _judged(
         )
         result = compared.get(label)
         if result is not None:
-            p = adjusted[label]
+            p, against = adjusted[label], column.samples[str(reference)]
+            said = verdict(result, p, column.better, margin)
             base = base._replace(
-                verdict=verdict(result, p, column.better, margin),
+                verdict=said,
+                needed=needed(one, against, column.span, among, share)
+                if column.first and said == "no difference shown"
+                else None,
                 difference=result.value,
                 difference_half_width=result.half_width,
                 p=p,

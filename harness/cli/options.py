@@ -97,6 +97,21 @@ Tune = Annotated[
         rich_help_panel=ASK,
     ),
 ]
+Looks = Annotated[
+    str | None,
+    typer.Option(
+        help="Numbers of seeds at which you look at the verdicts before you add more, such as 3,5,10.",
+        rich_help_panel=ASK,
+    ),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Cross-validation instead of one test split: number of parts; each seed tests on one.",
+        rich_help_panel=ASK,
+    ),
+]
 Repeat = Annotated[
     int | None,
     typer.Option(
@@ -148,6 +163,8 @@ ASKED: Mapping[str, Any] = {
     "tune": Tune,
     "repeat": Repeat,
     "margin": Margin,
+    "folds": Folds,
+    "looks": Looks,
 }
 """The option for each field of `Asked`."""
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.analysis.comparison import analyse
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.estimate import estimates, show_estimates
@@ -91,6 +92,8 @@ def plan(
     done, damaged = (sum(state == word for state in states.values()) for word in ("done", "damaged"))
     hurt = f", {damaged} damaged (see harness report)" if damaged else ""
     console.print(f"{len(states)} runs: {done} done{hurt}, {len(states) - done - damaged} to compute")
+    if store and done and (told := analyse(planned, store, catalog).parts[0].unsettled):
+        console.print(f"note: {escape(told)}")
 
 
 def _show(console: Console, planned: Plan, examined: Examined, states: Mapping[str, str]) -> None:

@@ -141,5 +141,7 @@ def _notes(analysis: Analysis, compared: Compared, fixed: Sequence[str]) -> Iter
         if done < len(arm.runs):
             yield f"{arm.label}: {done} of {len(arm.runs)} seeds have finished; run harness compare to compute the rest"
     yield from compared.early.values()
+    if compared.unsettled:
+        yield compared.unsettled
     if left_out := [arm.label for other in analysis.parts[1:] for arm in other.plan.arms]:
         yield f"left out because they cannot be compared with the others (see harness why): {', '.join(left_out)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # Increase when splitting, limiting or encoding changes, so that older cache entries are not used.
-_FORMAT = 5
+_FORMAT = 6
 _ROWS = 1000
 """Rows held in memory at a time."""
 _SHIELDS: Mapping[Split, tuple[Split, ...]] = {"validation": ("test",), "train": ("test", "validation")}
@@ -49,8 +50,14 @@ class Prepared:
     """Rows removed by a limit."""
 
 
-def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared:
+def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache, seed: int) -> Prepared:
     """Return the dataset's splits: read, separated, completed and limited, or from the cache.
+
+    Args:
+        dataset: The dataset.
+        reference: Identifies it in the cache.
+        cache: Where its splits are kept.
+        seed: That of the run, which decides the rows if the dataset draws by seed or is split into folds.
 
     Raises:
         HarnessError: The data does not match its parameters, or there is too little of it.
@@ -59,11 +66,13 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache) -> Prepared
 
     datasets.disable_progress_bars()  # harness shows its own progress
     key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
+    key += [seed] if dataset.draws == "seeds" or dataset.folds else []
 
     def build(target: Path) -> None:
         raw, facts = _read(dataset)
         try:
-            splits, moved, over = _split(dataset, dict(raw))
+            splits, moved, over, notes = _split(dataset, dict(raw), seed)
+            facts = facts._replace(notes=(*facts.notes, *notes))
         except HarnessError as error:
             # A problem with the data may be the reason why there is too little of it.
             raise HarnessError("; ".join([str(error), *facts.warnings])) from None
@@ -279,8 +288,8 @@ class Tokens:
         return {**encoded, "id": [rows["id"][row] for row in of]}
 
 
-def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], int, int]:
-    """Return the prepared splits, the number of rows removed for their text and the number removed by a limit."""
+def _split(dataset: Dataset, raw: dict[Split, Any], seed: int) -> tuple[dict[Split, Any], int, int, list[str]]:
+    """Return the prepared splits, the number of rows removed for their text, that removed by a limit, and notes."""
     import datasets
 
     if not len(raw.get("train", ())):
@@ -290,14 +299,22 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     table = datasets.concatenate_datasets([raw[name] for name in present])
     table = table.add_column("id", np.arange(len(table)))
     keys = text_keys(table, plainly)
-    together = text_keys(table, plainly, ("group",)) if "group" in table.column_names else keys
+    together = _groups(dataset, table)
+    grouped, together = together is not None, keys if together is None else together
     labels = _classes(table)
     starts = np.cumsum([0, *(len(raw[name]) for name in present)])
     rows = {name: np.arange(starts[i], starts[i + 1]) for i, name in enumerate(present)}
 
-    moved = _shield(rows, keys)
+    moved = _shield(rows, keys) + (_shield(rows, together) if grouped else 0)
+    notes: list[str] = []
     # One generator per split, so that settings of one split do not change another.
-    random = {name: np.random.default_rng([dataset.split_seed, at]) for at, name in enumerate(SPLITS)}
+    drawn = dataset.draws == "seeds"  # the test split is the same for every seed even then
+    own = {name: [1 + seed] if drawn and name != "test" else [] for name in SPLITS}
+    random = {name: np.random.default_rng([dataset.split_seed, at, *own[name]]) for at, name in enumerate(SPLITS)}
+    if dataset.folds is not None:
+        rows["test"] = _fold(dataset, dataset.folds, rows, together, labels, seed)
+        rows["train"] = np.setdiff1d(rows["train"], rows["test"])
+        notes.append(f"{dataset.folds}-fold cross-validation: each seed tests on its own part of all rows")
     shares: dict[Split, float] = {"test": dataset.test_share, "validation": dataset.validation_share}
     for name, share in shares.items():
         if name not in rows:
@@ -306,18 +323,100 @@ def _split(dataset: Dataset, raw: dict[Split, Any]) -> tuple[dict[Split, Any], i
     # Splits made by group may share texts with other groups.
     moved += _shield(rows, keys)
     over = 0
+    if drawn and len(rows["train"]):
+        pool = len(rows["train"])
+        rows["train"], note = _draw(rows["train"], together, labels, dataset.limit.get("train"), random["train"])
+        over += pool - len(rows["train"])
+        notes.append(note)
     for name in SPLITS:
         if not len(rows[name]):
             message = (
                 f"dataset {dataset.name!r} is too small: the {name} split would be empty ({len(table)} rows, "
-                f"{len(np.unique(keys))} distinct texts)"
+                f"{len(np.unique(keys))} distinct texts"
+                + (f", {len(np.unique(together))} groups, none of which may be in two splits)" if grouped else ")")
             )
             raise HarnessError(message)
         if name in dataset.limit:
             kept = _limit(rows[name], labels, dataset.limit[name], random[name])
             over += len(rows[name]) - len(kept)
             rows[name] = kept
-    return {name: table.select(rows[name]) for name in SPLITS}, moved, over
+    return {name: table.select(rows[name]) for name in SPLITS}, moved, over, notes
+
+
+def _groups(dataset: Dataset, table: Any) -> NDArray[np.uint64] | None:
+    """Return the group of each row, `[n]`; None without groups.
+
+    Raises:
+        HarnessError: There is only one group.
+    """
+    if "group" not in table.column_names:
+        return None
+    groups = text_keys(table, plainly, ("group",))
+    if len(np.unique(groups)) == 1:
+        message = f"dataset {dataset.name!r}: all rows have the same group, so it cannot be split: leave the group out"
+        raise HarnessError(message)
+    return groups
+
+
+def _fold(
+    dataset: Dataset,
+    folds: int,
+    rows: Mapping[Split, NDArray[np.int64]],
+    together: NDArray[np.uint64],
+    labels: NDArray[np.int64],
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return the rows, `[k]`, that a seed tests on: seeds 0 to folds - 1 cover all rows, and so do the next ones.
+
+    Raises:
+        HarnessError: The dataset has a test split, or too few rows.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if "test" in rows:
+        message = f"dataset {dataset.name!r} has a test split, so it cannot be split into folds: leave out folds or the test split"
+        raise HarnessError(message)
+    among = rows["train"]
+    if (units := len(np.unique(together[among]))) < 2 * folds:
+        message = f"dataset {dataset.name!r} has {units} distinct texts or groups, too few for {folds} folds"
+        raise HarnessError(message)
+    classes = labels[among]
+    if np.unique(classes, return_counts=True)[1].max() < folds:
+        classes = np.zeros_like(classes)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=dataset.split_seed + seed // folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer rows than folds is in some of them only
+        parts = list(splitter.split(among, classes, together[among]))
+    return np.asarray(among[parts[seed % folds][1]])
+
+
+_LEFT_OUT = 0.2
+"""Share of the rows that each seed leaves out if all of them are asked for."""
+
+
+def _draw(
+    rows: NDArray[np.int64],
+    together: NDArray[np.uint64],
+    labels: NDArray[np.int64],
+    limit: int | None,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.int64], str]:
+    """Return the rows that a seed trains on, in order, with whole texts or groups; and a note."""
+    if limit is None or limit >= len(rows):
+        kept = np.setdiff1d(rows, _carve(rows, together, labels, _LEFT_OUT, random))
+        return kept, (
+            f"each seed trains on its own {1 - _LEFT_OUT:.0%} of {len(rows):,} rows, so intervals contain a part of what "
+            "other training rows would change"
+        )
+    if len(np.unique(together[rows])) < len(rows):
+        kept = _carve(rows, together, labels, limit / len(rows), random)
+        kept = _limit(np.sort(kept), labels, limit, random)
+    else:
+        kept = _limit(rows, labels, limit, random)
+    return kept, (
+        f"each seed trains on its own {len(kept):,} of {len(rows):,} rows, so intervals contain what other training rows "
+        "would change"
+    )
 
 
 def _shield(rows: dict[Split, NDArray[np.int64]], keys: NDArray[np.uint64]) -> int:
@@ -395,6 +494,8 @@ def _carve(
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return the rows, `[k]`, of a random share of each class's texts; of rare classes, one text from as many as their shares add up to."""
+    if not len(rows):
+        return rows
     _, first = np.unique(keys[rows], return_index=True)
     texts = rows[np.sort(first)]
     classes, counts = np.unique(labels[texts], return_counts=True)

@@ -164,7 +164,7 @@ def open_session(
         chooses = strategy.selects or run.train.patience is not None
         for position, problem in enumerate(run.task_data):
             task = catalog.restore(Task, problem.task)
-            prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache)
+            prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache, run.seed)
             if run.all_data and position < len(run.stages):
                 prepared = with_all_data(prepared, without_validation=chooses)
             check_problem(problem, task, prepared)

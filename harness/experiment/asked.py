@@ -11,7 +11,15 @@ from harness.catalog import Catalog
 from harness.contracts import Dataset, Strategy
 from harness.errors import HarnessError
 from harness.experiment.plan import Plan, default_names, make_plan, opener
-from harness.experiment.spec import ExperimentSpec, StrategyEntry, make_spec, read_spec, with_limits, with_overrides
+from harness.experiment.spec import (
+    ExperimentSpec,
+    StrategyEntry,
+    make_spec,
+    read_spec,
+    with_folds,
+    with_limits,
+    with_overrides,
+)
 from harness.records import digest
 
 
@@ -34,6 +42,8 @@ class Asked:
     tune: str | int | None = None
     repeat: int | None = None
     margin: float | None = None
+    folds: int | None = None
+    looks: str | Sequence[int] | None = None
 
     def plan(self, catalog: Catalog) -> Plan:
         """Return the plan for the request.
@@ -60,6 +70,8 @@ class Asked:
             # Listed explicitly, so that an option can refer to one of them.
             named = tuple(StrategyEntry(name=name) for name in default_names(catalog, Strategy))
             spec = spec.model_copy(update={"strategies": named})
+        if self.folds is not None:
+            spec = with_folds(spec, self.folds, seeds=self.seeds is None)
         spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
         if spec == base and filed is not None:
             return spec
@@ -75,7 +87,8 @@ class Asked:
             "stages": [_named(catalog, name) for name in _split(self.datasets or ())],
             "model": self.model,
             "strategies": _entries(self.strategies or ()),
-            "seeds": None if self.seeds is None else _seeds(self.seeds),
+            "seeds": None if self.seeds is None else _numbers(self.seeds, "--seeds"),
+            "looks": None if self.looks is None else _numbers(self.looks, "--looks"),
             "metrics": _split(self.metrics or ()),
             "reference": self.reference,
             "tune": self.tune,
@@ -103,6 +116,7 @@ class Asked:
             defaults["stages"] = [
                 {
                     "dataset": f"{self._opener(catalog)}:{self.target}",
+                    "draws": "seeds",
                     **{key: value for key, value in columns.items() if value is not None},
                 }
             ]
@@ -144,11 +158,11 @@ def _entries(values: Sequence[str | Mapping[str, Any]]) -> list[str | Mapping[st
     return [entry for value in values for entry in (_split([value]) if isinstance(value, str) else [value])]
 
 
-def _seeds(text: str | Sequence[int]) -> list[int]:
+def _numbers(text: str | Sequence[int], option: str) -> list[int]:
     if not isinstance(text, str):
         return list(text)
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        message = f"--seeds {text!r} is not a list of whole numbers, such as 0,1,2"
+        message = f"{option} {text!r} is not a list of whole numbers, such as 0,1,2"
         raise HarnessError(message) from None

@@ -44,6 +44,8 @@ class Plan(Record):
     """For each stage, its metrics; the first is the primary one."""
     watch_metrics: tuple[str, ...]
     """For each watched dataset, its metric."""
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which verdicts are looked at; empty for one look."""
     margin: float | None = None
     """Equivalence margin between two arms; None for no equivalence test."""
     budget: Budget | None = None
@@ -89,6 +91,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             tasks,
             next((str(found) for found in (spec.train.get("select_by"), *spec.metrics) if found), None),
         )
+    _check_folds(stages, spec)
     model_reference = model.reference()
     notes: list[str] = []
 
@@ -132,6 +135,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         reference=_reference(spec, arms),
         stage_metrics=tuple(_metrics(catalog, problem, spec.metrics) for problem in stages),
         watch_metrics=tuple(_metrics(catalog, problem, ())[0] for problem in watch),
+        looks=spec.looks,
         margin=spec.margin,
         budget=budget,
         notes=tuple(dict.fromkeys(notes)),
@@ -300,6 +304,24 @@ def _reference(spec: ExperimentSpec, arms: Iterable[Arm]) -> str | None:
     if spec.reference not in labels:
         raise unknown("reference", spec.reference, labels)
     return spec.reference
+
+
+def _check_folds(stages: Iterable[TaskData], spec: ExperimentSpec) -> None:
+    """Check that the seeds cover every fold equally often.
+
+    Raises:
+        HarnessError: They do not, or hyperparameters would be chosen by other folds' test rows.
+    """
+    for folds in {found for problem in stages if isinstance(found := problem.dataset.params.get("folds"), int)}:
+        if sorted(spec.seeds) != list(range(len(spec.seeds))) or len(spec.seeds) % folds:
+            message = (
+                f"{folds} folds need the seeds 0 to {folds - 1}, or 0 to {2 * folds - 1} for two repetitions and so on, but "
+                f"seeds are {', '.join(map(str, spec.seeds))}"
+            )
+            raise HarnessError(message)
+        if spec.tune is not None:
+            message = "folds and a hyperparameter search (tune) exclude each other: settings would be chosen by rows of the test folds"
+            raise HarnessError(message)
 
 
 def _check_different(arms: Iterable[Arm]) -> None:

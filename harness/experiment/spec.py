@@ -88,6 +88,10 @@ class ExperimentSpec(Record):
     metrics: tuple[str, ...] = Field((), description="metrics to show; blank: those of the task")
     reference: str | None = Field(None, description="label of the reference arm, which the others are compared with")
     train: dict[str, JsonValue] = Field({}, description="training settings for every arm")
+    looks: tuple[PositiveInt, ...] = Field(
+        (),
+        description="numbers of seeds at which you look at the verdicts before you add more, such as [3, 5, 10]; blank: one look",
+    )
     margin: float | None = Field(
         None, gt=0, description="equivalence margin: two arms that differ by less are equivalent; blank: none"
     )
@@ -103,6 +107,16 @@ class ExperimentSpec(Record):
     def _no_seed_twice(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
             message = f"duplicate seed: {list(self.seeds)}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _a_planned_look(self) -> Self:
+        if self.looks and (list(self.looks) != sorted(set(self.looks)) or min(self.looks) < 2):
+            message = f"looks must be ascending numbers of seeds from 2, such as [3, 5, 10], not {list(self.looks)}"
+            raise ValueError(message)
+        if self.looks and len(self.seeds) not in self.looks:
+            message = f"looks are planned with {', '.join(map(str, self.looks))} seeds, but there are {len(self.seeds)}"
             raise ValueError(message)
         return self
 
@@ -195,6 +209,23 @@ def with_limits(spec: ExperimentSpec, limits: Sequence[str]) -> ExperimentSpec:
         )
 
     return spec.model_copy(update={"stages": tuple(limited(entry) for entry in spec.stages)})
+
+
+def with_folds(spec: ExperimentSpec, folds: int, *, seeds: bool) -> ExperimentSpec:
+    """Return the experiment with cross-validation of every stage.
+
+    Args:
+        spec: The experiment.
+        folds: Number of parts.
+        seeds: Whether to have as many seeds, too.
+    """
+    stages = tuple(
+        entry.model_copy(
+            update={"params": {**{key: value for key, value in entry.params.items() if key != "draws"}, "folds": folds}}
+        )
+        for entry in spec.stages
+    )
+    return spec.model_copy(update={"stages": stages, **({"seeds": tuple(range(folds))} if seeds else {})})
 
 
 def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> ExperimentSpec:

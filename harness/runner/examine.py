@@ -93,7 +93,7 @@ def _prepared(run: Run, catalog: Catalog, cache: Cache, say: Callable[[str], Non
     prepared = []
     for problem in run.task_data:
         say(f"preparing {problem.dataset.name}")
-        prepared.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache))
+        prepared.append(prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache, run.seed))
         check_problem(problem, catalog.restore(Task, problem.task), prepared[-1])
     return prepared
 

@@ -80,7 +80,7 @@ class Rehearsal:
         first = runs[0]
         self._data = {
             problem.dataset.model_dump_json(): prepare(
-                runner.catalog.restore(Dataset, problem.dataset), problem.dataset, cache
+                runner.catalog.restore(Dataset, problem.dataset), problem.dataset, cache, first.seed
             )
             for problem in first.task_data
         }

@@ -9,6 +9,7 @@ from harness.analysis.comparison import Analysis, Compared
 from harness.analysis.measures import ScoredRun
 from harness.analysis.names import called
 from harness.analysis.parts import Part
+from harness.analysis.planning import level_of_looks
 from harness.experiment.plan import Plan
 from harness.records import DataNote, Run, SplitNote, TrainConfig, unsaid
 from harness.tables.writing import (
@@ -48,6 +49,8 @@ def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
     if analysis.scope == "comparison":
         yield from _about_costs(part.everything, analysis.price)
     yield from _about_verdicts(part, reference=part.plan.reference if analysis.scope == "comparison" else None)
+    if part.unsettled:
+        yield part.unsettled
     yield from _about_noise(part)
 
 
@@ -85,8 +88,16 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
         f"verdicts compare with {reference}, paired by test item, at 95 % over the whole table (weighted Holm: further "
-        f"scores count a tenth){within}; {_BOLD}"
+        f"scores count a tenth){within}{_looked(plan)}; {_BOLD}"
     )
+
+
+def _looked(plan: Plan) -> str:
+    """Return that verdicts are looked at several times."""
+    if len(plan.looks) < 2:
+        return ""
+    looks = ", ".join(map(str, plan.looks))
+    return f"; looks at {looks} seeds, each at {level_of_looks(plan.looks):.4f} (Pocock 1977)"
 
 
 def _about_noise(part: Compared) -> Iterable[str]:
@@ -109,7 +120,14 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     """Yield what a reader needs to trust or reproduce the table."""
     run = plan.arms[0].runs[0]
     seeds = ", ".join(str(item.seed) for item in plan.arms[0].runs)
-    if len(plan.arms[0].runs) > 1:
+    folds = next((found for problem in run.stages if (found := problem.dataset.params.get("folds"))), None)
+    if len(plan.arms[0].runs) > 1 and folds:
+        yield (
+            f"[ ] and ± are 95 % intervals of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}), each of which tests "
+            f"on another of {folds} folds (Student's t with the correction of Nadeau and Bengio 2003 for overlapping training "
+            "rows); of watched datasets: over seeds and test items"
+        )
+    elif len(plan.arms[0].runs) > 1:
         yield (
             f"[ ] and ± are 95 % intervals of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}) and over test "
             "items (crossed random effects, Student's t for items and for seeds; of scores with a "

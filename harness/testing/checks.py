@@ -120,7 +120,9 @@ def _check_delivery(strategy: Strategy, run: Run, outcome: Outcome, store: Store
                 message = f"{strategy.name}: the delivered model cannot be used outside harness: {manifest.reason}"
                 warnings.warn(message, DeliveryWarning, stacklevel=3)
             continue
-        test = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
+        test = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache), run.seed).splits[
+            "test"
+        ]
         delivered = Delivered(folder, device="cpu", catalog=catalog)
         found = delivered.evaluate({name: test[name][:] for name in test.column_names})
         expected = store.predictions(run, len(run.stages), index)
@@ -228,7 +230,7 @@ def check_dataset(dataset: Dataset) -> None:
         reason = task.check(found.facts, found.splits["train"].column_names)
         _check(reason is None, f"{name}: the task from task_for(), {task.name!r}, does not accept it: {reason}")
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(dataset, dataset.reference(), Cache(Path(folder)))
+        prepared = prepare(dataset, dataset.reference(), Cache(Path(folder)), seed=0)
         _check(all(len(prepared.splits[split]) for split in SPLITS), f"{name}: a split is empty")
 
 
@@ -261,7 +263,7 @@ def check_task(task: Task, dataset: Dataset | None = None) -> None:
         position = 0 if task.tunable else 1
         cells = [cell for cell in outcome.evaluations if cell.problem == position]
         _check(any(cell.undefined is None for cell in cells), f"{task.name}: no predictions: {cells}")
-        prepared = prepare(data, data.reference(), Cache(store.cache))
+        prepared = prepare(data, data.reference(), Cache(store.cache), seed=0)
         for cell in cells:
             if cell.undefined is not None:
                 continue

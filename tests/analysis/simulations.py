@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import stats
 from scipy.special import ndtr, ndtri
 
 from harness.analysis.items import take_apart
+from harness.analysis.planning import level_of_looks, needed
 from harness.analysis.statistics import Sample, difference, draw, interval
 from harness.analysis.verdicts import Comparisons, judge
 from harness.catalog import load_catalog
@@ -229,6 +230,28 @@ def recommended(world: World, seeds: int, items: int, worse: float, times: int) 
     return chosen / times
 
 
+def found_at_any_look(world: World, looks: Sequence[int], level: float, times: int) -> float:
+    """Return in which share of comparisons two equal arms are told apart at any of several numbers of seeds."""
+    random = np.random.default_rng([6, *looks])
+    found = 0
+    for _ in range(times):
+        right = world.draw(random, 2, max(looks), 200)
+        found += any(ours(right[:, :seeds]) <= level for seeds in looks)
+    return found / times
+
+
+def predicted(world: World, seeds: int, items: int, gain: float, times: int) -> tuple[int | None, int | None]:
+    """Return the median number of seeds, and of items, that pilots of this size predict."""
+    random = np.random.default_rng([7, seeds, items])
+    found = [
+        needed(sample(right[1]), sample(right[0]), SHARE)
+        for right in (world.draw(random, 2, seeds, items, gain) for _ in range(times))
+    ]
+    said = [one for one in found if one is not None]
+    more, wider = (np.median([number or np.inf for number in numbers]) for numbers in zip(*said, strict=True))
+    return int(more) if np.isfinite(more) else None, int(wider) if np.isfinite(wider) else None
+
+
 def percent(share: float, times: int) -> str:
     """Return a share with its 95 % interval."""
     low, high = stats.binomtest(round(share * times), times).proportion_ci(method="wilson")
@@ -301,6 +324,38 @@ def cheaper_arms(times: int) -> Iterator[str]:
             yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
 
 
+def several_looks(times: int) -> Iterator[str]:
+    """Yield the table of false verdicts if seeds are added until something is shown."""
+    yield "| looks at | where differences come from | planned | each look at 5 % |"
+    yield "|---|---|---:|---:|"
+    for looks in ((3, 5), (3, 5, 10), tuple(range(3, 11))):
+        level = level_of_looks(looks)
+        for world in WORLDS[:4]:
+            row = [percent(found_at_any_look(world, looks, at, times), times) for at in (level, 0.05)]
+            yield f"| {', '.join(map(str, looks))} seeds | {world.name} | " + " | ".join(row) + " |"
+
+
+def enough(times: int) -> Iterator[str]:
+    """Yield the table of predicted sizes, and how often a difference is shown with them."""
+    yield "| measured with | where differences come from | predicted | shown with it | predicted | shown with it |"
+    yield "|---|---|---:|---:|---:|---:|"
+    for world, seeds, items, gain in PILOTS:
+        more, wider = predicted(world, seeds, items, gain, times)
+        cells: list[str] = []
+        for number, unit, size in ((more, "seeds", (more, items)), (wider, "items", (seeds, wider))):
+            shown = "" if number is None else percent(told_apart(ours, world, *map(int, size), gain, times), times)
+            cells += ["none" if number is None else f"{number:,} {unit}", shown]
+        yield f"| {seeds} seeds, {items} items | {world.name} | " + " | ".join(cells) + " |"
+
+
+PILOTS = (
+    (WORLDS[0], 3, 200, 0.2),
+    (WORLDS[1], 5, 100, 0.15),
+    (WORLDS[3], 5, 300, 0.3),
+    (WORLDS[2], 5, 200, 0.3),
+)
+"""Worlds, seeds, items and gains of comparisons that predict what they need."""
+
 SECTIONS: dict[str, Callable[[int], Iterator[str]]] = {
     "Two equal arms that are told apart": equal_arms,
     "A better arm that is told apart": better_arms,
@@ -308,6 +363,8 @@ SECTIONS: dict[str, Callable[[int], Iterator[str]]] = {
     "Two equal arms on items in groups that are told apart": groups_of_items,
     "Intervals that hold the true score": intervals,
     "The cheaper of two arms that is recommended": cheaper_arms,
+    "Equal arms that are told apart at any of several looks": several_looks,
+    "Seeds or items that show a difference in 80 % of cases": enough,
 }
 
 

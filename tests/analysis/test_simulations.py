@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from harness.analysis.planning import level_of_looks
 from tests.analysis import simulations as sim
 
 pytestmark = pytest.mark.slow
@@ -72,3 +73,19 @@ def test_the_cheaper_of_two_equal_arms_is_recommended(world):
 @pytest.mark.parametrize("world", sim.WORLDS[:2], ids=lambda world: world.name)
 def test_one_that_is_worse_by_more_than_the_test_can_show_hardly_ever(world):
     assert at_most(sim.recommended(world, 3, 300, 0.05, 200), 0.2, 200)
+
+
+@pytest.mark.parametrize("world", sim.WORLDS[:4], ids=lambda world: world.name)
+def test_planned_looks_tell_equal_arms_apart_in_at_most_one_of_twenty_comparisons(world):
+    looks = (3, 5, 10)
+    assert at_most(sim.found_at_any_look(world, looks, level_of_looks(looks), 300), 0.05, 300)
+
+
+@pytest.mark.parametrize("pilot", sim.PILOTS[:3], ids=lambda pilot: pilot[0].name)
+def test_predicted_sizes_show_a_difference_in_about_four_of_five_comparisons(pilot):
+    world, seeds, items, gain = pilot
+    more, wider = sim.predicted(*pilot, times=200)
+    sizes = [(more, items)] * (more is not None) + [(seeds, wider)] * (wider is not None)
+    assert sizes
+    for size in sizes:
+        assert 0.7 <= sim.told_apart(sim.ours, world, *size, gain, 300) <= 0.97

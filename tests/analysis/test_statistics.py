@@ -13,6 +13,7 @@ from harness.analysis.statistics import (
     holm,
     interval,
     mean_of_seeds,
+    of_folds,
     pool,
     verdict,
 )
@@ -216,3 +217,14 @@ def test_arms_that_cannot_be_told_apart_could_both_be_the_best():
         "bad": True,
     }
     assert could_be_best({"alone": good}, "higher") == {"alone": True}
+
+
+def test_folds_have_the_corrected_resampled_t_test():
+    first, second = np.array([0.8, 0.7, 0.9, 0.85, 0.75]), np.array([0.7, 0.72, 0.8, 0.8, 0.7])
+    found = difference(of_folds(first, 100, 1 / 4), of_folds(second, 100, 1 / 4), SHARE)
+    apart = first - second
+    error = np.sqrt(apart.var(ddof=1) * (1 / 5 + 1 / 4))
+    assert found.value == pytest.approx(apart.mean())
+    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 4) * error)
+    assert found.p == pytest.approx(2 * stats.t.sf(apart.mean() / error, 4))
+    assert interval(of_folds(np.ones(5), 100, 1 / 4), SHARE).low == pytest.approx(0.963, abs=0.002)

@@ -175,7 +175,7 @@ def test_what_is_kept_answers_as_it_was_measured(toys, models, elsewhere, tmp_pa
         assert strategy == "untuned"
         pytest.skip(read_manifest(folder).reason)
     problem = run.stages[0]
-    test = prepare(toys.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache)).splits["test"]
+    test = prepare(toys.restore(Dataset, problem.dataset), problem.dataset, Cache(store.cache), run.seed).splits["test"]
     expected = store.predictions(run, 1, 0)
     texts = tmp_path / "texts"
     test.save_to_disk(texts / "rows")

@@ -35,9 +35,11 @@ class Given(Dataset):
         return Facts(("no", "yes"), "a licence", None)
 
 
-def prepared(tmp_path: Path, rows: Mapping[Split, Sequence[tuple[str, int]]], **params: object) -> Prepared:
+def prepared(
+    tmp_path: Path, rows: Mapping[Split, Sequence[tuple[str, int]]], seed: int = 0, **params: object
+) -> Prepared:
     dataset = Given(rows=rows, **params)
-    return prepare(dataset, dataset.reference(), Cache(tmp_path))
+    return prepare(dataset, dataset.reference(), Cache(tmp_path), seed)
 
 
 def many(count: int, yes_share: float = 0.5, prefix: str = "text") -> list[tuple[str, int]]:
@@ -138,7 +140,7 @@ class Grouped(Given):
 def test_a_text_of_several_groups_stands_in_one_split_all_the_same(tmp_path):
     texts = ["thank you" if number % 2 else f"text {number}" for number in range(100)]
     dataset = Grouped(rows={"train": [(text, number % 3 % 2) for number, text in enumerate(texts)]})
-    found = prepare(dataset, dataset.reference(), Cache(tmp_path))
+    found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
     with_it = [name for name in SPLITS if "thank you" in found.splits[name]["text"][:]]
     assert with_it == ["test"]
     assert found.moved > 0
@@ -197,7 +199,7 @@ ODD = [
 def test_what_a_dataset_must_not_return_is_told_by_its_name(tmp_path, which, said):
     dataset = Odd(rows={"train": []}, split_seed=which)
     with pytest.raises(HarnessError, match="dataset 'odd': ") as error:
-        prepare(dataset, dataset.reference(), Cache(tmp_path))
+        prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
     assert said in str(error.value)
 
 
@@ -205,5 +207,101 @@ def test_what_a_dataset_raises_keeps_its_trace_and_names_it(tmp_path, monkeypatc
     monkeypatch.setitem(globals(), "ODD", [lambda: 1 / 0])
     dataset = Odd(rows={"train": []})
     with pytest.raises(ZeroDivisionError) as error:
-        prepare(dataset, dataset.reference(), Cache(tmp_path))
+        prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
     assert error.value.__notes__ == ["while reading dataset 'odd'"]
+
+
+def texts(found: Prepared, split: Split) -> set[str]:
+    return set(found.splits[split]["text"][:])
+
+
+def test_each_seed_draws_its_own_training_rows_and_keeps_the_test_items(tmp_path):
+    rows = {"train": many(300, yes_share=0.3)}
+    drawn = [prepared(tmp_path, rows, seed, draws="seeds", limit={"train": 60}) for seed in (0, 1, 0)]
+    assert [len(found.splits["train"]) for found in drawn] == [60, 60, 60]
+    assert texts(drawn[0], "train") == texts(drawn[2], "train") != texts(drawn[1], "train")
+    assert texts(drawn[0], "validation") != texts(drawn[1], "validation")
+    assert texts(drawn[0], "test") == texts(drawn[1], "test")
+    assert texts(drawn[0], "test") == texts(prepared(tmp_path, rows), "test")
+    assert all(Counter(found.splits["train"]["label"][:]) == {0: 42, 1: 18} for found in drawn)
+    assert all(
+        texts(found, a).isdisjoint(texts(found, b))
+        for found in drawn
+        for a, b in (("train", "test"), ("train", "validation"))
+    )
+    assert drawn[0].facts.notes == (
+        "each seed trains on its own 60 of 216 rows, so intervals contain what other training rows would change",
+    )
+
+
+def test_if_all_rows_are_asked_for_each_seed_leaves_out_a_fifth_and_says_so(tmp_path):
+    for limit in ({}, {"train": 1000}):
+        found = prepared(tmp_path, {"train": many(100)}, draws="seeds", limit=limit)
+        assert len(found.splits["train"]) == 58  # 72 without a fifth
+        (note,) = found.facts.notes
+        assert note.startswith("each seed trains on its own 80% of 72 rows, so intervals contain a part of what other")
+
+
+def test_fixed_draws_are_the_same_for_every_seed(tmp_path):
+    rows = {"train": many(100)}
+    assert prepared(tmp_path, rows, 0, limit={"train": 20}).key == prepared(tmp_path, rows, 1, limit={"train": 20}).key
+
+
+def test_folds_test_on_every_row_once_in_each_repetition(tmp_path):
+    rows = {"train": many(103, yes_share=0.2)}
+    found = [prepared(tmp_path, rows, seed, folds=5) for seed in range(10)]
+    for repetition in (found[:5], found[5:]):
+        assert sorted(text for one in repetition for text in one.splits["test"]["text"][:]) == sorted(
+            dict(rows["train"])
+        )
+    assert texts(found[0], "test") != texts(found[5], "test")
+    assert all(texts(one, "test").isdisjoint(texts(one, "train") | texts(one, "validation")) for one in found)
+    assert all(4 <= sum(one.splits["test"]["label"][:]) <= 5 for one in found)
+
+
+def test_folds_need_a_file_without_a_test_split_and_enough_texts(tmp_path):
+    with pytest.raises(HarnessError, match="'given' has a test split, so it cannot be split into folds"):
+        prepared(tmp_path, {"train": many(40), "test": many(10, prefix="unseen")}, folds=5)
+    with pytest.raises(HarnessError, match="8 distinct texts or groups, too few for 5 folds"):
+        prepared(tmp_path, {"train": many(8)}, folds=5)
+
+
+class Paired(Given):
+    """Rows of two per group."""
+
+    name = "paired"
+    per: int = 2
+
+    def read(self) -> dict[Split, datasets.Dataset]:
+        return {
+            split: rows.add_column("group", [str(number // self.per) for number in range(len(rows))])
+            for split, rows in super().read().items()
+        }
+
+
+def groups(found: Prepared, split: Split) -> set[str]:
+    return set(found.splits[split]["group"][:])
+
+
+def test_groups_hold_between_given_files_draws_and_folds(tmp_path):
+    dataset = Paired(rows={"train": many(100), "test": many(10, prefix="unseen")})
+    found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
+    assert groups(found, "test").isdisjoint(groups(found, "train") | groups(found, "validation"))
+    assert found.moved == 10
+    dataset = Paired(rows={"train": many(300)}, draws="seeds", limit={"train": 50})
+    found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
+    assert all(found.splits["train"]["group"][:].count(group) == 2 for group in groups(found, "train"))
+    dataset = Paired(rows={"train": many(100)}, folds=5)
+    found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=3)
+    assert groups(found, "test").isdisjoint(groups(found, "train") | groups(found, "validation"))
+
+
+def test_one_group_or_none_left_is_told(tmp_path):
+    alone = Paired(rows={"train": many(20)}, per=100)
+    with pytest.raises(HarnessError, match="all rows have the same group, so it cannot be split: leave the group out"):
+        prepare(alone, alone.reference(), Cache(tmp_path), seed=0)
+    everywhere = Paired(rows={"train": many(4), "test": many(4, prefix="unseen")})
+    with pytest.raises(
+        HarnessError, match=r"train split would be empty \(8 rows, 8 distinct texts, 2 groups, none of which may be"
+    ):
+        prepare(everywhere, everywhere.reference(), Cache(tmp_path), seed=0)

@@ -26,7 +26,7 @@ def read(catalog: Catalog, cache: Cache, train: Path, test: Path, **params: obje
     """Return data whose validation split is a file of its own, so that train is what is in `train`."""
     paths = {"path": str(train), "validation": str(train.parent / "validation.csv"), "test": str(test)}
     dataset = catalog.make(Dataset, "file", {**paths, **params})
-    return prepare(dataset, dataset.reference(), cache)
+    return prepare(dataset, dataset.reference(), cache, seed=0)
 
 
 def many(prefix: str, count: int = 20) -> list[str]:

@@ -78,6 +78,16 @@ def test_what_cannot_be_asked_is_one_line(catalog, tiny_model, asked, message):
     assert refusal(catalog, tiny_model, **asked) == message
 
 
+def test_folds_need_seeds_that_cover_them_and_no_search(catalog, tiny_model):
+    folded = {"stages": [{"dataset": "rotten-tomatoes", "folds": 3}]}
+    message = "3 folds need the seeds 0 to 2, or 0 to 5 for two repetitions and so on, but seeds are 0, 1"
+    assert refusal(catalog, tiny_model, **folded) == message
+    assert refusal(catalog, tiny_model, **folded, seeds=[0, 1, 2], tune=3).startswith(
+        "folds and a hyperparameter search"
+    )
+    assert len(plan(catalog, tiny_model, **folded, seeds=[0, 1, 2, 3, 4, 5]).arms[0].runs) == 6
+
+
 def test_a_limit_of_an_unknown_split_is_refused(catalog, tiny_model):
     assert refusal(catalog, tiny_model, stages=[{"name": "imdb", "limit": {"dev": 5}}]).startswith(
         "dataset 'imdb': limit.dev"

@@ -55,7 +55,7 @@ def test_why_a_run_would_fail_is_known_before_it_does(toys, tiny_model, tmp_path
 
 def test_both_shares_hold_the_longest_rows_and_the_larger_holds_the_smaller(toys, tmp_path):
     reference = ToyDataset(rows=400).reference()
-    prepared = prepare(toys.restore(Dataset, reference), reference, Cache(tmp_path))
+    prepared = prepare(toys.restore(Dataset, reference), reference, Cache(tmp_path), seed=0)
     small, large = (cut(prepared, LONGEST, share).splits["train"] for share in (0.05, 0.2))
     texts = sorted(prepared.splits["train"]["text"][:], key=len)
     assert set(small["id"][:]) < set(large["id"][:])

@@ -315,7 +315,7 @@ def test_questions_keep_with_those_of_their_article_where_a_split_is_carved(tmp_
 
     path = written(tmp_path / "a.json", json.dumps({"version": "1.1", "data": [asked(f"T{n}") for n in range(10)]}))
     dataset = File(path=path, format="squad")
-    splits = prepare(dataset, dataset.reference(), Cache(tmp_path / "cache")).splits
+    splits = prepare(dataset, dataset.reference(), Cache(tmp_path / "cache"), seed=0).splits
     titles = {name: set(split["group"][:]) for name, split in splits.items()}
     assert not titles["train"] & titles["test"]
     assert sum(len(split) for split in splits.values()) == 50
@@ -327,7 +327,7 @@ def test_one_class_alone_is_no_problem_to_tune_on(catalog, tmp_path):
     task = catalog.make(Task, "text-classification", {})
     problem = TaskData(dataset=dataset.reference(), task=task.reference())
     with pytest.raises(HarnessError) as error:
-        check_problem(problem, task, prepare(dataset, problem.dataset, Cache(tmp_path / "cache")))
+        check_problem(problem, task, prepare(dataset, problem.dataset, Cache(tmp_path / "cache"), seed=0))
     assert str(error.value) == (
         "dataset 'file' does not fit task 'text-classification': "
         "needs at least two classes, but the data has only 'same'"
