@@ -154,7 +154,14 @@ class Peft(harness.Strategy):
         if published.get("is_encoder_decoder"):
             return f"{self.method} does not support encoder-decoder models"
         taken = "past_key_values" if METHODS[self.method].targets == "cache" else "inputs_embeds"
-        if taken not in signature(harness.skeleton(model).forward).parameters:
+        accepted = signature(harness.skeleton(model).forward).parameters
+        if taken == "past_key_values" and taken not in accepted and "cache" in accepted:
+            # transformers 5.24 renamed the argument; PEFT up to 0.21.2 looks for the former name.
+            return (
+                f"the installed version of PEFT cannot pass keys and values to the installed version of transformers: for "
+                f"{self.method}, install a newer PEFT or transformers before 5.24"
+            )
+        if taken not in accepted:
             what = "keys and values" if taken == "past_key_values" else "embeddings"
             return f"models of type {published.get('model_type')!r} do not accept {what} as input"
         for task in tasks:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,10 +53,14 @@ ONLY_LINEAR = {
 }
 EMBEDDED = {"p_tuning", "prompt_tuning"}
 """What hands a decoder's head embeddings, so that it cannot tell padding from a text's last token."""
+CACHED = "past_key_values" in signature(transformers.BertModel.forward).parameters
+"""Whether models take keys and values under the name that PEFT passes; transformers 5.24 renamed it."""
+RENAMED = set() if CACHED else {"cartridge", "prefix_tuning"}
+needs_cache = pytest.mark.skipif(not CACHED, reason="PEFT cannot pass keys and values to these models")
 REFUSED = {
-    "bert": NEVER,
-    "llama": NEVER | EMBEDDED,
-    "gpt2": NEVER | ONLY_LINEAR | EMBEDDED,
+    "bert": NEVER | RENAMED,
+    "llama": NEVER | EMBEDDED | RENAMED,
+    "gpt2": NEVER | ONLY_LINEAR | EMBEDDED | RENAMED,
     "distilbert": NEVER | {"beft", "ia3", "cartridge", "prefix_tuning"},
     "modernbert": NEVER | {"beft", "ia3", "cartridge", "prefix_tuning"},
     "t5": NEVER | PROMPTS,
@@ -64,7 +69,7 @@ FIT = [
     *((kind, method) for kind in ("bert", "llama") for method in sorted(set(METHODS) - REFUSED[kind])),
     *(("gpt2", method) for method in ("ia3", "osf", "vera")),
     # Its head is made of several modules, as that of many models is.
-    *(("roberta", method) for method in ("ia3", "ln_tuning", "oft", "prefix_tuning", "prompt_tuning")),
+    *(("roberta", method) for method in ("ia3", "ln_tuning", "oft", "prompt_tuning", *({"prefix_tuning"} - RENAMED))),
 ]
 
 
@@ -234,7 +239,7 @@ def test_a_prompt_that_leaves_a_text_no_room_is_refused_with_the_numbers(toys, t
     )
 
 
-@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("method", ["prompt_tuning", pytest.param("prefix_tuning", marks=needs_cache)])
 def test_what_stands_before_a_text_does_not_move_the_scores_of_its_tokens(toys, tiny_model, tmp_path, method):
     path = tmp_path / "names.conll"
     words = ("the", "film", "is", "a", "plot")
@@ -271,4 +276,4 @@ def test_a_prompt_before_a_text_whose_last_token_is_scored_is_refused_when_plann
     assert "would score padding instead of a text's last token" in str(
         refusal(toys, folders[kind], "peft:prompt_tuning", [{"dataset": "toy"}])
     )
-    assert refusal(toys, folders[kind], "peft:prefix_tuning", [{"dataset": "toy"}]) is None
+    assert (refusal(toys, folders[kind], "peft:prefix_tuning", [{"dataset": "toy"}]) is None) == CACHED
