@@ -161,8 +161,8 @@ def pool(samples: Iterable[Sample]) -> Components:
     found = [one for sample in samples if (one := components(sample)).raw > 0]
     if not found:
         return Components(0.0, 0.0, 0)
-    seeds, raw, freedom, _ = zip(*found, strict=True)
-    return Components(float(np.mean(seeds)), float(np.mean(raw)), sum(freedom))
+    raw, interaction = (float(np.mean([getattr(one, name) for one in found])) for name in ("raw", "interaction"))
+    return Components(max(0.0, raw - interaction), raw, sum(one.freedom for one in found), interaction)
 
 
 def seeds_part(sample: Sample, among: Components) -> Part:

@@ -18,12 +18,12 @@ def at_most(share: float, expected: float, times: int) -> bool:
 @pytest.mark.parametrize("world", sim.WORLDS, ids=lambda world: world.name)
 @pytest.mark.parametrize(("seeds", "items"), [(3, 200), (5, 200), (3, 30)])
 def test_equal_arms_are_told_apart_in_at_most_one_of_twenty_comparisons(world, seeds, items):
-    assert at_most(sim.told_apart(sim.ours, world, seeds, items, 0.0, 400), 0.05, 400)
+    assert at_most(sim.told_apart(sim.ours, world, seeds, items, 0.0, 250), 0.05, 250)
 
 
 @pytest.mark.parametrize("world", sim.WORLDS, ids=lambda world: world.name)
 def test_with_two_seeds_in_at_most_one_of_twelve(world):
-    assert at_most(sim.told_apart(sim.ours, world, 2, 200, 0.0, 400), 1 / 12, 400)
+    assert at_most(sim.told_apart(sim.ours, world, 2, 200, 0.0, 250), 1 / 12, 250)
 
 
 def test_other_ways_tell_equal_arms_apart():
@@ -41,9 +41,9 @@ def test_a_better_arm_is_found_as_often_as_by_the_test_that_fits():
 
 
 @pytest.mark.parametrize("arms", [2, 4, 10])
-@pytest.mark.parametrize("columns", [1, 3, 5, 8])
+@pytest.mark.parametrize("columns", [1, 8])
 def test_a_table_of_equal_arms_has_a_false_verdict_in_at_most_one_of_twenty_cases(columns, arms):
-    assert at_most(sim.false_tables(sim.WORLDS[3], columns, arms, 3, 100, 100), 0.05, 100)
+    assert at_most(sim.false_tables(sim.WORLDS[3], columns, arms, 3, 100, 60), 0.05, 60)
 
 
 def test_items_in_groups_are_told_apart_only_if_the_groups_are_ignored():
@@ -56,13 +56,13 @@ def test_items_in_groups_are_told_apart_only_if_the_groups_are_ignored():
 @pytest.mark.parametrize("world", sim.WORLDS, ids=lambda world: world.name)
 @pytest.mark.parametrize(("seeds", "items"), [(3, 30), (3, 200), (5, 200)])
 def test_an_interval_holds_the_true_score(world, seeds, items):
-    assert at_most(1 - sim.covered(world, seeds, items, 400), 0.07, 400)
+    assert at_most(1 - sim.covered(world, seeds, items, 250), 0.07, 250)
 
 
 @pytest.mark.parametrize("name", ["macro-f1", "mcc"])
 @pytest.mark.parametrize(("items", "prior"), [(30, 0.05), (30, 0.3), (100, 0.05)])
 def test_an_interval_holds_the_true_score_of_rare_classes(name, items, prior):
-    assert at_most(1 - sim.covered_confusion(name, items, prior, 200), 0.07, 200)
+    assert at_most(1 - sim.covered_confusion(name, items, prior, 120), 0.07, 120)
 
 
 @pytest.mark.parametrize("world", sim.WORLDS[:4], ids=lambda world: world.name)

@@ -25,7 +25,7 @@ def test_a_new_plugin_passes_its_test_at_once(tmp_path, kind):
     folder = tmp_path / "harness-my-own"
     tested = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore"], cwd=folder, capture_output=True,
-        text=True, check=False, env={"PYTHONPATH": str(folder), "PATH": "", "HF_HUB_OFFLINE": "1"},
+        text=True, check=False, env={"PYTHONPATH": str(folder), "PATH": "", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert tested.returncode == 0, tested.stdout
     assert "1 passed" in tested.stdout
