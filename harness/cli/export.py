@@ -150,7 +150,9 @@ def _make(
     model = place / f"stage-{stage}" if len(run.stages) > 1 else place
     write_manifest(model, _described(plan, arm, store, catalog, read_manifest(model)))
     data = run.stages[stage - 1].dataset
-    splits = prepare(catalog.restore(Dataset, data), data, Cache(store.cache), run.seed).splits
+    splits = prepare(
+        catalog.restore(Dataset, data), data, Cache(store.cache), None if run.all_data else run.seed
+    ).splits
     expected = store.predictions(run, len(run.stages), stage - 1)
     _finish(model, splits, expected, catalog.restore(Model, run.model), outcome, wanted)
     return model

@@ -50,14 +50,15 @@ class Prepared:
     """Rows removed by a limit."""
 
 
-def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache, seed: int) -> Prepared:
+def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache, seed: int | None) -> Prepared:
     """Return the dataset's splits: read, separated, completed and limited, or from the cache.
 
     Args:
         dataset: The dataset.
         reference: Identifies it in the cache.
         cache: Where its splits are kept.
-        seed: That of the run, which decides the rows if the dataset draws by seed or is split into folds.
+        seed: That of the run, which decides the rows if the dataset draws by seed or is split into folds; None for all
+            rows and no folds.
 
     Raises:
         HarnessError: The data does not match its parameters, or there is too little of it.
@@ -66,12 +67,14 @@ def prepare(dataset: Dataset, reference: ComponentRef, cache: Cache, seed: int) 
 
     datasets.disable_progress_bars()  # harness shows its own progress
     key = [_FORMAT, reference.model_dump(mode="json", exclude={"location"})]
+    if seed is None:
+        dataset = dataset.model_copy(update={"draws": "fixed", "folds": None})
     key += [seed] if dataset.draws == "seeds" or dataset.folds else []
 
     def build(target: Path) -> None:
         raw, facts = _read(dataset)
         try:
-            splits, moved, over, notes = _split(dataset, dict(raw), seed)
+            splits, moved, over, notes = _split(dataset, dict(raw), seed or 0)
             facts = facts._replace(notes=(*facts.notes, *notes))
         except HarnessError as error:
             # A problem with the data may be the reason why there is too little of it.

@@ -164,7 +164,7 @@ def open_session(
         chooses = strategy.selects or run.train.patience is not None
         for position, problem in enumerate(run.task_data):
             task = catalog.restore(Task, problem.task)
-            prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache, run.seed)
+            prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache, _seed(run))
             if run.all_data and position < len(run.stages):
                 prepared = with_all_data(prepared, without_validation=chooses)
             check_problem(problem, task, prepared)
@@ -178,6 +178,11 @@ def open_session(
         published = body_digest(heads.body, heads.made)
     notes = list(dict.fromkeys(loader.notes))
     return Session(run, accelerator, meter, cache, log, heads, tokens, published, notes=notes)
+
+
+def _seed(run: Run) -> int | None:
+    """Return the seed that decides which rows a run is tuned on; None for all of them."""
+    return None if run.all_data else run.seed
 
 
 def _validation(stages: Sequence[RunStage], tuned: Sequence[nn.Module]) -> float | None:

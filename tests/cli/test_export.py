@@ -10,27 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from harness.cli.app import app
+from harness.errors import HarnessError
+from harness.testing import ToyDataset, write_tiny_model
+from harness.testing.toys import TELLING
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("card", "money", "account", "transfer", "phone", "the")
-SAID = ("lost", "late", "broken")
 OPTIONS = (
-    "-s",
-    "full",
-    "-s",
-    "lora",
-    "-s",
-    "frozen",
-    "--seeds",
-    "0,1",
-    "-w",
-    "none",
-    "-o",
-    "train.epochs=2",
-    "-o",
-    "train.max_length=32",
-)
+    "-m", "./model", "-s", "full", "-s", "lora", "-s", "frozen", "--seeds", "0,1", "-w", "none", "-o", "train.epochs=4",
+    "-o", "train.learning_rate=0.01", "-o", "train.max_length=32", "-o", "train.batch_size=8",
+)  # fmt: skip
 READ = """
 import csv, json, sys
 folder, data = sys.argv[1:3]
@@ -93,18 +85,15 @@ def written(path: Path, rows: list[tuple[str, str]]) -> None:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory) -> Path:
-    """A folder in which three arms were compared, of which nothing was kept."""
+    """A folder in which three arms were compared and their models kept."""
     folder = tmp_path_factory.mktemp("compared")
-    rows = [
-        (f"my {WORDS[n % 6]} is {SAID[n % 3]} and {WORDS[n // 6 % 6]} {WORDS[n // 36]} too", f"it is {SAID[n % 3]}")
-        for n in range(150)
-    ]
+    write_tiny_model(folder / "model")
+    toy = ToyDataset(rows=150, classes=3).read().splits["train"]
+    rows = [(text, f"it is {TELLING[label]}") for text, label in zip(toy["text"], toy["label"], strict=True)]
     written(folder / "train.csv", rows[:120])
     written(folder / "test.csv", rows[120:])
-    done = harness("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--cpu", cwd=folder)
+    done = harness("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--keep-models", "--cpu", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert not list(folder.glob("results/runs/*/model"))
-    assert not list(folder.glob("results/**/*.safetensors"))
     return folder
 
 
@@ -135,7 +124,9 @@ def stored(compared: Path, folder: Path) -> list[str]:
     (run,) = compared.glob(f"results/runs/*-{manifest['run']}")
     with np.load(run / "predictions.npz") as arrays:
         order = np.argsort(arrays["ids-1-0"])
-        return [manifest["classes"][number] for number in arrays["outputs-1-0"][order].argmax(1)]
+        found = [manifest["classes"][number] for number in arrays["outputs-1-0"][order].argmax(1)]
+    assert len(set(found)) > 1, "the model says the same of every text, so that nothing is tested"
+    return found
 
 
 @pytest.mark.parametrize("loader", LOADERS)
@@ -177,7 +168,6 @@ def test_the_card_has_scores_the_way_to_load_it_and_the_check(exported):
 
     card = ModelCard.load(exported["frozen"] / "README.md")
     assert card.data.library_name == "sentence-transformers"
-    assert card.data.license == "apache-2.0"
     assert card.data.eval_results[0].metric_type == "accuracy"
     for said in ("SentenceTransformer(", "onnxruntime", "| score | accuracy |", "30 of 30 test items", "## Limits"):
         assert said in card.text
@@ -211,20 +201,21 @@ def test_predict_writes_the_rows_with_what_is_said_of_each(compared, exported):
     assert list(rows[0]) == ["text", "label", "predicted_label", "probability"]
     assert [row["predicted_label"] for row in rows] == stored(compared, exported["lora"])
     lines = harness(
-        "predict", exported["frozen"], "-", "--onnx", cwd=compared, given="my card is lost\n\nmy money is late\n"
+        "predict", exported["frozen"], "-", "--onnx", cwd=compared, given="the film is good\n\nthe plot is bad\n"
     )
-    assert [json.loads(line)["text"] for line in lines.stdout.splitlines()] == ["my card is lost", "my money is late"]
+    assert [json.loads(line)["text"] for line in lines.stdout.splitlines()] == ["the film is good", "the plot is bad"]
     assert set(json.loads(lines.stdout.splitlines()[0])) == {"text", "label", "probability"}
 
 
 def test_a_row_without_a_text_is_left_blank_and_counted(compared, exported):
-    (compared / "gaps.csv").write_text('text,n\nmy card is lost,1\n"",2\n', encoding="utf-8")
+    (compared / "gaps.csv").write_text('text,n\nthe film is good,1\n"",2\n', encoding="utf-8")
     done = harness("predict", exported["full"], "gaps.csv", cwd=compared)
     assert done.stdout.splitlines()[2] == ",2,,"
     assert "1 of 2 rows left blank (first: row 2: no text)" in done.stderr
 
 
-def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
+def test_a_mistake_is_one_line_and_writes_nothing(compared, exported, monkeypatch):
+    monkeypatch.chdir(compared)
     (compared / "other").mkdir(exist_ok=True)
     (compared / "existing").mkdir(exist_ok=True)
     damaged = compared / "damaged"
@@ -266,10 +257,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(compared, exported):
         ("bundle", "train.csv", "runs.tar"): "the output file must end in .zip",
     }
     for arguments, message in mistakes.items():
-        done = harness(*arguments, cwd=compared)
-        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert isinstance(done.exception, HarnessError), (arguments, done.output)
+        assert message in str(done.exception)
+        assert len(str(done.exception).splitlines()) == 1
     assert not (compared / "new").exists()
     assert not list(compared.glob(".new-*"))
 
@@ -278,10 +269,9 @@ def test_a_model_that_answers_otherwise_is_not_delivered(compared, exported, tmp
     import shutil
 
     shutil.copytree(compared / "results", tmp_path / "results")
+    shutil.copytree(compared / "model", tmp_path / "model")
     shutil.copy(compared / "train.csv", tmp_path)
     shutil.copy(compared / "test.csv", tmp_path)
-    with_models = ("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--cpu", "--keep-models")
-    assert harness(*with_models, cwd=tmp_path).returncode == 0
     (kept,) = tmp_path.glob("results/runs/full-*-s0-*/model")
     assert json.loads((kept / "harness.json").read_text())["kind"] == "whole"
     other = next(tmp_path.glob("results/runs/full-*-s1-*/model"))
@@ -315,6 +305,7 @@ def test_one_changed_byte_is_told_by_report_and_verify_and_a_bundle_verifies_els
     for name in ("train.csv", "test.csv"):
         shutil.copy(compared / name, tmp_path)
     shutil.copytree(compared / "results", tmp_path / "results")
+    shutil.copytree(compared / "model", tmp_path / "model")
     done = harness("verify", *asked, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 intact")
     assert "all equal to the saved table" in done.stdout
