@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _POOL = 50
-"""Batches sorted together: enough to need little padding, few enough to stay shuffled."""
+"""Batches sorted together: enough to need little padding, few enough to stay shuffled.
+
+With fewer rows, all batches of an epoch are made anew from the same order of lengths. That costs no accuracy and does not make seeds
+alike: over 20 seeds, the last two layers of MiniLM reached 0.636 (standard deviation 0.028) on 200 film reviews and 0.894 (0.019)
+on 240 bank tickets; with random batches 0.639 (0.017) and 0.897 (0.017), in 1.5 and 1.8 times the time. Lengths with a noise of a
+quarter before sorting gave 0.638 (0.023) on the film reviews, in 1.3 times the time; it is not used.
+"""
 
 
 def training_batches(
