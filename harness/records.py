@@ -519,7 +519,7 @@ class Cell(Record):
     """Difference from the reference."""
     difference_half_width: float | None = None
     p: float | None = None
-    """p-value of the difference, adjusted for all comparisons in the table (weighted Holm)."""
+    """p-value of the difference, adjusted for all comparisons in the table."""
     dimmed: bool = False
     """Whether the difference is below the noise between runs that should be equal."""
     note: int | None = None

@@ -270,6 +270,7 @@ def _judged(
             bounds=measures[at].bounds,
             span=measures[at].span,
             first=measures[at].first,
+            leads=measures[at].first and measures[at].column.group == "score",
             competing=[arm.label for arm in plan.arms if measures[at].counts_baseline or arm.role != "baseline"],
             baselines=[arm.label for arm in plan.arms if arm.role == "baseline" and measures[at].counts_baseline],
         )

@@ -305,19 +305,34 @@ def _signs(differences: NDArray[np.float64]) -> float:
     return float(np.mean(np.abs(sums) >= abs(differences.sum()) * (1 - 1e-9)))
 
 
-def holm(ps: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Return p-values adjusted for multiple comparisons (Holm, 1979, A Simple Sequentially Rejective Procedure).
+def graphical(ps: Sequence[float], weights: Sequence[float], passes: NDArray[np.float64]) -> list[float]:
+    """Return p-values adjusted for multiple comparisons by a graphical procedure.
+
+    What a comparison may use of the permitted error is passed on as soon as its difference is shown. With equal weights
+    that are passed on to all others, it is Holm's procedure. Source: Bretz, Maurer, Brannath and Posch, 2009, A
+    Graphical Approach to Sequentially Rejective Multiple Test Procedures, algorithm 2.
 
     Args:
-        ps: The p-values.
-        weights: How much of the permitted error each may use (section 4 of the paper); None for equal shares.
+        ps: The p-values, `[m]`.
+        weights: The share of the permitted error that each may use at first, `[m]`; their sum is at most 1.
+        passes: Row i: the shares in which comparison i passes it on, `[m, m]`; each sum is at most 1.
     """
-    shares = np.ones(len(ps)) if weights is None else np.asarray(weights, dtype=np.float64)
-    adjusted, highest, left = [0.0] * len(ps), 0.0, float(shares.sum())
-    for at in np.argsort(np.asarray(ps) / shares, kind="stable"):
-        highest = max(highest, min(1.0, float(left * ps[at] / shares[at])))
-        adjusted[at] = highest
-        left -= float(shares[at])
+    left, passes = np.asarray(weights, dtype=np.float64).copy(), passes.astype(np.float64)
+    adjusted, highest, waiting = [1.0] * len(ps), 0.0, list(range(len(ps)))
+    while waiting:
+        ratios = [ps[at] / left[at] if left[at] > 0 else math.inf for at in waiting]
+        done = waiting.pop(int(np.argmin(ratios)))
+        if math.isinf(min(ratios)):
+            break
+        highest = adjusted[done] = max(highest, min(1.0, float(ps[done] / left[done])))
+        left += left[done] * passes[done]
+        from_, to = passes[:, done], passes[done]
+        back = 1 - from_ * to
+        passes = np.divide(
+            passes + np.outer(from_, to), back[:, None], out=np.zeros_like(passes), where=back[:, None] > _TINY
+        )
+        np.fill_diagonal(passes, 0.0)
+        passes[:, done], passes[done], left[done] = 0.0, 0.0, 0.0
     return adjusted
 
 

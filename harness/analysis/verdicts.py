@@ -21,7 +21,7 @@ from harness.analysis.statistics import (
     Sample,
     could_be_best,
     difference,
-    holm,
+    graphical,
     interval,
     of_folds,
     pool,
@@ -230,7 +230,9 @@ class Comparisons(NamedTuple):
     span: Bounds
     """The ends of the scale of the scores that the values are made of."""
     first: bool
-    """Whether the column is what the table is read for: the first score, or forgetting."""
+    """Whether the column is what the table is read for: the first score, or forgetting; else a further score."""
+    leads: bool
+    """Whether it is a first score, after which further scores are tested."""
     competing: Sequence[str]
     """The arms that can be the best."""
     baselines: Sequence[str] = ()
@@ -243,7 +245,8 @@ def judge(
     """Return the judgement on each arm in each column of a table.
 
     All comparisons of a table with the reference are tested together, so that a table of equal arms has any false
-    verdict with a probability of at most 5 %. Further scores get a smaller share of it (weighted Holm).
+    verdict with a probability of at most 5 %. First scores and forgetting are tested first; the further scores of an arm
+    are tested once its first score is shown to differ.
 
     Args:
         columns: The columns.
@@ -255,9 +258,10 @@ def judge(
     places = [(at, label) for at, found in enumerate(compared) for label, one in found.items() if one is not None]
     often = (1 - LEVEL) / level
     ps = [min(1.0, often * found.p) for at, label in places if (found := compared[at][label]) is not None]
-    weights = [1.0 if columns[at].first else _BEHIND for at, _ in places]
-    adjusted = dict(zip(places, holm(ps, weights), strict=True))
-    share = level / max(sum(weights), 1.0)
+    first = np.array([columns[at].first for at, _ in places], dtype=bool)
+    weights = first / max(first.sum(), 1)
+    adjusted = dict(zip(places, graphical(ps, list(weights), _passes(columns, places)), strict=True))
+    share = level / max(first.sum(), 1)
     return [
         _judged(
             column,
@@ -272,8 +276,23 @@ def judge(
     ]
 
 
-_BEHIND = 0.1
-"""Weight of a comparison in a further score column."""
+def _passes(columns: Sequence[Comparisons], places: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
+    """Return the shares in which each comparison passes on its part of the permitted error, `[m, m]`.
+
+    A first score passes half to the further scores of its arm, and the rest to the first columns of all arms. A further
+    score passes half to the other further scores of its arm.
+    """
+    first = np.array([columns[at].first for at, _ in places], dtype=bool)
+    leads = np.array([columns[at].leads for at, _ in places], dtype=bool)
+    labels = np.array([label for _, label in places])
+    further = (labels[:, None] == labels[None, :]) & ~first[None, :]
+    further[first & ~leads] = False
+    others = np.broadcast_to(first, further.shape).copy()
+    for shares in (further, others):
+        np.fill_diagonal(shares, val=False)
+    counts, alone = further.sum(1, keepdims=True), others.sum(1, keepdims=True)
+    half = np.where(counts == 0, 0.0, np.where(alone == 0, 1.0, 0.5))
+    return np.asarray(half * further / np.maximum(counts, 1) + (1 - half) * others / np.maximum(alone, 1))
 
 
 def _contrasts(column: Comparisons, reference: str | None) -> dict[str, Contrast | None]:
@@ -321,7 +340,7 @@ def _judged(
         elif label in compared:
             base = base._replace(verdict=ONE_SEED)
         judged[label] = base
-    # The last steps of Holm's procedure may show a little more than a comparison with the best: both must agree.
+    # The last steps of the table's procedure may show a little more than a comparison with the best: both must agree.
     beaten = {label for label, one in judged.items() if one.verdict == "worse"}
     beaten |= {reference} if reference and any(judged[label].verdict == "better" for label in best) else set()
     return {

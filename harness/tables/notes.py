@@ -87,8 +87,8 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (
-        f"verdicts compare with {reference}, paired by test item, at 95 % over the whole table (weighted Holm: further "
-        f"scores count a tenth){within}{_looked(plan)}; {_BOLD}"
+        f"verdicts compare with {reference}, paired by test item, at 95 % over the whole table: first scores and "
+        f"forgetting, then the further scores of an arm whose first score differs (Bretz et al. 2009){within}{_looked(plan)}; {_BOLD}"
     )
 
 

@@ -164,7 +164,7 @@ def false_tables(world: World, columns: int, arms: int, seeds: int, items: int, 
         for at in range(columns):
             right = world.draw(random, arms, seeds, items)
             samples = {str(arm): sample(one) for arm, one in enumerate(right)}
-            table.append(Comparisons(samples, "higher", SHARE, SHARE, at < 3, ()))
+            table.append(Comparisons(samples, "higher", SHARE, SHARE, at < 3, at == 0, ()))
         judged = judge(table, "0", None)
         false += any(one.verdict in {"better", "worse"} for column in judged for one in column.values())
     return false / times

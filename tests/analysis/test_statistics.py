@@ -10,7 +10,7 @@ from harness.analysis.statistics import (
     could_be_best,
     difference,
     draw,
-    holm,
+    graphical,
     interval,
     mean_of_seeds,
     of_folds,
@@ -175,16 +175,25 @@ def test_draws_have_the_spread_of_the_interval_and_belong_together():
     assert drawn["b"] - drawn["a"] == pytest.approx(np.ones(10_000), abs=1e-6)  # their items are the same
 
 
-def test_holm_is_the_hand_computation():
+def holm(ps: list[float]) -> list[float]:
+    """Return p-values adjusted by the graph in which each passes on to all others."""
+    count = len(ps)
+    return graphical(ps, [1 / count] * count, (1 - np.eye(count)) / max(count - 1, 1))
+
+
+def test_a_graph_that_passes_on_to_all_others_is_holms_procedure():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []
+    assert holm([0.04]) == pytest.approx([0.04])
+    assert graphical([], [], np.zeros((0, 0))) == []
 
 
-def test_weighted_holm_is_the_hand_computation():
-    # By p over weight: 0.01 / 1, 0.02 / 1, 0.004 / 0.1; what is left is 2.1, 1.1 and 0.1.
-    assert holm([0.02, 0.004, 0.01], [1.0, 0.1, 1.0]) == pytest.approx([0.022, 0.022, 0.021])
-    assert holm([0.01, 0.04, 0.03], [2.0, 2.0, 2.0]) == pytest.approx(holm([0.01, 0.04, 0.03]))
+def test_a_further_score_is_tested_once_the_first_is_shown():
+    # The first scores of two arms, and a further score of the first arm.
+    passes = np.array([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+    # 0.01 / 0.5; then the second may use 0.75 and the further one 0.25; then the further one all.
+    assert graphical([0.01, 0.04, 0.02], [0.5, 0.5, 0.0], passes) == pytest.approx([0.02, 0.04 / 0.75, 0.04 / 0.75])
+    assert graphical([0.6, 0.9, 0.0], [0.5, 0.5, 0.0], passes) == pytest.approx([1.0, 1.0, 1.0])
 
 
 @pytest.mark.parametrize(
