@@ -52,6 +52,30 @@ def test_flags_take_the_place_of_what_an_experiment_says(catalog, reviews):
     assert spec.stages[0].params == {"limit": {"train": 5}}
 
 
+def test_a_data_file_by_itself_draws_rows_by_seed_and_an_experiment_does_as_it_says(catalog, reviews):
+    assert Asked(target=reviews).spec(catalog).stages[0].params["draws"] == "seeds"
+    fixed = Asked(target=reviews, options=["file.draws=fixed"]).spec(catalog)
+    assert fixed.stages[0].params["draws"] == "fixed"
+    assert "draws" not in Asked(target="mine.toml").spec(catalog).stages[0].params
+    assert "draws" not in Asked(datasets=["rotten-tomatoes"]).spec(catalog).stages[0].params
+
+
+def test_folds_bring_their_seeds_and_looks_must_be_planned(catalog, reviews):
+    folded = Asked(target=reviews, folds=4).spec(catalog)
+    assert folded.stages[0].params["folds"] == 4
+    assert "draws" not in folded.stages[0].params
+    assert folded.seeds == (0, 1, 2, 3)
+    assert Asked(target="mine.toml", folds=2, seeds="0,1,2,3").spec(catalog).seeds == (0, 1, 2, 3)
+    assert Asked(target=reviews, looks="3,5").spec(catalog).looks == (3, 5)
+    for looks, said in (
+        ("4,5", "looks are planned with 4, 5 seeds, but there are 3"),
+        ("5,3", "looks must be ascending"),
+        ("3,x", "--looks '3,x' is not a list"),
+    ):
+        with pytest.raises(HarnessError, match=said):
+            Asked(target=reviews, looks=looks).spec(catalog)
+
+
 def test_what_is_tuned_on_is_not_watched_by_default(catalog):
     assert [entry.name for entry in Asked(datasets=["sotu-era"]).spec(catalog).watch] == ["sotu"]
     assert Asked(datasets=["sotu-era"], watch=["none"]).spec(catalog).watch == ()

@@ -423,6 +423,16 @@ def test_an_arm_is_judged_against_the_reference(store, plan, toys):
     assert any("equivalent: the interval of the difference lies within ±0.2" in line for line in table.about)
 
 
+def test_what_is_not_shown_yet_says_what_it_would_take(full, store, plan, toys):
+    note = next(line for line in full.about if line.startswith("to show a difference as large as measured"))
+    assert "frozen in accuracy (-0.100) " in note
+    assert note.endswith("; to look again, plan it: --looks 3,...")
+    looked = tabulate(plan.model_copy(update={"looks": (3, 5)}), store, toys)
+    assert any("looks at 3, 5 seeds, each at 0.0307 (Pocock 1977)" in line for line in looked.about)
+    p, stricter = (cell(table, "frozen", "accuracy").p for table in (full, looked))
+    assert p < stricter <= 1 or p == 1
+
+
 def test_one_seed_has_no_verdict_and_says_so(store, plan, toys):
     single = plan.model_copy(update={"arms": tuple(arm.model_copy(update={"runs": arm.runs[:1]}) for arm in plan.arms)})
     for arm in single.arms:
