@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,36 +93,9 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
             next((str(found) for found in (spec.train.get("select_by"), *spec.metrics) if found), None),
         )
     _check_folds(stages, spec)
-    model_reference = model.reference()
-    notes: list[str] = []
-
-    def arm(entry: StrategyEntry, strategy: Strategy) -> Arm:
-        if reason := strategy.check(model, tasks):
-            message = f"strategy {entry.name!r} cannot be used: {reason}"
-            raise HarnessError(message)
-        given = _given(spec, entry)
-        notes.extend(
-            f"train.{first} is now called train.{name}" for name, first in FIRST_SPELLING.items() if first in given
-        )
-        reference, train = strategy.reference(), _train_config(given, strategy, tasks)
-        train = _within_limits(train, model, notes, asked="max_length" in given)
-        train = _selecting(train, strategy, spec, tasks, catalog)
-        train = _heeded(train, strategy, tasks, entry.label or entry.name, notes)
-        runs = tuple(
-            Run(model=model_reference, stages=stages, watch=watch, strategy=reference, train=train, seed=seed)
-            for seed in spec.seeds
-        )
-        again = () if strategy.role == "baseline" else range(1, spec.repeat)
-        return Arm(
-            label=entry.label or entry.name,
-            role=strategy.role,
-            runs=runs,
-            repeats=tuple(runs[0].model_copy(update={"repeat": number}) for number in again),
-            space=search_space(strategy, tasks, train, {**given, **entry.params}) if budget else {},
-        )
-
+    planner = _Planner(catalog, spec, model, stages, watch, tasks, budget)
     arms = tuple(
-        arm(entry, strategy)
+        planner.arm(entry, strategy)
         for entry, strategy in _strategies(catalog, spec)
         if (named and spec.strategies)
         or entry != StrategyEntry(name=entry.name)
@@ -138,8 +112,57 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         looks=spec.looks,
         margin=spec.margin,
         budget=budget,
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys(planner.notes)),
     )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Plans the arms of an experiment, which share all but their strategy and its settings."""
+
+    catalog: Catalog
+    spec: ExperimentSpec
+    model: Model
+    stages: tuple[TaskData, ...]
+    watch: tuple[TaskData, ...]
+    tasks: Sequence[Task]
+    budget: Budget | None
+    notes: list[str] = field(default_factory=list)
+
+    def arm(self, entry: StrategyEntry, strategy: Strategy) -> Arm:
+        """Return the arm of a strategy, with every default resolved.
+
+        Raises:
+            HarnessError: The strategy does not suit the model or a task, or a setting is wrong.
+        """
+        if reason := strategy.check(self.model, self.tasks):
+            message = f"strategy {entry.name!r} cannot be used: {reason}"
+            raise HarnessError(message)
+        given = _given(self.spec, entry)
+        train = self._training(entry, strategy, given)
+        model, reference = self.model.reference(), strategy.reference()
+        runs = tuple(
+            Run(model=model, stages=self.stages, watch=self.watch, strategy=reference, train=train, seed=seed)
+            for seed in self.spec.seeds
+        )
+        again = () if strategy.role == "baseline" else range(1, self.spec.repeat)
+        space = search_space(strategy, self.tasks, train, {**given, **entry.params}) if self.budget else {}
+        return Arm(
+            label=entry.label or entry.name,
+            role=strategy.role,
+            runs=runs,
+            repeats=tuple(runs[0].model_copy(update={"repeat": number}) for number in again),
+            space=space,
+        )
+
+    def _training(self, entry: StrategyEntry, strategy: Strategy, given: Mapping[str, Any]) -> TrainConfig:
+        self.notes.extend(
+            f"train.{first} is now called train.{name}" for name, first in FIRST_SPELLING.items() if first in given
+        )
+        train = _train_config(given, strategy, self.tasks)
+        train = _within_limits(train, self.model, self.notes, asked="max_length" in given)
+        train = _selecting(train, strategy, self.spec, self.tasks, self.catalog)
+        return _heeded(train, strategy, self.tasks, entry.label or entry.name, self.notes)
 
 
 def default_names(catalog: Catalog, kind: type[C], flag: str = "default") -> tuple[str, ...]:
