@@ -479,6 +479,11 @@ class Strategy(Component):
         del tasks
         return {}
 
+    def tried(self, tasks: Sequence[Task]) -> int:
+        """Return the number of settings that one run itself compares on train or validation, such as penalties."""
+        del tasks
+        return 1
+
     def check(self, model: Model, tasks: Sequence[Task]) -> str | None:
         """Return why this model cannot be tuned with this strategy on these stages, as a clause; None if it can.
 

@@ -28,6 +28,8 @@ class Arm(Record):
     runs: tuple[Run, ...]
     repeats: tuple[Run, ...] = ()
     """Repeats of the first run, to measure run-to-run variation."""
+    tried: int = 1
+    """Number of settings that each run itself compares."""
     space: dict[str, Span | tuple[JsonValue, ...]] = {}
     """The search space: settings chosen on validation, each with its possible values; empty without a search."""
     search: SearchResult | None = Field(None, validation_alias=AliasChoices("search", "tuning"))
@@ -152,6 +154,7 @@ class _Planner:
             role=strategy.role,
             runs=runs,
             repeats=tuple(runs[0].model_copy(update={"repeat": number}) for number in again),
+            tried=strategy.tried(self.tasks),
             space=space,
         )
 

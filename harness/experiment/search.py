@@ -136,12 +136,27 @@ def _first_of(values: Span | tuple[JsonValue, ...]) -> JsonValue:
 
 
 def first_values(run: Run, space: Space) -> list[dict[str, JsonValue]]:
-    """Return the values tried before the sampler decides: the defaults, then points across the first span."""
-    default = default_values(run, space)
-    key, span = next((key, values) for key, values in space.items() if isinstance(values, Span))
-    low, high = (math.log(end) if span.log else end for end in (span.low, span.high))
-    spread = [low + share * (high - low) for share in SPREAD]
-    return [default, *({**default, key: math.exp(value) if span.log else value} for value in spread)]
+    """Return the values tried before the sampler decides: the defaults, then points across every span and list.
+
+    All settings move at once, each along its own order, so that few trials vary every setting.
+    """
+    return [
+        default_values(run, space),
+        *(
+            {key: _spread(values, at, place) for place, (key, values) in enumerate(space.items())}
+            for at in range(len(SPREAD))
+        ),
+    ]
+
+
+def _spread(values: Span | tuple[JsonValue, ...], at: int, place: int) -> JsonValue:
+    """Return the value of the setting at a place in the space, in a trial after the default."""
+    if not isinstance(values, Span):
+        return values[(at + 1) % len(values)]
+    share = SPREAD[(at + place) % len(SPREAD)]
+    low, high = (math.log(end) if values.log else end for end in (values.low, values.high))
+    value = low + share * (high - low)
+    return math.exp(value) if values.log else value
 
 
 def with_values(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> Run:

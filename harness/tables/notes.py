@@ -188,6 +188,8 @@ def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable
 
 def _about_search(plan: Plan) -> Iterable[str]:
     """Yield how settings were chosen, or a warning where a setting that matters was not searched."""
+    if inner := [f"{arm.label} {arm.tried}" for arm in plan.arms if arm.tried > 1]:
+        yield f"settings that each run itself compares on train or validation: {', '.join(inner)}; the others 1"
     if plan.budget is None:
         by_rate: dict[float, list[str]] = {}
         for arm in plan.arms:
@@ -211,6 +213,7 @@ def _about_search(plan: Plan) -> Iterable[str]:
         pruned = sum(trial.status == "pruned" for trial in trials)
         failed = sum(trial.status == "failed" for trial in trials)
         count = f"{len(trials)} trials" + (" (search space exhausted)" if arm.search.exhausted else "")
+        count += f" of {arm.tried} settings each" if arm.tried > 1 else ""
         count += (f", {pruned} pruned" if pruned else "") + (f", {failed} failed" if failed else "")
         chosen = ", ".join(f"{key} {setting(value)}" for key, value in arm.search.chosen.items())
         edge = f"; at the edge of the search range: {', '.join(arm.search.edges)}" if arm.search.edges else ""

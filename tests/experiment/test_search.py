@@ -17,7 +17,7 @@ from harness.experiment.search import (
     unsettled,
 )
 from harness.experiment.spec import make_spec
-from harness.records import Trial
+from harness.records import ComponentRef, Run, TrainConfig, Trial
 from harness.store import Store
 
 
@@ -66,6 +66,22 @@ def test_the_first_trial_is_the_untuned_run_and_the_next_lie_on_both_sides(catal
     )
     assert rates[1:3] == pytest.approx([5e-5 / math.sqrt(10), 5e-5 * math.sqrt(10)])
     assert all(5e-6 <= rate <= 5e-4 for rate in rates)
+
+
+def test_few_trials_vary_every_setting():
+    run = Run.model_construct(
+        train=TrainConfig(learning_rate=1e-3), strategy=ComponentRef(name="x", version=1, params={"pooling": "mean"})
+    )
+    space = {
+        "train.learning_rate": Span(1e-4, 1e-2, log=True),
+        "pooling": ("mean", "first", "max"),
+        "share": Span(0.0, 1.0),
+    }
+    tried = first_values(run, space)
+    assert tried[0] == {"train.learning_rate": 1e-3, "pooling": "mean", "share": 0.0}
+    assert [values["pooling"] for values in tried] == ["mean", "first", "max", "mean", "first"]
+    for key in ("train.learning_rate", "share"):
+        assert len({values[key] for values in tried}) == 5
 
 
 def test_a_trial_watches_nothing_has_a_seed_of_its_own_and_another_id_than_any_run(catalog, tiny_model):

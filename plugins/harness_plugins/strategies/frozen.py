@@ -50,6 +50,10 @@ class Frozen(harness.Strategy):
         """Return the pooling methods to search, if features are pooled."""
         return {} if any(task.answers is None for task in tasks) else _POOLINGS
 
+    def tried(self, tasks: Sequence[harness.Task]) -> int:
+        """Return the number of penalties, if there is a regression."""
+        return 1 if any(task.answers is None for task in tasks) else len(self.strengths)
+
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why these tasks cannot be tuned this way."""
         if any(task.answers == "text" for task in tasks):
@@ -127,6 +131,11 @@ class Ridge(harness.Strategy):
     penalties: tuple[float, ...] = Field(
         (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from on the validation split"
     )
+
+    def tried(self, tasks: Sequence[harness.Task]) -> int:
+        """Return the number of penalties."""
+        del tasks
+        return len(self.penalties)
 
     def check(self, model: harness.Model, tasks: Sequence[harness.Task]) -> str | None:
         """Return why these tasks cannot be tuned this way."""
