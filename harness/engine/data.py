@@ -329,7 +329,7 @@ def _split(dataset: Dataset, raw: dict[Split, Any], seed: int) -> tuple[dict[Spl
     if drawn and len(rows["train"]):
         pool = len(rows["train"])
         rows["train"], note = _draw(rows["train"], together, labels, dataset.limit.get("train"), random["train"])
-        over += pool - len(rows["train"])
+        over += pool - len(rows["train"]) if dataset.limit.get("train", pool) < pool else 0
         notes.append(note)
     for name in SPLITS:
         if not len(rows[name]):

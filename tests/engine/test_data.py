@@ -238,6 +238,7 @@ def test_if_all_rows_are_asked_for_each_seed_leaves_out_a_fifth_and_says_so(tmp_
     for limit in ({}, {"train": 1000}):
         found = prepared(tmp_path, {"train": many(100)}, draws="seeds", limit=limit)
         assert len(found.splits["train"]) == 58  # 72 without a fifth
+        assert found.over == 0
         (note,) = found.facts.notes
         assert note.startswith("each seed trains on its own 80% of 72 rows, so intervals contain a part of what other")
 
