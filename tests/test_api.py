@@ -113,7 +113,7 @@ def test_a_strategy_of_ones_own_is_compared_in_this_process(here):
 def test_folds_test_every_row_once_and_have_intervals(here):
     found = harness.compare("reviews.csv", strategies="nearest-centroid", folds=3, watch="none")
     predictions = found.predictions("nearest-centroid")
-    assert sorted(predictions["id"]) == list(range(120))
+    assert sorted(predictions["item"]) == list(range(120))
     row = found.to_frame().loc["nearest-centroid"]
     assert row["n"] == 3
     assert row["accuracy.low"] < row["accuracy"] < row["accuracy.high"] or row["accuracy"] == 1

@@ -158,7 +158,7 @@ def interruptible():
 
 @pytest.mark.slow
 def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place, interruptible):
-    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=40"]
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full", *QUICK, "-o", "train.epochs=400"]
     command = [
         sys.executable,
         "-m",

@@ -101,7 +101,7 @@ def test_with_every_probe_failing_a_comparison_gives_the_plain_ways_numbers(tmp_
     ):
         command = [
             sys.executable, "-m", "harness", "compare", "reviews.csv", "-m", "./model", "-s", "full,lora,frozen,last-layers",
-            "--seeds", "0", "-w", "none", "-o", "train.max_length=24", "-o", "train.epochs=2", "--results", results, "-f", "json", *options,
+            "--seeds", "0", "-w", "none", "-o", "train.max_length=24", "-o", "train.epochs=2", "--results", results, "-f", "json", "--in-process", *options,
         ]  # fmt: skip
         done = subprocess.run(
             command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=False

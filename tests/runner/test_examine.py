@@ -55,7 +55,10 @@ def test_everything_that_was_understood_is_there(catalog, tmp_path, tiny_model):
     assert data.example.startswith("[CLS] ")
     assert data.example.endswith((" good [SEP]", " bad [SEP]"))
     assert (data.truncated, data.unknown_tokens) == (0.0, 0.0)
-    assert data.notes == ("separator ';'",)
+    assert data.notes == (
+        "separator ';'",
+        "each seed trains on its own 20 of 44 rows, so intervals contain what other training rows would change",
+    )
 
 
 def test_cut_texts_and_unknown_tokens_are_told_in_per_cent(catalog, tmp_path, tiny_model):
