@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.engine.cache import Cache
-from harness.engine.data import Prepared, plainly, text_keys
+from harness.engine.data import Prepared
+from harness.engine.splits import plainly, text_keys
 from harness.records import Leak, Split
 
 # Increase when the definition of near duplicates changes.
