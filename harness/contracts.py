@@ -479,6 +479,10 @@ class Strategy(Component):
         del tasks
         return {}
 
+    def uses_validation(self) -> bool:
+        """Return whether a run chooses anything on the validation split; by default what `selects` says."""
+        return self.selects
+
     def tried(self, tasks: Sequence[Task]) -> int:
         """Return the number of settings that one run itself compares on train or validation, such as penalties."""
         del tasks

@@ -145,6 +145,12 @@ class TrainConfig(Record):
         json_schema_extra=ADDED,
         description="peak learning rate of the new head; blank: same as learning_rate",
     )
+    refit: bool = Field(
+        default=False,
+        json_schema_extra=ADDED,
+        description="train on train and validation together, after settings were chosen on validation; needs a number of "
+        "epochs and no patience",
+    )
     fast: bool = Field(
         default=True,
         json_schema_extra=ADDED,

@@ -35,6 +35,7 @@ _SETTINGS: Mapping[str, tuple[Effect, ...]] = {
     "train.patience": ("budget",),
     "train.batch_size": ("budget",),
     "train.batch_tokens": ("budget",),
+    "train.refit": ("budget",),
 }
 _SHOWN = 3
 """Number of names that are listed; the rest is only counted."""

@@ -32,6 +32,8 @@ class EndingBook:
 
     def get(self, run: Run, outcome: Outcome) -> Ending:
         """Return how a finished run's training ended."""
+        if run.train.refit:
+            return Ending(None, ())  # validation was trained on
         key = f"{_KIND} {outcome.log_sha256}"
         known = self._cache.read(run.id, _KIND) if self._cache and outcome.log_sha256 else {}
         if key in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,16 +123,10 @@ def _read(dataset: Dataset) -> Data:
     return data
 
 
-def with_all_data(prepared: Prepared, *, without_validation: bool) -> Prepared:
-    """Return splits whose train split contains all data.
-
-    Args:
-        prepared: The splits.
-        without_validation: Exclude validation, because tuning makes choices by the validation score.
-    """
+def with_train_of(prepared: Prepared, added: Sequence[Split]) -> Prepared:
+    """Return splits whose train split contains the rows of all these splits."""
     import datasets
 
-    added: tuple[Split, ...] = ("train", "test") if without_validation else SPLITS
     train = datasets.concatenate_datasets([prepared.splits[name] for name in added])
     return replace(prepared, key=[*prepared.key, "train on", *added], splits={**prepared.splits, "train": train})
 

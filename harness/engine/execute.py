@@ -21,7 +21,7 @@ from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.delivery.manifest import versions
 from harness.engine.cache import Cache
 from harness.engine.compat import taken_plainly
-from harness.engine.data import Tokens, check_problem, prepare, split_counts, with_all_data
+from harness.engine.data import Tokens, check_problem, prepare, split_counts, with_train_of
 from harness.engine.deliver import deliver
 from harness.engine.energy import open_energy
 from harness.engine.evaluate import DataView
@@ -33,7 +33,7 @@ from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device
 from harness.engine.stage import RunStage
 from harness.errors import UndefinedError
-from harness.records import ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, digest
+from harness.records import SPLITS, ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, Split, digest
 
 _REST = "other"
 """The phase of everything outside the other phases."""
@@ -161,12 +161,12 @@ def open_session(
         tokenizer_key = digest(run.model.model_dump(mode="json", exclude={"location"}))
         tokens = []
         strategy = catalog.restore(Strategy, run.strategy)
-        chooses = strategy.selects or run.train.patience is not None
+        chooses = strategy.uses_validation() or run.train.patience is not None
         for position, problem in enumerate(run.task_data):
             task = catalog.restore(Task, problem.task)
             prepared = prepare(catalog.restore(Dataset, problem.dataset), problem.dataset, cache, _seed(run))
-            if run.all_data and position < len(run.stages):
-                prepared = with_all_data(prepared, without_validation=chooses)
+            if position < len(run.stages) and (added := _trained_on(run, chooses=chooses)) != ("train",):
+                prepared = with_train_of(prepared, added)
             check_problem(problem, task, prepared)
             clock = functools.partial(meter.phase, "tokenise")
             tokens.append(Tokens(prepared, task, tokenizer, tokenizer_key, run.train.max_length, cache, clock))
@@ -178,6 +178,13 @@ def open_session(
         published = body_digest(heads.body, heads.made)
     notes = list(dict.fromkeys(loader.notes))
     return Session(run, accelerator, meter, cache, log, heads, tokens, published, notes=notes)
+
+
+def _trained_on(run: Run, *, chooses: bool) -> tuple[Split, ...]:
+    """Return the splits that a run is tuned on: with all data, validation stays apart if tuning makes choices by it."""
+    if run.all_data:
+        return ("train", "test") if chooses and not run.train.refit else SPLITS
+    return ("train", "validation") if run.train.refit and not run.trial else ("train",)
 
 
 def _seed(run: Run) -> int | None:

@@ -163,6 +163,12 @@ class _Planner:
             f"train.{first} is now called train.{name}" for name, first in FIRST_SPELLING.items() if first in given
         )
         train = _train_config(given, strategy, self.tasks)
+        if train.refit and strategy.role != "baseline" and strategy.uses_validation():
+            message = (
+                f"train.refit trains on validation too, on which {entry.name} chooses: let it choose otherwise (harness "
+                f"describe strategy {strategy.name}), or leave train.refit out"
+            )
+            raise HarnessError(message)
         train = _within_limits(train, self.model, self.notes, asked="max_length" in given)
         train = _selecting(train, strategy, self.spec, self.tasks, self.catalog)
         return _heeded(train, strategy, self.tasks, entry.label or entry.name, self.notes)
@@ -257,6 +263,12 @@ def _train_config(given: Mapping[str, Any], strategy: Strategy, tasks: Sequence[
         raise HarnessError(explain(error, TrainConfig, "train")) from None
     if train.epochs != "flat" and train.max_steps is not None:
         message = f"train.max_steps needs train.epochs=flat, but train.epochs is {train.epochs}: leave one of them out"
+        raise HarnessError(message)
+    if train.refit and (train.epochs == "flat" or train.patience is not None):
+        message = (
+            "train.refit trains on validation too, so nothing can be stopped by it: add a number of epochs, such as "
+            "train.epochs=3, and leave train.patience out"
+        )
         raise HarnessError(message)
     if train.epochs == "flat":
         if given.get("schedule", "constant") != "constant":

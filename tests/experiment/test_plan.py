@@ -88,6 +88,19 @@ def test_folds_need_seeds_that_cover_them_and_no_search(catalog, tiny_model):
     assert len(plan(catalog, tiny_model, **folded, seeds=[0, 1, 2, 3, 4, 5]).arms[0].runs) == 6
 
 
+def test_what_is_trained_on_validation_too_cannot_be_stopped_by_it(catalog, tiny_model):
+    said = refusal(catalog, tiny_model, train={"refit": True})
+    assert said.startswith(
+        "train.refit trains on validation too, so nothing can be stopped by it: add a number of epochs"
+    )
+    assert refusal(catalog, tiny_model, train={"refit": True, "epochs": 3, "patience": 2}) == said
+    fixed = {"refit": True, "epochs": 3}
+    said = refusal(catalog, tiny_model, train=fixed, strategies=["frozen"])
+    assert said.startswith("train.refit trains on validation too, on which frozen chooses: let it choose otherwise")
+    strategies = ["full", {"name": "frozen", "selection": "cross-validation"}]
+    assert all(arm.runs[0].train.refit for arm in plan(catalog, tiny_model, train=fixed, strategies=strategies).arms)
+
+
 def test_a_limit_of_an_unknown_split_is_refused(catalog, tiny_model):
     assert refusal(catalog, tiny_model, stages=[{"name": "imdb", "limit": {"dev": 5}}]).startswith(
         "dataset 'imdb': limit.dev"

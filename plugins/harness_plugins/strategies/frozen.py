@@ -1,7 +1,7 @@
 """Feature-based tuning with a frozen body."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 from pydantic import Field, JsonValue
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 _POOLINGS = {"pooling": get_args(harness.Pooling)}
 _DEAD = 1e-6
 """Spread, relative to the largest one, below which a feature carries no information at float32 precision."""
+_FOLDS = 5
+Selection = Literal["validation", "cross-validation"]
+"""On what the penalty is chosen."""
+_SELECTION: Any = Field(
+    "validation",
+    json_schema_extra=harness.ADDED,
+    description="where the penalty is chosen: on the validation split, or by cross-validation on train, which is better if "
+    "validation has fewer than 1,000 rows",
+)
 _WRITES = "the model's own head generates the answer, so there is no new head to train"
 
 
@@ -22,8 +31,8 @@ class Frozen(harness.Strategy):
     """Train a head on the features of the frozen body, by regression where possible.
 
     Tasks with one output per text use pooled features: a logistic regression for one class, one logistic regression per
-    class for several classes, a ridge regression for numbers. The penalty is chosen on the validation split: by
-    `train.select_by` for one class, by likelihood for several classes, by squared error for numbers. The default is
+    class for several classes, a ridge regression for numbers. The penalty is chosen on the validation split or by
+    cross-validation: by `train.select_by` for one class, by likelihood for several classes, by squared error for numbers. The default is
     mean pooling, because a linear head on MiniLM's own pooler stays at chance: that pooler was never trained. For tasks
     with an output per token, the task's own head is trained by gradient descent.
     """
@@ -38,8 +47,9 @@ class Frozen(harness.Strategy):
     strengths: tuple[float, ...] = Field(
         (0.001, 0.01, 0.1, 1.0, 10.0),
         min_length=1,
-        description="inverse penalties to choose from on the validation split",
+        description="inverse penalties to choose from",
     )
+    selection: Selection = _SELECTION
     iterations: int = Field(1000, gt=0, description="maximum number of solver iterations")
 
     def training(self, tasks: Sequence[harness.Task]) -> Mapping[str, JsonValue]:
@@ -49,6 +59,10 @@ class Frozen(harness.Strategy):
     def searched(self, tasks: Sequence[harness.Task]) -> Mapping[str, tuple[str, ...]]:
         """Return the pooling methods to search, if features are pooled."""
         return {} if any(task.answers is None for task in tasks) else _POOLINGS
+
+    def uses_validation(self) -> bool:
+        """Return whether the penalty is chosen on the validation split."""
+        return self.selection == "validation"
 
     def tried(self, tasks: Sequence[harness.Task]) -> int:
         """Return the number of penalties, if there is a regression."""
@@ -68,24 +82,26 @@ class Frozen(harness.Strategy):
             case "classes":
                 return self._classes(stage)
             case "number":
-                return _ridge(stage, self.pooling, [1 / strength for strength in self.strengths])
+                return _ridge(stage, self.pooling, [1 / strength for strength in self.strengths], self.selection)
         return _own_head(stage)
 
     def _class(self, stage: harness.Stage) -> "nn.Module":
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 
-        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
-        heads = []
-        for strength in self.strengths:
+        scaled = _scale(stage, self.pooling)
+
+        def fit(strength: float, features: "NDArray[Any]", labels: "NDArray[Any]") -> _Head:
             fitted = LogisticRegression(
                 C=strength, max_iter=self.iterations, class_weight=stage.config.class_weights
-            ).fit(scaled.train, labels)
+            ).fit(features, labels)
             weights, biases = fitted.coef_, fitted.intercept_
             if len(fitted.classes_) == 2:
                 weights, biases = np.vstack([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
-            heads.append(_spread(stage, fitted.classes_, weights, biases))
-        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
+            return _spread(stage, fitted.classes_, weights, biases)
+
+        best = _best(stage, scaled, self.strengths, self.selection, fit)
+        return _on_body(stage, self.pooling, *scaled.back(*best))
 
     def _classes(self, stage: harness.Stage) -> "nn.Module":
         import numpy as np
@@ -98,18 +114,29 @@ class Frozen(harness.Strategy):
     def _yes_or_no(
         self, scaled: "_Scaled", labels: "NDArray[Any]", expected: "NDArray[Any]"
     ) -> "tuple[NDArray[Any], NDArray[Any]]":
-        """Return the weights `[width]` and bias of the log-odds of one class, chosen by the validation likelihood."""
+        """Return the weights `[width]` and bias of the log-odds of one class, chosen by likelihood.
+
+        In cross-validation, a class with fewer examples than folds has the strongest penalty.
+        """
         import numpy as np
         from sklearn.linear_model import LogisticRegression
         from sklearn.metrics import log_loss
+        from sklearn.model_selection import cross_val_score
 
-        held = int(labels.sum())
-        if held in {0, len(labels)}:
-            return np.zeros(scaled.train.shape[1]), np.log((held + 0.5) / (len(labels) - held + 0.5))
-        fitted = [
-            LogisticRegression(C=strength, max_iter=self.iterations).fit(scaled.train, labels)
-            for strength in self.strengths
-        ]
+        held, others = int(labels.sum()), len(labels) - int(labels.sum())
+        if 0 in {held, others}:
+            return np.zeros(scaled.train.shape[1]), np.log((held + 0.5) / (others + 0.5))
+        solvers = [LogisticRegression(C=strength, max_iter=self.iterations) for strength in self.strengths]
+        if self.selection == "cross-validation":
+            if min(held, others) < _FOLDS:
+                solvers = [min(solvers, key=lambda solver: solver.C)]
+
+            def likely(solver: LogisticRegression) -> float:
+                return float(cross_val_score(solver, scaled.train, labels, cv=_FOLDS, scoring="neg_log_loss").mean())
+
+            found = (max(solvers, key=likely) if len(solvers) > 1 else solvers[0]).fit(scaled.train, labels)
+            return found.coef_[0], found.intercept_[0]
+        fitted = [solver.fit(scaled.train, labels) for solver in solvers]
         best = min(
             fitted, key=lambda found: log_loss(expected, found.predict_proba(scaled.validation), labels=found.classes_)
         )
@@ -119,7 +146,7 @@ class Frozen(harness.Strategy):
 class Ridge(harness.Strategy):
     """Train a ridge regression for numbers or classes on the pooled features of the frozen body.
 
-    The penalty is chosen on the validation split.
+    The penalty is chosen on the validation split or by cross-validation.
     """
 
     name = "frozen-ridge"
@@ -129,8 +156,13 @@ class Ridge(harness.Strategy):
 
     pooling: harness.Pooling = Field("mean", description="pooling of a text's token features into one vector")
     penalties: tuple[float, ...] = Field(
-        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from on the validation split"
+        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="penalties to choose from"
     )
+    selection: Selection = _SELECTION
+
+    def uses_validation(self) -> bool:
+        """Return whether the penalty is chosen on the validation split."""
+        return self.selection == "validation"
 
     def tried(self, tasks: Sequence[harness.Task]) -> int:
         """Return the number of penalties."""
@@ -143,21 +175,25 @@ class Ridge(harness.Strategy):
 
     def tune(self, stage: harness.Stage) -> "nn.Module":
         """Return the regression on the body, as one linear layer on unscaled features."""
-        return self._class(stage) if stage.task.answers == "class" else _ridge(stage, self.pooling, self.penalties)
+        if stage.task.answers == "class":
+            return self._class(stage)
+        return _ridge(stage, self.pooling, self.penalties, self.selection)
 
     def _class(self, stage: harness.Stage) -> "nn.Module":
         import numpy as np
         from sklearn.linear_model import RidgeClassifier
 
-        scaled, labels = _scale(stage, self.pooling), stage.targets("train")
-        heads = []
-        for penalty in self.penalties:
-            fitted = RidgeClassifier(alpha=penalty, class_weight=stage.config.class_weights).fit(scaled.train, labels)
+        scaled = _scale(stage, self.pooling)
+
+        def fit(penalty: float, features: "NDArray[Any]", labels: "NDArray[Any]") -> _Head:
+            fitted = RidgeClassifier(alpha=penalty, class_weight=stage.config.class_weights).fit(features, labels)
             weights, biases = fitted.coef_, fitted.intercept_
             if len(fitted.classes_) == 2:
                 weights, biases = np.vstack([-weights, weights]), np.concatenate([-biases, biases])
-            heads.append(_spread(stage, fitted.classes_, weights, biases))
-        return _on_body(stage, self.pooling, *scaled.back(*_best(stage, scaled, heads)))
+            return _spread(stage, fitted.classes_, weights, biases)
+
+        best = _best(stage, scaled, self.penalties, self.selection, fit)
+        return _on_body(stage, self.pooling, *scaled.back(*best))
 
 
 class NearestCentroid(harness.Strategy):
@@ -257,27 +293,73 @@ def _scale(stage: harness.Stage, pooling: harness.Pooling) -> _Scaled:
     return _Scaled(train, validation, scaler.mean_, scaler.scale_)
 
 
-def _best(
-    stage: harness.Stage, scaled: _Scaled, heads: "Sequence[tuple[NDArray[Any], NDArray[Any]]]"
-) -> "tuple[NDArray[Any], NDArray[Any]]":
-    """Return the weights `[classes, width]` and biases `[classes]` with the best validation score, or the first of them."""
+_Head = tuple["NDArray[Any]", "NDArray[Any]"]
+"""Weights `[classes, width]` and biases `[classes]`."""
 
-    def score(head: "tuple[NDArray[Any], NDArray[Any]]") -> float:
-        found = stage.score(scaled.validation @ head[0].T + head[1])
+
+def _best(
+    stage: harness.Stage,
+    scaled: _Scaled,
+    penalties: Sequence[float],
+    selection: Selection,
+    fit: "Callable[[float, NDArray[Any], NDArray[Any]], _Head]",
+) -> _Head:
+    """Return the head, fitted on train, with the penalty that scores best, or the first of several."""
+    import numpy as np
+
+    labels = np.asarray(stage.targets("train"))
+    heads = [fit(penalty, scaled.train, labels) for penalty in penalties]
+    folds = _folds(labels) if selection == "cross-validation" else []
+
+    def score(at: int) -> float:
+        if not folds:
+            found = stage.score(scaled.validation @ heads[at][0].T + heads[at][1])
+        else:
+            outputs = np.zeros((len(labels), len(stage.facts.classes or ())))
+            for learned, held in folds:
+                weights, biases = fit(penalties[at], scaled.train[learned], labels[learned])
+                outputs[held] = scaled.train[held] @ weights.T + biases
+            found = stage.score(outputs, "train")
         return float("-inf") if found is None else found
 
-    return max(heads, key=score)
+    return heads[max(range(len(heads)), key=score)]
 
 
-def _ridge(stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float]) -> "nn.Module":
-    """Return a ridge regression on the body, for numbers `[n]`, or for classes `[n, classes]` coded as 1 and -1."""
+def _folds(labels: "NDArray[Any]") -> "list[tuple[NDArray[Any], NDArray[Any]]]":
+    """Return the row numbers to learn from and to score, for each of five folds; none if there are too few rows."""
+    import warnings
+
+    import numpy as np
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < _FOLDS:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer rows than there are folds
+        folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(labels, labels))
+    return folds if all(len(np.unique(labels[learned])) > 1 for learned, _ in folds) else []
+
+
+def _ridge(
+    stage: harness.Stage, pooling: harness.Pooling, penalties: Sequence[float], selection: Selection
+) -> "nn.Module":
+    """Return a ridge regression on the body, for numbers `[n]`, or for classes `[n, classes]` coded as 1 and -1.
+
+    In cross-validation, each row is left out in turn (Golub, Heath and Wahba, 1979, Generalized Cross-Validation).
+    """
     import numpy as np
     from sklearn.linear_model import Ridge as Regression
+    from sklearn.linear_model import RidgeCV
 
     scaled = _scale(stage, pooling)
     wanted, expected = (np.asarray(stage.targets(split), dtype=float) for split in ("train", "validation"))
     if wanted.ndim > 1:
         wanted, expected = 2 * wanted - 1, 2 * expected - 1
+    if selection == "cross-validation":
+        found = RidgeCV(alphas=penalties).fit(scaled.train, wanted)
+        weights, biases = scaled.back(np.atleast_2d(found.coef_), np.atleast_1d(found.intercept_))
+        return _on_body(stage, pooling, weights, biases)
     fitted = [Regression(alpha=penalty).fit(scaled.train, wanted) for penalty in penalties]
     best = min(fitted, key=lambda found: float(np.square(found.predict(scaled.validation) - expected).mean()))
     weights, biases = scaled.back(np.atleast_2d(best.coef_), np.atleast_1d(best.intercept_))

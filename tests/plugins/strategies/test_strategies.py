@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from transformers import BertModel
@@ -170,7 +171,38 @@ def test_frozen_answers_as_the_regression_it_was_fitted_by(toys, tiny_model, tmp
     assert np.allclose(found, regression.predict_proba(scaler.transform(features)), rtol=0, atol=1e-4)
 
 
-def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_model, tmp_path):
+def test_a_penalty_can_be_chosen_by_cross_validation_on_train(toys, tiny_model, tmp_path):
+    strengths = (1e-6, 0.1, 10.0)
+    data = toys.make(Dataset, "toy", {"classes": 3})
+    strategy = toys.make(Strategy, "frozen", {"strengths": strengths, "selection": "cross-validation"})
+    stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data)
+    features, targets = stage.features("train"), stage.targets("train")
+    scaled = StandardScaler().fit_transform(features)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    shares = [
+        np.mean(cross_val_predict(LogisticRegression(C=strength, max_iter=1000), scaled, targets, cv=folds) == targets)
+        for strength in strengths
+    ]
+    regression = LogisticRegression(C=strengths[int(np.argmax(shares))], max_iter=1000).fit(scaled, targets)
+    with torch.no_grad():
+        found = strategy.tune(stage).head(torch.from_numpy(np.array(features))).softmax(1).numpy()
+    assert np.allclose(found, regression.predict_proba(scaled), rtol=0, atol=1e-3)
+    assert not strategy.uses_validation()
+    assert toys.make(Strategy, "frozen", {}).uses_validation()
+
+
+def test_what_is_trained_on_validation_too_has_its_rows(toys, tiny_model, tmp_path):
+    strategy = toys.make(Strategy, "nearest-centroid", {})
+    apart, together = (
+        staged(RunStage, toys, tiny_model, strategy, tmp_path / str(refit), refit=refit) for refit in (False, True)
+    )
+    rows = len(apart.targets("train")) + len(apart.targets("validation"))
+    assert len(together.targets("train")) == rows
+    assert len(together.features("train")) == rows
+
+
+@pytest.mark.parametrize("chosen", [{}, {"selection": "cross-validation"}])
+def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_model, tmp_path, chosen):
     path = tmp_path / "labels.csv"
     labels = ["a;b", "b", "c"]
     texts = [
@@ -178,7 +210,7 @@ def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_mode
     ]
     path.write_text("text,label\n" + "".join(f"{text},{labels[n % 3]}\n" for n, text in enumerate(texts)))
     data = toys.make(Dataset, "file", {"path": str(path), "label_separator": ";"})
-    strategy = toys.make(Strategy, "frozen", {"strengths": (0.1,)})
+    strategy = toys.make(Strategy, "frozen", {"strengths": (0.1,), **chosen})
     stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data, "multi-label-classification")
     features, targets = stage.features("train"), stage.targets("train")
     scaler = StandardScaler().fit(features)
@@ -207,7 +239,12 @@ def test_lp_ft_tunes_a_body_one_of_whose_features_hardly_varies(toys, tiny_model
 
 
 @pytest.mark.parametrize(
-    ("name", "params"), [("frozen", {"strengths": (0.1,)}), ("frozen-ridge", {"penalties": (10.0,)})]
+    ("name", "params"),
+    [
+        ("frozen", {"strengths": (0.1,)}),
+        ("frozen", {"strengths": (0.1,), "selection": "cross-validation"}),
+        ("frozen-ridge", {"penalties": (10.0,)}),
+    ],
 )
 def test_a_number_is_answered_by_ridge_regression(toys, tiny_model, tmp_path, name, params):
     path = tmp_path / "numbers.csv"
