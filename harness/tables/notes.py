@@ -125,7 +125,7 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
         yield (
             f"[ ] and ± are 95 % intervals of the mean over n = {len(plan.arms[0].runs)} seeds ({seeds}), each of which tests "
             f"on another of {folds} folds (Student's t with the correction of Nadeau and Bengio 2003 for overlapping training "
-            "rows); of watched datasets: over seeds and test items"
+            "rows)" + ("; of watched datasets: over seeds and test items" if run.watch else "")
         )
     elif len(plan.arms[0].runs) > 1:
         yield (
