@@ -97,14 +97,16 @@ def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
     rows += [(f"plugins.{name}", mine.plugins[name], theirs.plugins[name]) for name in used]
     tests = []
     for path, at, their_at in _same_data(first.run, second.run):
-        if _differs_by_seed(first.run, second.run, at):
-            continue
+        params, same = first.run.task_data[at].dataset.params, first.run.seed == second.run.seed
+        if params.get("folds") and not same:
+            continue  # each seed is meant to test on other rows
+        drawn = params.get("draws") == "seeds" and not same  # and here only to train on others
         # Some runs read fewer splits than others.
         known, beside = mine.data[at].splits, theirs.data[their_at].splits
         rows += [
             (f"{path}.{split}.{key}", getattr(note, key), getattr(beside[split], key))
             for split, note in known.items()
-            if split in beside
+            if split in beside and (split == "test" or not drawn)
             for key in ("items", "truncated")
         ]
         tests += _compare_tests(first, second, path, at, their_at)
@@ -112,12 +114,6 @@ def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
         *(Difference(field=path, first=a, second=b, hinders=_hindered(path)) for path, a, b in rows if a != b),
         *tests,
     ]
-
-
-def _differs_by_seed(first: Run, second: Run, at: int) -> bool:
-    """Return whether the rows of a dataset are meant to differ between two runs, because they depend on the seed."""
-    params = first.task_data[at].dataset.params
-    return first.seed != second.seed and (params.get("draws", "fixed") != "fixed" or params.get("folds") is not None)
 
 
 def compare_items(path: str, first: NDArray[Any], second: NDArray[Any]) -> list[Difference]:

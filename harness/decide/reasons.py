@@ -115,7 +115,8 @@ def _merit(question: Question, choice: Candidate, possible: Sequence[Candidate])
         return f"its {title} of {value} is the best of the {len(possible)} eligible strategies"
     if question.score_is_limited:
         return f"of the {len(possible)} strategies that do, it has the lowest {title}: {value}"
-    return f"of the strategies that score as well as the best, within the margin, it has the lowest {title}: {value}"
+    margin = "one standard error" if question.margin is None else f"the margin of {question.margin:g}"
+    return f"of the strategies whose score is within {margin} of the best, it has the lowest {title}: {value}"
 
 
 def _nobody(question: Question) -> Iterable[str]:

@@ -183,7 +183,7 @@ def open_session(
 def _trained_on(run: Run, *, chooses: bool) -> tuple[Split, ...]:
     """Return the splits that a run is tuned on: with all data, validation stays apart if tuning makes choices by it."""
     if run.all_data:
-        return ("train", "test") if chooses and not run.train.refit else SPLITS
+        return ("train", "test") if chooses else SPLITS
     return ("train", "validation") if run.train.refit and not run.trial else ("train",)
 
 

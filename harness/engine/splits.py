@@ -156,8 +156,11 @@ def _draw(
             "other training rows would change"
         )
     if len(np.unique(together[rows])) < len(rows):
-        kept = _carve(rows, together, labels, limit / len(rows), random)
-        kept = _limit(np.sort(kept), labels, limit, random)
+        kept = np.sort(_carve(rows, together, labels, limit / len(rows), random))
+        units, sizes = np.unique(together[kept], return_counts=True)
+        order = random.permutation(len(units))
+        fitting = units[order][np.cumsum(sizes[order]) <= limit]
+        kept = kept[np.isin(together[kept], fitting)]
     else:
         kept = _limit(rows, labels, limit, random)
     return kept, (

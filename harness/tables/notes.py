@@ -83,7 +83,7 @@ def _about_verdicts(part: Compared, reference: str | None) -> Iterable[str]:
     if len(plan.arms[0].runs) < 2 or not any(found.measure.parts for found in part.measured):
         return
     if reference is None:
-        yield f"{_BOLD}"
+        yield _BOLD
         return
     within = "" if plan.margin is None else f"; equivalent: the interval of the difference lies within ±{plan.margin:g}"
     yield (

@@ -192,6 +192,10 @@ def test_groups_hold_between_given_files_draws_and_folds(tmp_path):
     dataset = Paired(rows={"train": many(300)}, draws="seeds", limit={"train": 50})
     found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
     assert all(found.splits["train"]["group"][:].count(group) == 2 for group in groups(found, "train"))
+    dataset = Paired(rows={"train": many(300)}, draws="seeds", limit={"train": 49})
+    odd = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=0)
+    assert all(odd.splits["train"]["group"][:].count(group) == 2 for group in groups(odd, "train"))
+    assert 40 <= len(odd.splits["train"]) <= 48
     dataset = Paired(rows={"train": many(100)}, folds=5)
     found = prepare(dataset, dataset.reference(), Cache(tmp_path), seed=3)
     assert groups(found, "test").isdisjoint(groups(found, "train") | groups(found, "validation"))
