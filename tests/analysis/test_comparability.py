@@ -189,3 +189,21 @@ def test_the_conclusion_names_every_hindrance():
 def test_a_long_list_is_cut_and_counted():
     assert listed("abca") == "a, b, c"
     assert listed("abcde") == "a, b, c, and 2 more"
+
+
+def test_seeds_with_their_own_training_rows_must_have_the_same_test_items_and_folds_need_not(tmp_path):
+    def drawn(seed: int, **params: Any) -> Run:
+        return changed(stages=(problem("tickets", **params),), watch=(), seed=seed)
+
+    other = (DataNote(dataset="any", splits={"train": SplitNote(items=88), "test": SplitNote(items=3)}),)
+    for at, (params, ids, fields) in enumerate(
+        [
+            ({"draws": "seeds"}, (1, 2, 3), []),
+            ({"draws": "seeds"}, (1, 2, 4), ["stages.0.test.ids"]),
+            ({"folds": 5}, (1, 2, 4), []),
+            ({}, (1, 2, 3), ["stages.0.train.items"]),
+        ]
+    ):
+        first = finished(tmp_path / f"a{at}", drawn(0, **params))
+        second = finished(tmp_path / f"b{at}", drawn(1, **params), ids=ids, data=other)
+        assert [found.field for found in compare_outcomes(first, second)] == fields
