@@ -95,10 +95,10 @@ def test_what_is_trained_on_validation_too_cannot_be_stopped_by_it(catalog, tiny
     )
     assert refusal(catalog, tiny_model, train={"refit": True, "epochs": 3, "patience": 2}) == said
     fixed = {"refit": True, "epochs": 3}
-    said = refusal(catalog, tiny_model, train=fixed, strategies=["frozen"])
+    said = refusal(catalog, tiny_model, train=fixed, strategies=[{"name": "frozen", "selection": "validation"}])
     assert said.startswith("train.refit trains on validation too, on which frozen chooses: let it choose otherwise")
-    strategies = ["full", {"name": "frozen", "selection": "cross-validation"}]
-    assert all(arm.runs[0].train.refit for arm in plan(catalog, tiny_model, train=fixed, strategies=strategies).arms)
+    arms = plan(catalog, tiny_model, train=fixed, strategies=["full", "frozen"]).arms
+    assert all(arm.runs[0].train.refit for arm in arms)
 
 
 def test_a_limit_of_an_unknown_split_is_refused(catalog, tiny_model):

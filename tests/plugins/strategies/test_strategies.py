@@ -174,7 +174,7 @@ def test_frozen_answers_as_the_regression_it_was_fitted_by(toys, tiny_model, tmp
 def test_a_penalty_can_be_chosen_by_cross_validation_on_train(toys, tiny_model, tmp_path):
     strengths = (1e-6, 0.1, 10.0)
     data = toys.make(Dataset, "toy", {"classes": 3})
-    strategy = toys.make(Strategy, "frozen", {"strengths": strengths, "selection": "cross-validation"})
+    strategy = toys.make(Strategy, "frozen", {"strengths": strengths})
     stage = staged(RunStage, toys, tiny_model, strategy, tmp_path, data)
     features, targets = stage.features("train"), stage.targets("train")
     scaled = StandardScaler().fit_transform(features)
@@ -188,7 +188,7 @@ def test_a_penalty_can_be_chosen_by_cross_validation_on_train(toys, tiny_model, 
         found = strategy.tune(stage).head(torch.from_numpy(np.array(features))).softmax(1).numpy()
     assert np.allclose(found, regression.predict_proba(scaled), rtol=0, atol=1e-3)
     assert not strategy.uses_validation()
-    assert toys.make(Strategy, "frozen", {}).uses_validation()
+    assert toys.make(Strategy, "frozen", {"selection": "validation"}).uses_validation()
 
 
 def test_what_is_trained_on_validation_too_has_its_rows(toys, tiny_model, tmp_path):
@@ -201,7 +201,7 @@ def test_what_is_trained_on_validation_too_has_its_rows(toys, tiny_model, tmp_pa
     assert len(together.features("train")) == rows
 
 
-@pytest.mark.parametrize("chosen", [{}, {"selection": "cross-validation"}])
+@pytest.mark.parametrize("chosen", [{}, {"selection": "validation"}])
 def test_frozen_answers_several_classes_as_a_regression_for_each(toys, tiny_model, tmp_path, chosen):
     path = tmp_path / "labels.csv"
     labels = ["a;b", "b", "c"]
@@ -242,7 +242,7 @@ def test_lp_ft_tunes_a_body_one_of_whose_features_hardly_varies(toys, tiny_model
     ("name", "params"),
     [
         ("frozen", {"strengths": (0.1,)}),
-        ("frozen", {"strengths": (0.1,), "selection": "cross-validation"}),
+        ("frozen", {"strengths": (0.1,), "selection": "validation"}),
         ("frozen-ridge", {"penalties": (10.0,)}),
     ],
 )
