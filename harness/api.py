@@ -249,7 +249,7 @@ class Comparison:
         >>> [row.label for row in table.rows]
         ['untuned', 'frozen']
         """
-        return make_table(self.analysis(scope))
+        return make_table(self.analysis(scope), self._answer() if scope == "comparison" else ())
 
     def save(self, path: str | Path, scope: Scope = "comparison") -> Path:
         """Write the table to a file with the reporter for its suffix; return the path.
@@ -272,6 +272,13 @@ class Comparison:
             message = f"{str(path)!r} cannot be written: {error.strerror or error}"
             raise HarnessError(message) from None
         return path
+
+    def _answer(self) -> Sequence[str]:
+        """Return the recommendation without constraints, in at most two sentences; none if there is no score yet."""
+        try:
+            return self.recommend().reasons[:2]
+        except HarnessError:
+            return ()
 
     def _state(self, run: Run) -> dict[str, str | None]:
         if self.store.sound(run) is not None:

@@ -601,6 +601,8 @@ class Reporter(Component):
     """Suffix of the file it writes, such as `".md"`."""
     kept: ClassVar[bool] = False
     """Whether every finished comparison is also saved in this format, in `results/reports/` and in bundles."""
+    brief: ClassVar[bool] = False
+    """Whether it is given the main columns and the essential notes only, unless the user asks for more."""
 
     @abstractmethod
     def render(self, table: Table) -> str:

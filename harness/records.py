@@ -493,6 +493,8 @@ class Column(Record):
     quantity: Quantity = "score"
     better: Literal["higher", "lower"] | None = None
     """Which direction is better; None if neither is."""
+    main: bool = False
+    """Whether it carries the decision: first scores, forgetting, and the costs that people ask for first."""
 
 
 Role = Annotated[
@@ -567,6 +569,14 @@ class Table(Record):
     footnotes: tuple[str, ...]
     about: tuple[str, ...]
     """Notes that a reader needs to trust or reproduce it, one line each: model, data, device, versions."""
+    answer: tuple[str, ...] = ()
+    """The recommendation without constraints, in sentences; empty if there is none."""
+    essentials: tuple[str, ...] = ()
+    """What must be known beside the numbers, in few lines; empty if all notes are to be shown instead."""
+    brief: bool = False
+    """Whether columns that do not fit can be left out, from the last."""
+    hidden: tuple[str, ...] = ()
+    """Titles of columns that were left out."""
     others: tuple[Table, ...] = ()
     """Tables of arms that cannot be compared with these, one per group."""
 

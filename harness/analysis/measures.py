@@ -78,6 +78,7 @@ def score_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
                 title=f"{prefix}{metric.title}",
                 unit=metric.unit,
                 better=metric.better,
+                main=name == metrics[0],
             )
             parts = (Term(1.0, name, position + 1, position),)
             first = name == metrics[0]
@@ -111,6 +112,7 @@ def forgetting_measures(plan: Plan, catalog: Catalog) -> Iterable[Measure]:
             unit=metric.unit,
             quantity="difference",
             better="lower",
+            main=True,
         )
         moments = ((signs[position], learned_at[position]), (-signs[position], stages))
         parts = tuple(Term(factor, names[position], moment, position) for factor, moment in moments)
@@ -224,8 +226,10 @@ _NO_TRANSFER = {
 def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterable[Measure]:
     """Yield the costs of tuning; energy and money only if they are known."""
 
-    def measure(key: str, title: str, quantity: Quantity, read: Callable[[ScoredRun], Value]) -> Measure:
-        column = Column(key=key, group="cost", title=title, quantity=quantity, better="lower")
+    def measure(
+        key: str, title: str, quantity: Quantity, read: Callable[[ScoredRun], Value], *, main: bool = False
+    ) -> Measure:
+        column = Column(key=key, group="cost", title=title, quantity=quantity, better="lower", main=main)
         return Measure(column, read, interval=False, counts_baseline=False)
 
     def trained(item: ScoredRun) -> Value:
@@ -246,15 +250,15 @@ def cost_measures(finished: Sequence[ScoredRun], price: float | None) -> Iterabl
     def money(item: ScoredRun) -> Value:
         return Value(device_seconds(item.outcome) * (price or 0.0))
 
-    yield measure("parameters_trained", "trained", "parameters", trained)
+    if price is not None:
+        yield measure("money", "money", "money", money, main=True)
+    yield measure("tune_seconds", "time", "seconds", seconds, main=True)
+    yield measure("peak_memory_bytes", "memory", "bytes", _memory, main=True)
+    yield measure("ship_bytes", "saved size", "bytes", shipped, main=True)
     yield measure("flops", "compute", "operations", flops)
-    yield measure("ship_bytes", "saved size", "bytes", shipped)
-    yield measure("tune_seconds", "time", "seconds", seconds)
-    yield measure("peak_memory_bytes", "memory", "bytes", _memory)
+    yield measure("parameters_trained", "trained", "parameters", trained)
     if any(energy_joules(item.outcome) is not None for item in finished):
         yield measure("energy_joules", "energy", "energy", _energy)
-    if price is not None:
-        yield measure("money", "money", "money", money)
 
 
 def _memory(item: ScoredRun) -> Value:

@@ -11,7 +11,7 @@ import typer
 from harness.api import carry_out
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.tables import find_reporter, show_table
+from harness.cli.tables import View, find_reporter, show_table
 from harness.experiment.asked import Asked
 from harness.quantities import parse_price
 from harness.runner.executors import find_executor
@@ -29,6 +29,9 @@ def compare(
     results: options.Results = Path("results"),
     price: options.Price = None,
     format_: options.Format = None,
+    columns: options.Columns = None,
+    everything: options.AllColumns = False,
+    notes: options.Notes = False,
     executor: options.ExecutorName = None,
     processes_per_run: Annotated[
         int | None, typer.Option(min=1, help="Number of processes per run.", rich_help_panel=options.HOW)
@@ -67,6 +70,6 @@ def compare(
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(_INTERRUPTED) from None
-    show_table(comparison, reporter)
+    show_table(comparison, reporter, view=View(columns, everything, notes))
     if failures:
         raise typer.Exit(1)

@@ -135,6 +135,7 @@ ExecutorName = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+SHOW = "Output"
 Format = Annotated[
     str | None,
     typer.Option(
@@ -142,9 +143,16 @@ Format = Annotated[
         "-f",
         autocompletion=names("reporter"),
         help="Reporter that prints the table; see harness list reporters.",
-        rich_help_panel=HOW,
+        rich_help_panel=SHOW,
     ),
 ]
+SHOW = "Output"
+Columns = Annotated[
+    str | None,
+    typer.Option(help="Columns to show, by title or group, such as accuracy,forgetting,time.", rich_help_panel=SHOW),
+]
+AllColumns = Annotated[bool, typer.Option("--all", help="Show all columns.", rich_help_panel=SHOW)]
+Notes = Annotated[bool, typer.Option("--notes", "-v", help="Show all notes.", rich_help_panel=SHOW)]
 
 
 ASKED: Mapping[str, Any] = {

@@ -11,7 +11,7 @@ from harness.api import load
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.curve import show_curve
-from harness.cli.tables import find_reporter, show_table
+from harness.cli.tables import View, find_reporter, show_table
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 
@@ -32,6 +32,9 @@ def report(
     ] = 0.95,
     price: options.Price = None,
     format_: options.Format = None,
+    columns: options.Columns = None,
+    everything: options.AllColumns = False,
+    notes: options.Notes = False,
     without: options.Without = None,
 ) -> None:
     """Print the table from stored runs only; missing runs are blank. Takes the same arguments as `compare`."""
@@ -47,4 +50,4 @@ def report(
     if curve:
         show_curve(comparison.plan, comparison.store, catalog, reach, comparison.price)
     else:
-        show_table(comparison, reporter, "matrix" if matrix else "comparison")
+        show_table(comparison, reporter, "matrix" if matrix else "comparison", View(columns, everything, notes))

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import NamedTuple
 
 from harness.analysis.comparison import Scope
 from harness.api import Comparison
 from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.errors import HarnessError
+from harness.records import Table
 from harness.store import write_atomically
+from harness.tables.table import with_columns
+
+
+class View(NamedTuple):
+    """What of a table is shown."""
+
+    columns: str | None = None
+    """Names of columns, separated by commas; None for those that the format shows by default."""
+    everything: bool = False
+    """Whether all columns are shown."""
+    notes: bool = False
+    """Whether all notes are shown."""
+
+    def of(self, table: Table, reporter: Reporter) -> Table:
+        """Return what a reporter is given of a table.
+
+        Raises:
+            HarnessError: A column does not exist.
+        """
+        if self.columns is not None:
+            shown = with_columns(table, self.columns.split(","))
+        elif reporter.brief and not self.everything and any(column.main for column in table.columns):
+            shown = with_columns(table)
+        else:
+            shown = table
+        return _with_all_notes(shown) if self.notes else shown
+
+
+def _with_all_notes(table: Table) -> Table:
+    return table.model_copy(update={"essentials": (), "others": tuple(map(_with_all_notes, table.others))})
 
 
 def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
@@ -28,14 +60,16 @@ def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
     return catalog.make(Reporter, name, {})
 
 
-def show_table(comparison: Comparison, reporter: Reporter, scope: Scope = "comparison") -> None:
+def show_table(
+    comparison: Comparison, reporter: Reporter, scope: Scope = "comparison", view: View | None = None
+) -> None:
     """Print the table of a comparison, and save it if every run has finished."""
     plan, store, catalog = comparison.plan, comparison.store, comparison.catalog
     table = comparison.table(scope)
     # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    sys.stdout.write(reporter.render(table))
+    sys.stdout.write(reporter.render((view or View()).of(table, reporter)))
     rows = [row for part in (table, *table.others) for row in part.rows]
     if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
         name = kept_name(table.title if scope == "comparison" else f"{table.title}-{scope}")

@@ -129,4 +129,5 @@ def describe_device(device: torch.device) -> str:
         name = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     used = min(torch.get_num_threads(), cores or 1)
-    return f"CPU {name} ({cores} cores)" if used == cores else f"CPU {name} ({used} of {cores} cores)"
+    share = f"{cores}" if used == cores else f"{used} of {cores}"
+    return f"CPU {name} ({share} {'core' if cores == 1 else 'cores'})"

@@ -22,8 +22,9 @@ def render(table: Table) -> str:
     footnotes = "".join(f"<div>[{number}] {escape(text)}</div>" for number, text in enumerate(table.footnotes, 1))
     about = "".join(f"<li>{escape(line)}</li>" for line in table.about)
     others = "".join(render(other) for other in table.others)
+    answer = "".join(f"<p>{escape(sentence)}</p>" for sentence in table.answer)
     return (
-        f"<div class='harness'>{_STYLE}<b>{escape(table.title)}</b> {escape(table.question)}"
+        f"<div class='harness'>{_STYLE}<b>{escape(table.title)}</b> {escape(table.question)}{answer}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{footnotes}"
         f"<details><summary>notes</summary><ul>{about}</ul></details></div>{others}"
     )

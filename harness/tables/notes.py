@@ -54,6 +54,32 @@ def notes(analysis: Analysis, part: Compared) -> Iterable[str]:
     yield from _about_noise(part)
 
 
+def essentials(part: Compared) -> Iterable[str]:
+    """Yield what must be known beside the numbers, in few lines: seeds, data, model, device and warnings."""
+    plan, finished, run = part.plan, part.everything, part.plan.arms[0].runs[0]
+    if not finished:
+        yield "no run has finished yet"
+        return
+    seeds = len(plan.arms[0].runs)
+    over = (
+        f"n = {seeds} seeds; [ ] and ±: 95 % intervals; bold: could be the best" if seeds > 1 else "1 seed: no interval"
+    )
+    judged = seeds > 1 and plan.reference is not None
+    yield over + (f"; verdicts: against {plan.reference}, at 95 % over the whole table" if judged else "")
+    warnings = [*_unequal_budgets(part.part), *(f"{label}: mixed runs" for label in part.part.mixed)]
+    told = []
+    for position, problem in enumerate(run.task_data):
+        note = max((item.outcome.data[position] for item in finished), key=lambda note: len(note.splits))
+        sizes = ", ".join(f"{split.items:,} {name}" for name, split in note.splits.items())
+        told.append(f"{called(problem.dataset)} ({'watched' if problem in run.watch else sizes})")
+        warnings += note.warnings
+    devices = sorted({item.outcome.device for item in finished})
+    yield f"data: {', '.join(told)}; model: {called(run.model)}; device: {' | '.join(devices)}"
+    if warnings:
+        more = f" (and {len(warnings) - 1} more warnings)" if len(warnings) > 1 else ""
+        yield f"warning: {warnings[0]}{more}"
+
+
 def _unequal_budgets(part: Part) -> Iterable[str]:
     """Yield a warning if arms that learn had different numbers of epochs or different batches."""
     told = [

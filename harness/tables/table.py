@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.analysis.comparability import listed
 from harness.analysis.comparison import Analysis, Compared, Figure, Scope, analyse
 from harness.catalog import Catalog
+from harness.errors import unknown
 from harness.experiment.plan import Plan
 from harness.records import Cell, Column, Row, Table
 from harness.store import Store
-from harness.tables.notes import notes
+from harness.tables.notes import essentials, notes
 from harness.tables.writing import write_beside, write_value
 
 
@@ -25,10 +28,63 @@ def tabulate(
     return make_table(analyse(plan, store, catalog, scope, price, cached=cached))
 
 
-def make_table(analysis: Analysis) -> Table:
-    """Return the table of a comparison; arms that cannot be compared with the first ones get separate tables."""
+def make_table(analysis: Analysis, answer: Sequence[str] = ()) -> Table:
+    """Return the table of a comparison; arms that cannot be compared with the first ones get separate tables.
+
+    Args:
+        analysis: The numbers.
+        answer: The recommendation, in sentences.
+    """
     first, *others = (_table(analysis, part) for part in analysis.parts)
-    return first.model_copy(update={"others": tuple(others)})
+    return first.model_copy(update={"answer": tuple(answer), "others": tuple(others)})
+
+
+def with_columns(table: Table, wanted: Sequence[str] | None = None) -> Table:
+    """Return the table with some of its columns, and the footnotes that they refer to.
+
+    Args:
+        table: The table.
+        wanted: Keys, titles or groups of columns, in the order to show them; None for the main columns, of which a
+            reporter can leave out those that do not fit.
+
+    Raises:
+        HarnessError: A column does not exist.
+    """
+    if wanted is None:
+        chosen = [at for at, column in enumerate(table.columns) if column.main]
+    else:
+        everything = [column for part in (table, *table.others) for column in part.columns]
+        for name in wanted:
+            if not any(_is_called(column, name) for column in everything):
+                names = dict.fromkeys(name for column in everything for name in (column.title, column.group))
+                raise unknown("column", name, names)
+        found = (at for name in wanted for at, column in enumerate(table.columns) if _is_called(column, name))
+        chosen = list(dict.fromkeys(found))
+    noted: dict[int, int] = {}
+    rows = []
+    for row in table.rows:
+        cells = [row.cells[at] for at in chosen]
+        for cell in cells:
+            if cell.note is not None:
+                noted.setdefault(cell.note, len(noted) + 1)
+        renumbered = (
+            cell if cell.note is None else cell.model_copy(update={"note": noted[cell.note]}) for cell in cells
+        )
+        rows.append(row.model_copy(update={"cells": tuple(renumbered)}))
+    return table.model_copy(
+        update={
+            "columns": tuple(table.columns[at] for at in chosen),
+            "rows": tuple(rows),
+            "footnotes": tuple(table.footnotes[number - 1] for number in noted),
+            "brief": wanted is None,
+            "hidden": tuple(column.title for at, column in enumerate(table.columns) if at not in chosen),
+            "others": tuple(with_columns(other, wanted) for other in table.others),
+        }
+    )
+
+
+def _is_called(column: Column, name: str) -> bool:
+    return name.strip().casefold() in {column.key.casefold(), column.title.casefold(), column.group.casefold()}
 
 
 def _table(analysis: Analysis, part: Compared) -> Table:
@@ -57,6 +113,7 @@ def _table(analysis: Analysis, part: Compared) -> Table:
         rows=rows,
         footnotes=tuple(footnotes),
         about=tuple(notes(analysis, part)),
+        essentials=tuple(essentials(part)) if analysis.scope == "comparison" else (),
     )
     return table if part is analysis.parts[0] else _apart(table, part, analysis.parts[0])
 

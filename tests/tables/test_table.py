@@ -10,6 +10,7 @@ import pytest
 from harness.analysis.comparison import analyse
 from harness.catalog import Catalog
 from harness.contracts import Strategy
+from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
 from harness.records import (
     Cell,
@@ -27,7 +28,7 @@ from harness.records import (
     Table,
 )  # fmt: skip
 from harness.store import Store
-from harness.tables.table import tabulate
+from harness.tables.table import tabulate, with_columns
 from harness.testing import toy_catalog, toy_run
 
 N = 10
@@ -495,3 +496,24 @@ def test_memory_is_the_highest_peak_of_tuning_with_the_features_that_an_earlier_
         store_run(store, run, 8, phases=phases, shared=shared)
     found = cell(tabulate(plan, store, toys), "frozen", "peak_memory_bytes")
     assert found.value == pytest.approx((3_000_000 + 5_000_000 + 3_000_000) / 3)
+
+
+def test_the_main_columns_are_scores_forgetting_and_the_costs_people_ask_for_first(full):
+    titles = [column.title for column in with_columns(full).columns]
+    assert titles[-3:] == ["time", "memory", "saved size"]
+    assert {"compute", "trained"} <= set(with_columns(full).hidden)
+    assert len(full.essentials) <= 4
+
+
+def test_columns_are_chosen_by_title_or_group_with_the_footnotes_they_refer_to(store, plan, toys):
+    run = plan.arms[0].runs[0]
+    store_run(store, run, 50, after=None)
+    table = tabulate(plan, store, toys)
+    some = with_columns(table, ["time"])
+    assert [column.title for column in with_columns(table, ["time", "score"]).columns] == ["time", "accuracy"]
+    assert len(some.footnotes) < len(table.footnotes)
+    for row, whole in zip(some.rows, table.rows, strict=True):
+        told = {table.footnotes[cell.note - 1] for cell in whole.cells if cell.note is not None}
+        assert {some.footnotes[cell.note - 1] for cell in row.cells if cell.note is not None} <= told
+    with pytest.raises(HarnessError, match="unknown column 'tme': did you mean 'time'"):
+        with_columns(table, ["tme"])

@@ -17,6 +17,8 @@ class Markdown(harness.Reporter):
         lines = [f"# {table.title}", ""]
         if table.question:
             lines += [table.question, ""]
+        if table.answer:
+            lines += [f"**{table.answer[0]}**", *table.answer[1:], ""]
         lines += [
             _line(header),
             _line(["---", "---:", *("---:" for _ in table.columns)]),

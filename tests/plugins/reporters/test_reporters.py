@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness import Cell, Column, Row, Table
+from harness.tables.table import with_columns
 from harness.testing import check_component
 from harness_plugins.reporters.csv import CSV
 from harness_plugins.reporters.json import JSON
@@ -77,14 +78,14 @@ WIDE = """\
 reviews
 Does lora forget less?
 
-                             REVIEWS         COST
- strategy             n   accuracy ↑   time [s] ↓   trained
- ──────────────────────────────────────────────────────────
- untuned (baseline)   1         50.0          [1]         0
- full (reference)     2   91.2 ± 0.3          120    22.7 M
-                                                      100 %
- lora|r=16, all       0          [2]          100     0.3 M
-                                                        1 %
+                          REVIEWS        COST
+strategy            n  accuracy ↑  time [s] ↓  trained
+──────────────────────────────────────────────────────
+untuned (baseline)  1        50.0         [1]        0
+full (reference)    2  91.2 ± 0.3         120   22.7 M
+                                                 100 %
+lora|r=16, all      0         [2]         100    0.3 M
+                                                   1 %
 
 [1] a baseline takes no time
 [2] all runs failed
@@ -96,27 +97,47 @@ NARROW = """\
 reviews
 Does lora forget less?
 
-                             REVIEWS
- strategy             n   accuracy ↑
- ───────────────────────────────────
- untuned (baseline)   1         50.0
- full (reference)     2   91.2 ± 0.3
- lora|r=16, all       0          [2]
+                          REVIEWS
+strategy            n  accuracy ↑
+─────────────────────────────────
+untuned (baseline)  1        50.0
+full (reference)    2  91.2 ± 0.3
+lora|r=16, all      0         [2]
 
-
-                                COST
- strategy             n   time [s] ↓   trained
- ─────────────────────────────────────────────
- untuned (baseline)   1          [1]         0
- full (reference)     2          120    22.7 M
-                                         100 %
- lora|r=16, all       0          100     0.3 M
-                                           1 %
+                             COST
+strategy            n  time [s] ↓  trained
+──────────────────────────────────────────
+untuned (baseline)  1         [1]        0
+full (reference)    2         120   22.7 M
+                                     100 %
+lora|r=16, all      0         100    0.3 M
+                                       1 %
 
 [1] a baseline takes no time
 [2] all runs failed
 model: minilm
 device: CPU
+"""
+
+BRIEF = """\
+reviews
+Does lora forget less?
+Use full: no other strategy learned anything.
+No runner-up.
+
+                   REVIEWS
+strategy     n  accuracy ↑
+──────────────────────────
+untuned      1        50.0
+(baseline)
+full         2  91.2 ± 0.3
+(reference)
+lora         0         [1]
+
+[1] all runs failed
+n = 3 seeds
+not shown: time, trained (--all); 2
+notes (-v)
 """
 
 
@@ -209,9 +230,28 @@ def test_a_verdict_stands_under_the_value_it_is_about():
     assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.best"]) == ("worse", "-0.1", "False")
 
 
-@pytest.mark.parametrize(("width", "expected"), [(60, WIDE), (200, WIDE), (59, NARROW), (47, NARROW)])
+@pytest.mark.parametrize(("width", "expected"), [(54, WIDE), (200, WIDE), (53, NARROW), (43, NARROW)])
 def test_a_terminal_shows_one_table_or_one_for_each_group_where_it_is_narrow(width, expected):
     assert unpadded(Rich(width=width).render(TABLE)) == expected
+
+
+def test_a_brief_table_has_the_answer_first_and_tells_what_does_not_fit():
+    rows = (*TABLE.rows[:2], TABLE.rows[2].model_copy(update={"label": "lora"}))
+    table = TABLE.model_copy(
+        update={
+            "rows": rows,
+            "answer": ("Use full: no other strategy learned anything.", "No runner-up."),
+            "columns": tuple(column.model_copy(update={"main": column.title != "trained"}) for column in TABLE.columns),
+            "essentials": ("n = 3 seeds",),
+        }
+    )
+    assert (
+        unpadded(Rich(width=37).render(with_columns(table))).replace("learned\nanything", "learned anything") == BRIEF
+    )
+    wide = Rich(width=100).render(with_columns(table))
+    assert "time [s]" in wide
+    assert "not shown: trained (--all); 2 notes (-v)" in wide
+    assert "**Use full: no other strategy learned anything.**\nNo runner-up.\n" in Markdown().render(table)
 
 
 def test_a_group_wider_than_the_terminal_still_shows_every_number_whole():
