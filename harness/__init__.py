@@ -54,6 +54,7 @@ from harness.records import (
     Split,
     Table,
     TrainConfig,
+    added,
     parse_result,
 )
 
@@ -154,6 +155,7 @@ __all__ = [
     "UndefinedError",
     "Unlabelled",
     "View",
+    "added",
     "block_count",
     "compare",
     "compute",

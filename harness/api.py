@@ -24,6 +24,7 @@ from harness.decide.recommend import Wanted
 from harness.decide.recommend import recommend as decide
 from harness.errors import HarnessError, unknown
 from harness.experiment.asked import Asked
+from harness.experiment.comparisons import keep
 from harness.experiment.plan import Plan
 from harness.experiment.search import settle
 from harness.quantities import parse_price
@@ -69,6 +70,8 @@ class Asking(TypedDict, total=False):
     """Cross-validation: number of parts, of which each seed tests on one."""
     margin: float
     """Equivalence margin: strategies that differ by less are equivalent."""
+    name: str
+    """Name of the comparison, by which it is found again."""
 
 
 class Comparison:
@@ -312,7 +315,8 @@ def compare(
     """Compute the missing runs of a comparison, and return it; stored runs are not computed again.
 
     Args:
-        target: An experiment file (.toml) or a data file; None if `datasets` gives the data.
+        target: An experiment file (.toml, .yaml, .json), a data file, or the name of a comparison; None if `datasets`
+            gives the data.
         strategies: Strategies to compare; None for the default ones.
         seeds: Seeds, such as `[0, 1, 2]`.
         tune: Hyperparameter search on validation, for each strategy: trials, such as 8, or device time, such as `20m`.
@@ -335,7 +339,7 @@ def compare(
     if price is not None:
         parse_price(price)  # report an invalid price before computing anything
     catalog = _catalog(plugins, without)
-    found = _asked(target, strategies, seeds, tune, asked).plan(catalog)
+    found = _asked(target, strategies, seeds, tune, asked).named_in(Path(results)).plan(catalog)
     chosen = _executor(catalog, executor, plugins)
     runner = Runner(Store(Path(results)), catalog, chosen, _say, keep_models=keep_models)
     comparison, _ = carry_out(found, runner, price)
@@ -344,7 +348,9 @@ def compare(
 
 def carry_out(planned: Plan, runner: Runner, price: str | None = None) -> tuple[Comparison, tuple[Failure, ...]]:
     """Compute the missing runs of a plan, for the API and the command line; return also the failures of this call."""
+    keep(planned, runner.store)
     done = runner.carry_out(planned, lambda found: brief(found, len(planned.arms[0].runs[0].stages)))
+    keep(done.plan, runner.store)
     return Comparison(done.plan, runner.store, runner.catalog, price), done.failures
 
 
@@ -395,7 +401,7 @@ def load_experiment(
     True
     """
     catalog = _catalog(plugins, without)
-    found = _asked(target, strategies, seeds, tune, asked)
+    found = _asked(target, strategies, seeds, tune, asked).named_in(Path(results))
     return load(found, Path(results), catalog, price)
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from harness import hookspecs
 from harness.contracts import Component, Dataset, Executor, Metric, Model, Reporter, Strategy, Task
 from harness.errors import HarnessError, unknown
-from harness.records import ComponentRef
+from harness.records import ComponentRef, formers
 
 KINDS: Mapping[str, type[Component]] = MappingProxyType(
     {
@@ -107,9 +107,16 @@ class Catalog:
         except ValidationError as error:
             raise HarnessError(explain(error, cls, f"{where}{kind_of(kind)} {name!r}")) from None
 
-    def restore(self, kind: type[C], reference: ComponentRef) -> C:
-        """Return the component of a stored reference."""
-        return self.make(kind, reference.name, {**reference.params, **reference.location})
+    def restore(self, kind: type[C], reference: ComponentRef, **changed: Any) -> C:
+        """Return the component of a stored reference; settings it lacks do what was done before there were any.
+
+        Args:
+            kind: Its kind.
+            reference: The stored reference.
+            changed: Settings that are changed.
+        """
+        known = formers(self.find(kind, reference.name))
+        return self.make(kind, reference.name, {**known, **reference.params, **reference.location, **changed})
 
     def offer(self, component: Component) -> Offer:
         """Return the origin of a component."""

@@ -44,12 +44,28 @@ ADDED: dict[str, JsonValue] = {"added": True}
 """Marks a setting added in a later version: its default is left out of a run's id, so stored runs keep their ids."""
 
 
-def unsaid(settings: BaseModel) -> set[str]:
-    """Return the settings that were added in a later version and have their default value."""
-    fields = type(settings).model_fields.items()
-    return {
-        name for name, info in fields if info.json_schema_extra == ADDED and getattr(settings, name) == info.default
+def added(former: JsonValue) -> dict[str, JsonValue]:
+    """Return the mark of a setting added in a later version whose default is not what was done before.
+
+    Args:
+        former: The value that does what was done before: runs with it keep the ids of stored runs.
+    """
+    return {**ADDED, "former": former}
+
+
+def formers(settings: type[BaseModel]) -> dict[str, Any]:
+    """Return, for each setting that was added in a later version, the value that does what was done before."""
+    marked = {
+        name: (info.json_schema_extra, info.default)
+        for name, info in settings.model_fields.items()
+        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("added")
     }
+    return {name: extra.get("former", default) for name, (extra, default) in marked.items()}
+
+
+def unsaid(settings: BaseModel) -> set[str]:
+    """Return the settings that were added in a later version and do what was done before."""
+    return {name for name, former in formers(type(settings)).items() if getattr(settings, name) == former}
 
 
 class Record(BaseModel):

@@ -276,6 +276,11 @@ def dump(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
+def file_name(title: str) -> str:
+    """Return the file name, without extension, for what has this title."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` atomically, or is deleted if writing fails."""

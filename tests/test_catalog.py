@@ -159,3 +159,12 @@ def test_a_wrong_parameter_is_one_line_with_its_name(params, message, catalog):
     with pytest.raises(HarnessError) as error:
         catalog.make(Strategy, "lora", params)
     assert str(error.value) == message
+
+
+def test_a_stored_component_does_what_was_done_before_it_had_a_setting(catalog):
+    now = catalog.make(Strategy, "frozen", {})
+    before = catalog.make(Strategy, "frozen", {"selection": "validation"})
+    assert "selection" not in before.reference().params
+    assert now.reference().params["selection"] == "cross-validation"
+    assert catalog.restore(Strategy, before.reference()) == before
+    assert catalog.restore(Strategy, now.reference()) == now

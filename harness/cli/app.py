@@ -12,9 +12,12 @@ import typer
 from harness.cli.bundle import bundle
 from harness.cli.compare import compare
 from harness.cli.describe import describe
+from harness.cli.diff import diff
 from harness.cli.doctor import doctor
 from harness.cli.export import export
+from harness.cli.gc import gc, rm
 from harness.cli.list import list_components
+from harness.cli.ls import ls
 from harness.cli.new import new
 from harness.cli.plan import plan
 from harness.cli.predict import predict
@@ -53,11 +56,15 @@ app.command()(compare)
 app.command()(plan)
 app.command()(report)
 app.command()(recommend)
+app.command()(ls)
+app.command()(diff)
 app.command()(why)
 app.command()(export)
 app.command()(predict)
 app.command()(verify)
 app.command()(bundle)
+app.command()(gc)
+app.command()(rm)
 app.command()(new)
 app.command()(schema)
 app.command("list")(list_components)

@@ -38,3 +38,10 @@ def runs(incomplete: str) -> list[tuple[str, str]]:
     root = Path(os.environ.get("HARNESS_RESULTS", "results"))
     folders = sorted(path.parent.name for path in root.glob("runs/*/run.json"))
     return [(name.rpartition("-")[2], name) for name in folders if name.rpartition("-")[2].startswith(incomplete)]
+
+
+def comparisons(incomplete: str) -> list[str]:
+    """Return the names of the comparisons that start with the given text."""
+    root = Path(os.environ.get("HARNESS_RESULTS", "results"))
+    names = sorted(path.parent.name for path in root.glob("comparisons/*/plan.json"))
+    return [name for name in names if name.startswith(incomplete)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.completion import names
+from harness.cli.completion import comparisons, names
 from harness.experiment.asked import Asked
 
 ASK = "Experiment"
@@ -18,7 +18,11 @@ HOW = "Execution"
 
 Target = Annotated[
     str | None,
-    typer.Argument(help="Experiment file (.toml), or data file with texts and labels.", show_default=False),
+    typer.Argument(
+        help="Experiment file (.toml, .yaml, .json), data file with texts and labels, or name of a comparison.",
+        autocompletion=comparisons,
+        show_default=False,
+    ),
 ]
 Datasets = Annotated[
     list[str] | None,
@@ -46,7 +50,7 @@ Strategies = Annotated[
         "--strategy",
         "-s",
         autocompletion=names("strategy"),
-        help="Strategy to compare (repeatable).",
+        help="Strategy to compare: NAME or NAME:KEY=VALUE,KEY=VALUE (repeatable).",
         rich_help_panel=ASK,
     ),
 ]
@@ -79,7 +83,8 @@ Options = Annotated[
     typer.Option(
         "--option",
         "-o",
-        help="Any setting: train.epochs=2, or NAME.KEY=VALUE for a named dataset, model or strategy (repeatable).",
+        help="Any setting: train.epochs=2, or NAME.KEY=VALUE for a named dataset, model or strategy; lora.rank=4,16 makes "
+        "an arm of each value (repeatable).",
         rich_help_panel=ASK,
     ),
 ]
@@ -110,6 +115,12 @@ Folds = Annotated[
         min=2,
         help="Cross-validation instead of one test split: number of parts; each seed tests on one.",
         rich_help_panel=ASK,
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the comparison, by which other commands find it; default: file and digest.", rich_help_panel=ASK
     ),
 ]
 Repeat = Annotated[
@@ -173,6 +184,7 @@ ASKED: Mapping[str, Any] = {
     "margin": Margin,
     "folds": Folds,
     "looks": Looks,
+    "name": Name,
 }
 """The option for each field of `Asked`."""
 
@@ -193,7 +205,7 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def gathered(**given: Any) -> None:
         asked = Asked(**{parameter.name: given.pop(parameter.name) for parameter in spread})
-        command(asked=asked, **given)
+        command(asked=asked.named_in(given["results"]) if "results" in given else asked, **given)
 
     gathered.__signature__ = signature.replace(parameters=[*spread, *own])  # type: ignore[attr-defined]
     gathered.__annotations__ = {parameter.name: parameter.annotation for parameter in [*spread, *own]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.errors import HarnessError
 from harness.records import Table
-from harness.store import write_atomically
+from harness.store import file_name, write_atomically
 from harness.tables.table import with_columns
 
 
@@ -60,27 +59,27 @@ def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
     return catalog.make(Reporter, name, {})
 
 
+def write(table: Table, reporter: Reporter) -> None:
+    """Print a table."""
+    # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    sys.stdout.write(reporter.render(table))
+
+
 def show_table(
     comparison: Comparison, reporter: Reporter, scope: Scope = "comparison", view: View | None = None
 ) -> None:
     """Print the table of a comparison, and save it if every run has finished."""
     plan, store, catalog = comparison.plan, comparison.store, comparison.catalog
     table = comparison.table(scope)
-    # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    sys.stdout.write(reporter.render((view or View()).of(table, reporter)))
+    write((view or View()).of(table, reporter), reporter)
     rows = [row for part in (table, *table.others) for row in part.rows]
     if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
-        name = kept_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
+        name = file_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
         if scope == "comparison" and comparison.price is None:
             write_atomically(store.root / "reports" / f"{name}.json", table.model_dump_json(indent=1) + "\n")
         for cls in catalog.every(Reporter):
             if cls.kept:
                 text = catalog.make(Reporter, cls.name, {}).render(table)
                 write_atomically(store.root / "reports" / f"{name}{cls.suffix}", text)
-
-
-def kept_name(title: str) -> str:
-    """Return the file name, without extension, for saved tables with this title."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", title).strip(".-") or "table"

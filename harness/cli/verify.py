@@ -12,12 +12,11 @@ from pydantic import ValidationError
 from harness.api import open_results
 from harness.catalog import Catalog, load_catalog
 from harness.cli import options
-from harness.cli.tables import kept_name
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 from harness.experiment.search import settle
 from harness.records import Table
-from harness.store import Store
+from harness.store import Store, file_name
 from harness.tables.evidence import Verified, unpack
 from harness.tables.evidence import verify as recompute
 
@@ -49,7 +48,7 @@ def _bundle(path: Path, catalog: Catalog) -> Verified:
 
 
 def _kept(store: Store, title: str) -> Table | None:
-    path = store.root / "reports" / f"{kept_name(title)}.json"
+    path = store.root / "reports" / f"{file_name(title)}.json"
     if not path.is_file():
         return None
     try:

@@ -18,6 +18,7 @@ from harness.cli.completion import runs
 from harness.errors import HarnessError, unknown
 from harness.experiment.asked import Asked
 from harness.experiment.search import settle
+from harness.experiment.spec import is_experiment
 from harness.records import Run
 from harness.store import Store
 
@@ -51,16 +52,14 @@ def why(
 ) -> None:
     """Show the fields in which two runs differ, and which of their numbers can be compared.
 
-    `harness why EXPERIMENT.toml ARM ARM` compares two arms of an experiment, seed by seed.
+    `harness why EXPERIMENT ARM ARM` compares two arms of an experiment (its file or name), seed by seed.
     """
-    experiment = names[0].endswith(".toml")
+    asked = Asked(names[0]).named_in(results)
+    experiment = len(names) == 3 or is_experiment(Path(str(asked.target)))
     if len(names) != (3 if experiment else 2):
         message = f"expected two runs, or an experiment file and two of its arms, but got: {' '.join(names)}"
         raise HarnessError(message)
-    if experiment:
-        sides = _arms(names[0], names[1:], results, without or ())
-    else:
-        sides = [_run(name, results) for name in names]
+    sides = _arms(asked, names[1:], results, without or ()) if experiment else [_run(name, results) for name in names]
     first, second = sides
     differences, missing = _differences(first, second)
     conclusion = _conclusion(first, second, differences, missing)
@@ -77,9 +76,9 @@ def why(
     sys.stdout.write(f"{conclusion}\n")
 
 
-def _arms(path: str, labels: Sequence[str], results: Path, without: Sequence[str]) -> list[_Side]:
+def _arms(asked: Asked, labels: Sequence[str], results: Path, without: Sequence[str]) -> list[_Side]:
     catalog, store = load_catalog(without), _store(results)
-    plan = settle(Asked(path).plan(catalog), store, catalog)
+    plan = settle(asked.plan(catalog), store, catalog)
     arms = {arm.label: arm for arm in plan.arms}
     for label in labels:
         if label not in arms:

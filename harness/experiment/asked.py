@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.catalog import Catalog
 from harness.contracts import Dataset, Strategy
 from harness.errors import HarnessError
+from harness.experiment.comparisons import find_experiment
 from harness.experiment.plan import Plan, default_names, make_plan, opener
 from harness.experiment.spec import (
     ExperimentSpec,
     StrategyEntry,
+    entries_of,
+    is_experiment,
     make_spec,
     read_spec,
     with_folds,
@@ -44,6 +47,14 @@ class Asked:
     margin: float | None = None
     folds: int | None = None
     looks: str | Sequence[int] | None = None
+    name: str | None = None
+
+    def named_in(self, results: Path) -> Asked:
+        """Return the request with the name of a kept comparison replaced by its experiment file."""
+        if self.target is None or Path(self.target).exists():
+            return self
+        found = find_experiment(results, self.target)
+        return self if found is None else replace(self, target=str(found))
 
     def plan(self, catalog: Catalog) -> Plan:
         """Return the plan for the request.
@@ -73,6 +84,8 @@ class Asked:
         if self.folds is not None:
             spec = with_folds(spec, self.folds, seeds=self.seeds is None)
         spec = with_overrides(with_limits(spec, self.limit or ()), self.options or ())
+        if self.name is not None:
+            return spec.model_copy(update={"name": self.name})
         if spec == base and filed is not None:
             return spec
         # A different experiment must not overwrite the file's own table, nor one data file's table that of another.
@@ -80,7 +93,9 @@ class Asked:
 
     def _filed(self) -> ExperimentSpec | None:
         """Return the experiment of the experiment file, if one is given."""
-        return read_spec(Path(self.target)) if self.target is not None and self.target.endswith(".toml") else None
+        if self.target is None or not is_experiment(Path(self.target)):
+            return None
+        return read_spec(Path(self.target))
 
     def _given(self, catalog: Catalog) -> dict[str, Any]:
         given = {
@@ -131,7 +146,8 @@ class Asked:
         if found is None:
             suffixes = {suffix for cls in catalog.every(Dataset) for suffix in cls.suffixes if suffix.startswith(".")}
             message = (
-                f"{self.target!r} is neither an experiment file (.toml) nor a data file ({', '.join(sorted(suffixes))})"
+                f"{self.target!r} is neither an experiment file (.toml, .yaml, .json) nor a data file "
+                f"({', '.join(sorted(suffixes))}) nor the name of a comparison (harness ls)"
             )
             raise HarnessError(message)
         return found.name
@@ -155,7 +171,7 @@ def _split(values: Sequence[str]) -> list[str]:
 
 def _entries(values: Sequence[str | Mapping[str, Any]]) -> list[str | Mapping[str, Any]]:
     """Return strategies, each a name or a table."""
-    return [entry for value in values for entry in (_split([value]) if isinstance(value, str) else [value])]
+    return [entry for value in values for entry in (entries_of(value) if isinstance(value, str) else [value])]
 
 
 def _numbers(text: str | Sequence[int], option: str) -> list[int]:

@@ -55,6 +55,8 @@ class Plan(Record):
     """Search budget of each arm; None without a search."""
     notes: tuple[str, ...] = ()
     """Notes from planning, shown to the user."""
+    spec: ExperimentSpec | None = None
+    """The experiment as asked for; None if the plan was not made from one."""
 
     @property
     def runs(self) -> list[tuple[Arm, Run]]:
@@ -115,6 +117,7 @@ def make_plan(spec: ExperimentSpec, catalog: Catalog, *, named: bool = True) -> 
         margin=spec.margin,
         budget=budget,
         notes=tuple(dict.fromkeys(planner.notes)),
+        spec=spec,
     )
 
 

@@ -163,7 +163,7 @@ def with_values(run: Run, values: Mapping[str, JsonValue], catalog: Catalog) -> 
     """Return the run with settings found by a search."""
     rate = values.get(_LEARNING_RATE, run.train.learning_rate)
     params = {key: value for key, value in values.items() if key != _LEARNING_RATE}
-    strategy = catalog.make(Strategy, run.strategy.name, {**run.strategy.params, **run.strategy.location, **params})
+    strategy = catalog.restore(Strategy, run.strategy, **params)
     train = TrainConfig(**{**run.train.model_dump(), "learning_rate": rate})
     return run.model_copy(update={"strategy": strategy.reference(), "train": train})
 

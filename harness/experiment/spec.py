@@ -14,10 +14,11 @@ its parameters.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
@@ -121,11 +122,26 @@ class ExperimentSpec(Record):
         return self
 
 
+FILES = (".toml", ".yaml", ".yml", ".json")
+"""Suffixes of experiment files; a `.json` file can also be data."""
+
+
+def is_experiment(path: Path) -> bool:
+    """Return whether a path is that of an experiment file, which need not exist: a `.json` file is one if it has stages."""
+    if path.suffix.lower() != ".json":
+        return path.suffix.lower() in FILES
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(table, dict) and "stages" in table
+
+
 def read_spec(path: Path) -> ExperimentSpec:
-    """Return the experiment in a TOML file; its default name is the name of the file.
+    """Return the experiment in a TOML, YAML or JSON file; its default name is the name of the file.
 
     Raises:
-        HarnessError: The file is missing, is not TOML, or has an unknown or mistyped setting.
+        HarnessError: The file is missing, is not of its format, or has an unknown or mistyped setting.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -135,12 +151,27 @@ def read_spec(path: Path) -> ExperimentSpec:
     except (OSError, UnicodeDecodeError) as error:
         message = f"experiment file {str(path)!r} cannot be read: {error}"
         raise HarnessError(message) from None
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message = f"{path}: not valid TOML: {error}"
-        raise HarnessError(message) from None
+    table = _parse(path, text)
+    if not isinstance(table, dict):
+        message = (
+            f"{path}: an experiment file is a table of settings, such as 'seeds: [0, 1]', not {type(table).__name__}"
+        )
+        raise HarnessError(message)
     return make_spec({"name": path.stem, **table}, where=str(path))
+
+
+def _parse(path: Path, text: str) -> Any:
+    import yaml
+
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".json":
+            return json.loads(text)
+        return yaml.safe_load(text) if suffix in {".yaml", ".yml"} else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        format_ = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(suffix, "TOML")
+        message = f"{path}: not valid {format_}: {' '.join(str(error).split())}"
+        raise HarnessError(message) from None
 
 
 def make_spec(table: Mapping[str, Any], where: str) -> ExperimentSpec:
@@ -160,7 +191,8 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
 
     NAME is `train`, `model`, the label or name of a strategy, or the name of a dataset or of the model. VALUE is read as
     TOML, or as a plain string if it is not TOML; an empty VALUE means blank. `train` settings given here apply to every arm.
-    `DATASET.task=NAME` sets the task of a dataset, `DATASET.task.KEY=VALUE` a setting of that task.
+    `DATASET.task=NAME` sets the task of a dataset, `DATASET.task.KEY=VALUE` a setting of that task. Several values of a
+    strategy's setting, separated by commas, make an arm of each: `lora.rank=4,16`.
 
     Raises:
         HarnessError: An option has another form, or NAME is not in the experiment.
@@ -171,8 +203,64 @@ def with_overrides(spec: ExperimentSpec, options: Sequence[str]) -> ExperimentSp
         if not (target and dot and key and equals):
             message = f"option {option!r} is not of the form NAME.KEY=VALUE, such as train.epochs=2"
             raise HarnessError(message)
-        spec = _override(spec, target, key, toml_value(text))
+        value = toml_value(text)
+        several = text.split(",") if isinstance(value, str) and value == text else [text]
+        if len(several) > 1 and any(target in _handles(entry) for entry in spec.strategies):
+            spec = _swept(spec, target, key, [part.strip() for part in several])
+        else:
+            spec = _override(spec, target, key, value)
     return spec
+
+
+def entries_of(text: str) -> list[str | dict[str, JsonValue]]:
+    """Return strategies named on the command line: `lora`, `lora,full`, or with settings, `lora:rank=4,alpha=8`.
+
+    An entry with settings is labelled by them, so that the same strategy can be named several times.
+    """
+    found: list[str | dict[str, JsonValue]] = []
+    for part in (part.strip() for part in text.split(",") if part.strip()):
+        name, colon, setting = part.partition(":")
+        if colon and "=" in setting:
+            found.append({"name": name})
+        else:
+            setting = part
+        last = found[-1] if found else None
+        if "=" in setting and isinstance(last, dict):
+            key, _, value = setting.partition("=")
+            if key.startswith("train."):
+                last["train"] = {
+                    **cast("dict[str, JsonValue]", last.get("train", {})),
+                    key.removeprefix("train."): toml_value(value),
+                }
+            else:
+                last[key] = toml_value(value)
+            last["label"] = f"{last.get('label', last['name'])} {key.removeprefix('train.')}={value}"
+        else:
+            found.append(part)
+    return found
+
+
+def _swept(spec: ExperimentSpec, target: str, key: str, values: Sequence[str]) -> ExperimentSpec:
+    """Return the experiment with an arm for each value of a setting in place of each arm that has it."""
+
+    def swept(entry: StrategyEntry) -> list[StrategyEntry]:
+        if target not in _handles(entry):
+            return [entry]
+        short = key.removeprefix("train.")
+        return [
+            _with_setting(entry, key, toml_value(value)).model_copy(
+                update={"label": f"{entry.label or entry.name} {short}={value}"}
+            )
+            for value in values
+        ]
+
+    return spec.model_copy(update={"strategies": tuple(one for entry in spec.strategies for one in swept(entry))})
+
+
+def _with_setting(entry: StrategyEntry, key: str, value: JsonValue) -> StrategyEntry:
+    if key.startswith("train."):
+        return entry.model_copy(update={"train": {**entry.train, key.removeprefix("train."): value}})
+    return entry.model_copy(update={"params": _put(entry.params, key, value)})
 
 
 def toml_value(text: str) -> JsonValue:
@@ -243,8 +331,8 @@ def _override(spec: ExperimentSpec, target: str, key: str, value: JsonValue) -> 
         if target not in _handles(entry):
             return entry
         hit = True
-        if isinstance(entry, StrategyEntry) and key.startswith("train."):
-            return entry.model_copy(update={"train": {**entry.train, key.removeprefix("train."): value}})
+        if isinstance(entry, StrategyEntry):
+            return cast("E", _with_setting(entry, key, value))
         if isinstance(entry, DatasetEntry) and key == "task":
             return entry.model_copy(update={"task": value, "task_params": {}})
         if isinstance(entry, DatasetEntry) and key.startswith("task."):

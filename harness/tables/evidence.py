@@ -121,7 +121,7 @@ def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str], ta
                 files[f"results/runs/{folder.name}/{name}"] = data
     about = {
         "format": _FORMAT,
-        "plan": _anywhere(plan.model_dump(mode="json")),
+        "plan": _anywhere(plan.model_dump(mode="json", exclude={"spec"})),  # it has paths
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }

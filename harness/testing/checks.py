@@ -31,7 +31,7 @@ from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.errors import UndefinedError
 from harness.experiment.asked import Asked
-from harness.records import SPLITS, Cell, Column, Failure, Outcome, Row, Run, Table, TaskData, TrainConfig
+from harness.records import SPLITS, Cell, Column, Failure, Outcome, Row, Run, Table, TaskData, TrainConfig, formers
 from harness.runner.plans import Runner
 from harness.store import Store
 from harness.testing.toys import (
@@ -172,7 +172,7 @@ def check_component(component: Component) -> None:
     _check(bool(summary), f"{cls.__name__} has no docstring; `harness list` prints its first line")
     _check(isinstance(component.version, int), f"{component.name}: the version must be an integer")
     reference = component.reference()
-    again = cls(**{**reference.params, **reference.location})
+    again = cls(**{**formers(cls), **reference.params, **reference.location})
     _check(
         again == component, f"{kind_of(cls)} {component.name!r} is not equal to the component rebuilt from its record"
     )

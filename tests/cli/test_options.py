@@ -20,7 +20,7 @@ def reviews(tmp_path, monkeypatch):
         (Asked(target="reviews.csv", datasets=["imdb"]), "both a data file ('reviews.csv') and --dataset are given: use only one"),
         (Asked(target="mine.toml", text="review"), "--text and --label need a data file, not an experiment file"),
         (Asked(datasets=["imdb"], label="x"), "--text and --label need a data file: give its path as the first argument"),
-        (Asked(target="reviews.doc"), "'reviews.doc' is neither an experiment file (.toml) nor a data file (.bz2, .conll, .conllu, .csv, .gz, .json, .jsonl, .ndjson, .ods, .parquet, .tab, .tsv, .txt, .xls, .xlsx, .xz, .zst)"),
+        (Asked(target="reviews.doc"), "'reviews.doc' is neither an experiment file (.toml, .yaml, .json) nor a data file (.bz2, .conll, .conllu, .csv, .gz, .json, .jsonl, .ndjson, .ods, .parquet, .tab, .tsv, .txt, .xls, .xlsx, .xz, .zst) nor the name of a comparison (harness ls)"),
         (Asked(target="reviews.csv", seeds="one"), "--seeds 'one' is not a list of whole numbers, such as 0,1,2"),
     ],
 )  # fmt: skip

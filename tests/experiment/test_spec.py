@@ -1,7 +1,18 @@
+import json
+import re
+
 import pytest
 
 from harness.errors import HarnessError
-from harness.experiment.spec import make_spec, read_spec, toml_value, with_limits, with_overrides
+from harness.experiment.spec import (
+    entries_of,
+    is_experiment,
+    make_spec,
+    read_spec,
+    toml_value,
+    with_limits,
+    with_overrides,
+)
 
 
 def a_spec(**more):
@@ -114,3 +125,57 @@ def test_limits_are_put_on_every_stage_beside_those_there():
 def test_a_limit_of_another_form_is_refused(limit):
     with pytest.raises(HarnessError, match="is not of the form SPLIT=ROWS"):
         with_limits(a_spec(), [limit])
+
+
+def test_an_experiment_can_be_yaml_or_json(tmp_path):
+    table = {"question": "?", "stages": ["imdb"], "strategies": [{"name": "lora", "rank": 4}], "seeds": [0]}
+    texts = {
+        "a.json": json.dumps(table),
+        "a.yaml": "question: '?'\nstages: [imdb]\nstrategies: [{name: lora, rank: 4}]\nseeds: [0]\n",
+        "a.toml": 'question = "?"\nstages = ["imdb"]\nstrategies = [{ name = "lora", rank = 4 }]\nseeds = [0]\n',
+    }
+    specs = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        assert is_experiment(tmp_path / name)
+        specs.append(read_spec(tmp_path / name))
+    assert specs[0] == specs[1] == specs[2]
+    (tmp_path / "data.json").write_text('[{"text": "x", "label": "y"}]')
+    assert not is_experiment(tmp_path / "data.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.yaml", "a: [1", "bad.yaml: not valid YAML: "),
+        ("bad.json", '{"stages": ', "bad.json: not valid JSON: "),
+        ("list.yaml", "- 1", "list.yaml: an experiment file is a table of settings"),
+    ],
+)
+def test_a_file_that_is_not_of_its_format_is_told(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(HarnessError, match=re.escape(message)):
+        read_spec(tmp_path / name)
+
+
+def test_strategies_named_with_settings_are_arms_labelled_by_them():
+    assert entries_of("lora:rank=4, alpha=8,full,lora:train.learning_rate=1e-3") == [
+        {"name": "lora", "rank": 4, "alpha": 8, "label": "lora rank=4 alpha=8"},
+        "full",
+        {"name": "lora", "train": {"learning_rate": 1e-3}, "label": "lora learning_rate=1e-3"},
+    ]
+    assert entries_of("full, lora") == ["full", "lora"]
+
+
+def test_several_values_of_a_setting_are_an_arm_each():
+    spec = make_spec({"name": "x", "stages": ["imdb"], "strategies": ["full", "lora"]}, "here")
+    swept = with_overrides(spec, ["lora.rank=4,16", "lora.train.epochs=1,2"])
+    assert [entry.label or entry.name for entry in swept.strategies] == [
+        "full",
+        "lora rank=4 epochs=1",
+        "lora rank=4 epochs=2",
+        "lora rank=16 epochs=1",
+        "lora rank=16 epochs=2",
+    ]
+    assert [entry.params.get("rank") for entry in swept.strategies] == [None, 4, 4, 16, 16]
+    assert with_overrides(spec, ["lora.layers=[1,2]"]).strategies[1].params == {"layers": [1, 2]}

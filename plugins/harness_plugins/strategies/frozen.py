@@ -20,6 +20,7 @@ Selection = Literal["validation", "cross-validation"]
 """On what the penalty is chosen."""
 _SELECTION: Any = Field(
     "cross-validation",
+    json_schema_extra=harness.added(former="validation"),
     description="where the penalty is chosen: by cross-validation on train, or on the validation split, which takes less "
     "time and is as good if validation has 1,000 rows or more",
 )
@@ -37,7 +38,6 @@ class Frozen(harness.Strategy):
     """
 
     name = "frozen"
-    version = 2
     default = True
     imports = ("sklearn.linear_model", "sklearn.preprocessing")
     selects = True
@@ -150,7 +150,6 @@ class Ridge(harness.Strategy):
     """
 
     name = "frozen-ridge"
-    version = 2
     imports = ("sklearn.linear_model", "sklearn.preprocessing")
     selects = True
     shapes = frozenset({"class_weights"})
@@ -230,7 +229,7 @@ class LinearProbingThenFull(Frozen):
     """
 
     name = "lp-ft"
-    version = 3
+    version = 2
     default = False
     defaults: ClassVar[Mapping[str, JsonValue]] = {"learning_rate": 5e-5}
     shapes = harness.Strategy.shapes
