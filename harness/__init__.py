@@ -57,6 +57,7 @@ from harness.records import (
     added,
     parse_result,
 )
+from harness.reports import AnswerReport, ArmReport, ClassReport, CurveReport, DatasetReport, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,14 +119,19 @@ def compute(
 
 __all__ = [
     "ADDED",
+    "AnswerReport",
+    "ArmReport",
     "Cell",
+    "ClassReport",
     "Column",
     "Comparison",
     "Component",
     "ComponentRef",
     "Confusion",
+    "CurveReport",
     "Data",
     "Dataset",
+    "DatasetReport",
     "Earlier",
     "Executor",
     "Facts",
@@ -142,6 +148,7 @@ __all__ = [
     "Pooling",
     "Predictions",
     "Ratio",
+    "Report",
     "Reporter",
     "Row",
     "Run",

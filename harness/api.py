@@ -22,17 +22,21 @@ from harness.contracts import Component, Dataset, Executor, Model, Reporter, Str
 from harness.decide.advice import Recommendation
 from harness.decide.recommend import Wanted
 from harness.decide.recommend import recommend as decide
+from harness.engine.cache import Cache
+from harness.engine.data import prepare
 from harness.errors import HarnessError, unknown
 from harness.experiment.asked import Asked
 from harness.experiment.comparisons import keep
 from harness.experiment.plan import Plan
 from harness.experiment.search import settle
 from harness.quantities import parse_price
-from harness.records import Failure, Run, Table
+from harness.records import Failure, Run, Table, TaskData
+from harness.reports import Report
 from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
 from harness.runner.understood import brief
-from harness.store import Store, write_atomically
+from harness.store import Store, dump, file_name, write_atomically
+from harness.tables.report import Texts, arm_reports, class_reports, curve_reports, dataset_reports
 from harness.tables.table import make_table
 
 if TYPE_CHECKING:
@@ -254,6 +258,69 @@ class Comparison:
         """
         return make_table(self.analysis(scope), self._answer() if scope == "comparison" else ())
 
+    def report(self, *, texts: bool = True) -> Report:
+        """Return everything that a page about this comparison shows: table, recommendation, data, curves, answers.
+
+        Args:
+            texts: Whether to include the texts of the test items on which arms differ most.
+
+        >>> report = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).report()
+        >>> report.classes[0].classes
+        ('bad', 'good')
+        """
+        analysis = self.analysis()
+        first = analysis.parts[0]
+        arms = arm_reports(analysis)
+        try:
+            advice = self.recommend()
+        except HarnessError:
+            advice = None
+        judged = {one.label: one for one in advice.arms} if advice else {}
+        title, curves = curve_reports(first, self.store, self.catalog)
+        several = len(self.plan.arms[0].runs[0].stages) > 1
+        kept = self.plan.spec
+        return Report(
+            table=self.table(),
+            matrix=self.table("matrix") if several else None,
+            reasons=advice.reasons if advice else (),
+            changes=advice.changes if advice else (),
+            front=advice.front if advice else (),
+            arms=tuple(
+                arm.model_copy(
+                    update={
+                        "learned": known.learned,
+                        "front": known.front,
+                        "chosen": known.verdict == "choice",
+                        "why": known.why,
+                    }
+                )
+                if (known := judged.get(arm.label))
+                else arm
+                for arm in arms
+            ),
+            datasets=tuple(dataset_reports(first)),
+            curves=tuple(curves),
+            curve_title=title,
+            classes=tuple(class_reports(first, self.store, self.catalog, lambda one: self._texts(one, shown=texts))),
+            experiment="" if kept is None else dump(kept.model_dump(mode="json", exclude_defaults=True)),
+            command="" if kept is None else f"harness compare {file_name(self.plan.name)}.json",
+        )
+
+    def _texts(self, problem: TaskData, *, shown: bool) -> Texts | None:
+        """Return the classes and test texts of a dataset; None if its data cannot be read any more."""
+        dataset = self.catalog.restore(Dataset, problem.dataset)
+        seed = None if dataset.folds else self.plan.arms[0].runs[0].seed
+        try:
+            prepared = prepare(dataset, problem.dataset, Cache(self.store.cache), seed)
+        except (HarnessError, OSError):
+            return None
+        found: dict[int, str] = {}
+        for rows in (prepared.splits.values() if dataset.folds else [prepared.splits["test"]]) if shown else ():
+            columns = [rows[name][:] for name in ("text", "text_pair") if name in rows.column_names]
+            told = (" | ".join(map(str, parts)) for parts in zip(*columns, strict=True))
+            found |= dict(zip(rows["id"][:], told, strict=True))
+        return Texts(tuple(prepared.facts.classes or ()), found)
+
     def save(self, path: str | Path, scope: Scope = "comparison") -> Path:
         """Write the table to a file with the reporter for its suffix; return the path.
 
@@ -268,7 +335,9 @@ class Comparison:
         if path.suffix not in reporters:
             message = f"{str(path)!r}: no reporter writes this file type: use one of {', '.join(sorted(reporters))}"
             raise HarnessError(message)
-        text = self.catalog.make(Reporter, reporters[path.suffix].name, {}).render(self.table(scope))
+        reporter = self.catalog.make(Reporter, reporters[path.suffix].name, {})
+        whole = reporter.whole and scope == "comparison"
+        text = reporter.render_report(self.report()) if whole else reporter.render(self.table(scope))
         try:
             write_atomically(path, text)
         except OSError as error:

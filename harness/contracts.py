@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, Po
 
 from harness.errors import HarnessError, UndefinedError, unknown
 from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Split, Table, unsaid
+from harness.reports import Report
 
 if TYPE_CHECKING:
     import datasets
@@ -603,10 +604,18 @@ class Reporter(Component):
     """Whether every finished comparison is also saved in this format, in `results/reports/` and in bundles."""
     brief: ClassVar[bool] = False
     """Whether it is given the main columns and the essential notes only, unless the user asks for more."""
+    whole: ClassVar[bool] = False
+    """Whether it shows more than the table: it is given a `Report`, by `render_report`."""
+    file: ClassVar[bool] = False
+    """Whether its output is written to a file instead of printed."""
 
     @abstractmethod
-    def render(self, table: Table) -> str:
-        """Return the table as text."""
+    def render(self, table: Table) -> str | bytes:
+        """Return the table as text, or as the bytes of a file."""
+
+    def render_report(self, report: Report) -> str | bytes:
+        """Return a whole report as text, or as the bytes of a file; called if `whole`."""
+        return self.render(report.table)
 
 
 class Executor(Component):

@@ -296,10 +296,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file completely or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file completely or not at all; text as UTF-8."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def _is_older(first: str, second: str) -> bool:
