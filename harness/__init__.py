@@ -41,6 +41,7 @@ from harness.processes import start_process, warm_process
 from harness.protocols import Earlier, Host, Loader, Pooling, Stage, View
 from harness.records import (
     ADDED,
+    UNITS,
     Cell,
     Column,
     ComponentRef,
@@ -119,6 +120,7 @@ def compute(
 
 __all__ = [
     "ADDED",
+    "UNITS",
     "AnswerReport",
     "ArmReport",
     "Cell",

@@ -272,9 +272,10 @@ class Comparison:
         first = analysis.parts[0]
         arms = arm_reports(analysis)
         try:
-            advice = self.recommend()
+            decision = decide(analysis, Wanted(), self.catalog)
         except HarnessError:
-            advice = None
+            decision = None
+        advice = decision.recommendation if decision else None
         judged = {one.label: one for one in advice.arms} if advice else {}
         title, curves = curve_reports(first, self.store, self.catalog)
         several = len(self.plan.arms[0].runs[0].stages) > 1
@@ -284,7 +285,13 @@ class Comparison:
             matrix=self.table("matrix") if several else None,
             reasons=advice.reasons if advice else (),
             changes=advice.changes if advice else (),
-            front=advice.front if advice else (),
+            front=tuple(
+                source.criterion.title
+                for source in decision.sources
+                if source.criterion.key in decision.recommendation.front
+            )
+            if decision
+            else (),
             arms=tuple(
                 arm.model_copy(
                     update={

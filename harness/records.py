@@ -498,6 +498,17 @@ Quantity = Literal[
 """Kind of number in a column: `energy` in joules, `latency` in milliseconds, `throughput` in items per second."""
 
 
+UNITS: dict[Quantity, str] = {
+    "operations": "FLOP",
+    "bytes": "B",
+    "seconds": "s",
+    "energy": "J",
+    "latency": "ms",
+    "throughput": "items/s",
+}
+"""The unit of each quantity's numbers, if it has one; that of a score or difference is the column's own."""
+
+
 class Column(Record):
     """A column of a table."""
 

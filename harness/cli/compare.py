@@ -11,7 +11,7 @@ import typer
 from harness.api import carry_out
 from harness.catalog import load_catalog
 from harness.cli import options
-from harness.cli.tables import View, find_reporter, show_table
+from harness.cli.tables import Output, View, find_reporter, show
 from harness.experiment.asked import Asked
 from harness.quantities import parse_price
 from harness.runner.executors import find_executor
@@ -29,9 +29,11 @@ def compare(
     results: options.Results = Path("results"),
     price: options.Price = None,
     format_: options.Format = None,
+    output: options.OutputFile = None,
     columns: options.Columns = None,
     everything: options.AllColumns = False,
     notes: options.Notes = False,
+    texts: options.Texts = True,
     executor: options.ExecutorName = None,
     processes_per_run: Annotated[
         int | None, typer.Option(min=1, help="Number of processes per run.", rich_help_panel=options.HOW)
@@ -58,7 +60,7 @@ def compare(
     Repeating the command computes nothing. With more seeds or strategies, only the new runs are computed.
     """
     catalog = load_catalog(without or ())
-    reporter = find_reporter(catalog, format_)
+    reporter = find_reporter(catalog, format_, output)
     if price is not None:
         parse_price(price)  # report an invalid price before computing anything
     flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "cpu": cpu}
@@ -70,6 +72,6 @@ def compare(
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(_INTERRUPTED) from None
-    show_table(comparison, reporter, view=View(columns, everything, notes))
+    show(comparison, Output(reporter, View(columns, everything, notes), output, texts))
     if failures:
         raise typer.Exit(1)

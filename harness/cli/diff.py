@@ -11,11 +11,12 @@ from harness.api import Comparison, load
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.completion import comparisons
-from harness.cli.tables import View, find_reporter, write
+from harness.cli.tables import Output, View, find_reporter, write
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 from harness.experiment.plan import Plan
 from harness.records import Row, Table
+from harness.store import file_name
 
 Name = Annotated[
     str,
@@ -28,6 +29,7 @@ def diff(
     second: Name,
     results: options.Results = Path("results"),
     format_: options.Format = None,
+    output: options.OutputFile = None,
     columns: options.Columns = None,
     everything: options.AllColumns = False,
     notes: options.Notes = False,
@@ -35,9 +37,11 @@ def diff(
 ) -> None:
     """Show the arms that two comparisons have in common side by side: the second's verdicts are against the first's."""
     catalog = load_catalog(without or ())
-    reporter = find_reporter(catalog, format_)
+    reporter = find_reporter(catalog, format_, output)
     one, two = (load(Asked(name).named_in(results), results, catalog) for name in (first, second))
-    write(View(columns, everything, notes).of(_side_by_side(one, two), reporter), reporter)
+    table = _side_by_side(one, two)
+    place = results / "reports" / f"{file_name(table.title)}{reporter.suffix}"
+    write(table, Output(reporter, View(columns, everything, notes), output), path=place)
 
 
 def _side_by_side(one: Comparison, two: Comparison) -> Table:

@@ -153,7 +153,7 @@ Format = Annotated[
         "--format",
         "-f",
         autocompletion=names("reporter"),
-        help="Reporter that prints the table; see harness list reporters.",
+        help="Format: NAME or NAME:KEY=VALUE; see harness list reporters.",
         rich_help_panel=SHOW,
     ),
 ]
@@ -163,6 +163,20 @@ Columns = Annotated[
     typer.Option(help="Columns to show, by title or group, such as accuracy,forgetting,time.", rich_help_panel=SHOW),
 ]
 AllColumns = Annotated[bool, typer.Option("--all", help="Show all columns.", rich_help_panel=SHOW)]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-O", help="File to write; its suffix gives the format.", rich_help_panel=SHOW),
+]
+PlotName = Annotated[
+    str | None,
+    typer.Option(
+        help="Write a plot instead of the table: scores, pareto, forgetting, stages, curve or recall; see --output.",
+        rich_help_panel=SHOW,
+    ),
+]
+Texts = Annotated[
+    bool, typer.Option("--texts/--no-texts", help="Show texts of the data in a page.", rich_help_panel=SHOW)
+]
 Notes = Annotated[bool, typer.Option("--notes", "-v", help="Show all notes.", rich_help_panel=SHOW)]
 
 

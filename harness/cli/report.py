@@ -11,7 +11,7 @@ from harness.api import load
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.curve import show_curve
-from harness.cli.tables import View, find_reporter, show_table
+from harness.cli.tables import Output, View, find_reporter, show
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 
@@ -32,9 +32,12 @@ def report(
     ] = 0.95,
     price: options.Price = None,
     format_: options.Format = None,
+    output: options.OutputFile = None,
+    plot: options.PlotName = None,
     columns: options.Columns = None,
     everything: options.AllColumns = False,
     notes: options.Notes = False,
+    texts: options.Texts = True,
     without: options.Without = None,
 ) -> None:
     """Print the table from stored runs only; missing runs are blank. Takes the same arguments as `compare`."""
@@ -45,9 +48,10 @@ def report(
         message = "--curve cannot be used with --matrix or --format"
         raise HarnessError(message)
     catalog = load_catalog(without or ())
-    reporter = find_reporter(catalog, format_)
+    reporter = find_reporter(catalog, format_, output, plot)
     comparison = load(asked, results, catalog, price)
     if curve:
         show_curve(comparison.plan, comparison.store, catalog, reach, comparison.price)
     else:
-        show_table(comparison, reporter, "matrix" if matrix else "comparison", View(columns, everything, notes))
+        shown = Output(reporter, View(columns, everything, notes), output, texts)
+        show(comparison, shown, "matrix" if matrix else "comparison")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from harness.analysis.comparison import Scope
@@ -10,6 +11,7 @@ from harness.api import Comparison
 from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.errors import HarnessError
+from harness.experiment.spec import parse_settings
 from harness.records import Table
 from harness.store import file_name, write_atomically
 from harness.tables.table import with_columns
@@ -44,42 +46,108 @@ def _with_all_notes(table: Table) -> Table:
     return table.model_copy(update={"essentials": (), "others": tuple(map(_with_all_notes, table.others))})
 
 
-def find_reporter(catalog: Catalog, name: str | None) -> Reporter:
-    """Return the reporter with this name, or the default one.
+def find_reporter(catalog: Catalog, asked: str | None, output: Path | None = None, plot: str | None = None) -> Reporter:
+    """Return the reporter of an output.
+
+    Args:
+        catalog: Provides the reporters.
+        asked: The value of `--format`: NAME or NAME:KEY=VALUE,KEY=VALUE; None for that of the file or the default one.
+        output: The file to write; None to print.
+        plot: The plot to draw, for reporters that draw one.
 
     Raises:
-        HarnessError: It does not exist.
+        HarnessError: It does not exist, or does not write this file.
     """
-    if name is None:
-        default = next((cls for cls in catalog.every(Reporter) if cls.default), None)
+    name, _, text = (asked or "").partition(":")
+    settings = parse_settings(text, f"--format {asked}")
+    every = catalog.every(Reporter)
+    if plot is not None:
+        settings["plot"] = plot
+        every = [cls for cls in every if "plot" in cls.model_fields]
+    if not name and output is not None:
+        found = next((cls for cls in every if cls.suffix == output.suffix.lower()), None)
+        if found is None:
+            known = ", ".join(sorted({cls.suffix for cls in every}))
+            message = (
+                f"{str(output)!r}: no reporter writes {'a plot as ' if plot else ''}this file type: use one of {known}"
+            )
+            raise HarnessError(message)
+        name = found.name
+    if not name:
+        ordered = sorted(every, key=lambda cls: cls.suffix != ".svg") if plot else [cls for cls in every if cls.default]
+        default = next(iter(ordered), None)
         if default is None:
             message = "no default reporter is installed: name one with --format"
             raise HarnessError(message)
         name = default.name
-    return catalog.make(Reporter, name, {})
+    reporter = catalog.make(Reporter, name, settings, "--format: ")
+    if missing := reporter.missing():
+        message = f"reporter {name!r} needs {missing}"
+        raise HarnessError(message)
+    return reporter
 
 
-def write(table: Table, reporter: Reporter) -> None:
-    """Print a table."""
-    # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    sys.stdout.write(reporter.render(table))
+class Output(NamedTuple):
+    """Where and how a comparison is shown."""
+
+    reporter: Reporter
+    view: View = View()
+    path: Path | None = None
+    """The file to write; None to print, or for a reporter of files, to write to the reports of the results folder."""
+    texts: bool = True
+    """Whether texts of the data may be shown."""
 
 
-def show_table(
-    comparison: Comparison, reporter: Reporter, scope: Scope = "comparison", view: View | None = None
-) -> None:
-    """Print the table of a comparison, and save it if every run has finished."""
-    plan, store, catalog = comparison.plan, comparison.store, comparison.catalog
+def write(table: Table, output: Output, content: str | bytes | None = None, path: Path | None = None) -> None:
+    """Print a table, or write it to a file and say where.
+
+    Args:
+        table: The table.
+        output: Where and how.
+        content: What a reporter made of a whole report; None to let it render the table.
+        path: The file for a reporter of files if none was asked for.
+
+    Raises:
+        HarnessError: The file cannot be written, or would be printed.
+    """
+    reporter, path = output.reporter, output.path or (path if output.reporter.file else None)
+    if content is None:
+        content = reporter.render(output.view.of(table, reporter))
+    if path is not None:
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            message = f"{str(path)!r} cannot be written: {error.strerror or error}"
+            raise HarnessError(message) from None
+        sys.stdout.write(f"saved as {path}\n")
+    elif isinstance(content, bytes):
+        message = f"reporter {reporter.name!r} writes a file: name it with --output"
+        raise HarnessError(message)
+    else:
+        # Always written as UTF-8: otherwise a locale that cannot encode an arrow would end the command.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+        sys.stdout.write(content)
+
+
+def show(comparison: Comparison, output: Output, scope: Scope = "comparison") -> None:
+    """Show a comparison, and save its table if every run has finished."""
+    plan, store, catalog, reporter = comparison.plan, comparison.store, comparison.catalog, output.reporter
     table = comparison.table(scope)
-    write((view or View()).of(table, reporter), reporter)
+    name = file_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
+    whole = reporter.whole and scope == "comparison"
+    content = reporter.render_report(comparison.report(texts=output.texts)) if whole else None
+    write(table, output, content, store.root / "reports" / f"{name}{_named_plot(reporter)}{reporter.suffix}")
     rows = [row for part in (table, *table.others) for row in part.rows]
     if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
-        name = file_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
         if scope == "comparison" and comparison.price is None:
             write_atomically(store.root / "reports" / f"{name}.json", table.model_dump_json(indent=1) + "\n")
         for cls in catalog.every(Reporter):
             if cls.kept:
                 text = catalog.make(Reporter, cls.name, {}).render(table)
                 write_atomically(store.root / "reports" / f"{name}{cls.suffix}", text)
+
+
+def _named_plot(reporter: Reporter) -> str:
+    plot = getattr(reporter, "plot", None)
+    return "" if plot is None else f"-{plot}"

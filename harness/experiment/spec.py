@@ -274,6 +274,22 @@ def toml_value(text: str) -> JsonValue:
     return value
 
 
+def parse_settings(text: str, where: str) -> dict[str, JsonValue]:
+    """Return settings given as `KEY=VALUE,KEY=VALUE`.
+
+    Raises:
+        HarnessError: A part has another form; the message starts with `where`.
+    """
+    settings: dict[str, JsonValue] = {}
+    for part in filter(None, text.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            message = f"{where}: {part!r} is not of the form KEY=VALUE"
+            raise HarnessError(message)
+        settings[key.strip()] = toml_value(value)
+    return settings
+
+
 def with_limits(spec: ExperimentSpec, limits: Sequence[str]) -> ExperimentSpec:
     """Return the experiment with `split=rows` limits applied to every stage.
 

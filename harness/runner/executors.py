@@ -8,7 +8,7 @@ from typing import Any
 from harness.catalog import Catalog
 from harness.contracts import Executor
 from harness.errors import HarnessError
-from harness.experiment.spec import toml_value
+from harness.experiment.spec import parse_settings
 
 
 def find_executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any], *, here: bool = False) -> Executor:
@@ -34,13 +34,7 @@ def find_executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any],
             message = "no in-process executor is installed" if here else "no default executor is installed"
             raise HarnessError(f"{message}: name one with --executor")
         name = found.name
-    settings: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            message = f"--executor {asked}: {part!r} is not of the form KEY=VALUE"
-            raise HarnessError(message)
-        settings[key] = toml_value(value)
+    settings: dict[str, Any] = dict(parse_settings(text, f"--executor {asked}"))
     fields = catalog.find(Executor, name).model_fields
     for key, value in flags.items():
         if value in (None, False):

@@ -89,7 +89,7 @@ def verify(plan: Plan, store: Store, catalog: Catalog, kept: Table | None) -> Ve
     return Verified(sound, unsealed, missing, tuple(damaged), cells, differing)
 
 
-def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str], target: Path) -> int:
+def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str | bytes], target: Path) -> int:
     """Write a bundle of a plan's runs and its table; return how many finished runs are in it.
 
     Locations of data and models are reduced to file names, so that no folders of this machine are included.
@@ -108,7 +108,10 @@ def pack(plan: Plan, store: Store, table: Table, rendered: Mapping[str, str], ta
         "table.json": table.model_dump_json(indent=1).encode(),
         f"results/{MARK}": FORMAT.encode(),
     }
-    files |= {f"table{suffix}": text.encode() for suffix, text in rendered.items()}
+    files |= {
+        f"table{suffix}": content.encode() if isinstance(content, str) else content
+        for suffix, content in rendered.items()
+    }
     finished = 0
     for run in _runs(plan):
         outcome, folder = store.outcome(run), store.folder(run)

@@ -1,7 +1,7 @@
 """Which tables are kept."""
 
 from harness.api import Comparison
-from harness.cli.tables import find_reporter, show_table
+from harness.cli.tables import Output, find_reporter, show
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
 from harness.store import Store
@@ -19,9 +19,9 @@ def test_a_table_is_kept_once_every_seed_is_there_whatever_was_run_again(tiny_mo
     kept = store.root / "reports" / "kept.md"
     compute(runs[0], catalog, store.root)
     compute(again, catalog, store.root)
-    show_table(Comparison(plan, store, catalog), find_reporter(catalog, "csv"))
+    show(Comparison(plan, store, catalog), Output(find_reporter(catalog, "csv")))
     assert not kept.exists()
     compute(runs[1], catalog, store.root)
-    show_table(Comparison(plan, store, catalog), find_reporter(catalog, "csv"))
+    show(Comparison(plan, store, catalog), Output(find_reporter(catalog, "csv")))
     assert "noise: the largest difference between runs with the same seed" in kept.read_text()
     assert capsys.readouterr().out

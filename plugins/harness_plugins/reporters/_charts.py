@@ -1,14 +1,13 @@
 """Plots of a report, drawn by Vega-Lite: a chart for each question. None where there is nothing to draw."""
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import harness
 
-if TYPE_CHECKING:
-    import altair as alt
-
+Chart = Any
+"""A chart of altair, or None."""
 _COLOURS = ("#3b8fd1", "#d9661f", "#12976f", "#c05c98", "#a87900", "#7a72cf", "#7d8790")
 """Distinguishable for colour-blind readers, and with a contrast of 3 or more on white and on near-black."""
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
@@ -19,7 +18,7 @@ _MOST_LABELS = 14
 _MOST_CLASSES = 25
 
 
-def draw(report: harness.Report, plot: str) -> "alt.Chart | None":
+def draw(report: harness.Report, plot: str) -> Chart:
     """Return a plot of a report by its name; None if the report has nothing to show in it."""
     return PLOTS[plot](report)
 
@@ -28,7 +27,7 @@ def to_svg(chart: Any) -> str:
     """Return a chart as SVG, with the text in the colour of the page."""
     import vl_convert
 
-    spec = chart.configure(**_style("currentColor")).to_dict()
+    spec = chart.configure(**_style("currentColor"), background="transparent").to_dict()
     return str(vl_convert.vegalite_to_svg(spec))
 
 
@@ -45,8 +44,15 @@ def to_file(chart: Any, kind: str) -> bytes:
 def _style(ink: str) -> dict[str, Any]:
     text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
     return {
-        "font": "system-ui, sans-serif",
-        "axis": {**text, "gridColor": _GREY, "gridOpacity": 0.25, "domainColor": _GREY, "tickColor": _GREY, "labelLimit": 260},
+        "font": "Arial, Liberation Sans, Helvetica, sans-serif",  # widths are computed with Arial's
+        "axis": {
+            **text,
+            "gridColor": _GREY,
+            "gridOpacity": 0.25,
+            "domainColor": _GREY,
+            "tickColor": _GREY,
+            "labelLimit": 260,
+        },
         "legend": {**text, "labelLimit": 260},
         "header": text,
         "title": {"color": ink, "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
@@ -55,12 +61,12 @@ def _style(ink: str) -> dict[str, Any]:
     }
 
 
-def scores(report: harness.Report) -> "alt.Chart | None":
+def scores(report: harness.Report) -> Chart:
     """Return the scores with their intervals, arm by arm; the baseline is a line."""
     return _forest(report.table, [at for at, column in enumerate(report.table.columns) if _is(column, "score")])
 
 
-def forgetting(report: harness.Report) -> "alt.Chart | None":
+def forgetting(report: harness.Report) -> Chart:
     """Return the forgetting with its intervals, arm by arm, for each watched dataset."""
     return _forest(report.table, [at for at, column in enumerate(report.table.columns) if _is(column, "forgetting")])
 
@@ -69,13 +75,13 @@ def _is(column: harness.Column, group: str) -> bool:
     return column.group == group and column.main
 
 
-def _forest(table: harness.Table, columns: Sequence[int]) -> "alt.Chart | None":
+def _forest(table: harness.Table, columns: Sequence[int]) -> Chart:
     import altair as alt
 
     panels = []
     for at in columns:
         column = table.columns[at]
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "arm": _label(row), "value": cell.value, "low": cell.value if cell.low is None else cell.low,
                 "high": cell.value if cell.high is None else cell.high, "best": cell.best,
@@ -89,20 +95,26 @@ def _forest(table: harness.Table, columns: Sequence[int]) -> "alt.Chart | None":
             continue
         arms = [row["arm"] for row in rows]
         y = alt.Y("arm:N", sort=arms, title=None)
-        base = alt.Chart(alt.Data(values=rows))
+        base = alt.Chart(alt.InlineData(values=rows))
         x = alt.X("value:Q", title=_titled(column), scale=alt.Scale(zero=False, padding=12))
-        intervals = base.mark_rule(strokeWidth=2, color=_COLOURS[0]).encode(x=alt.X("low:Q"), x2="high:Q", y=y, description="told:N")
-        means = base.mark_point(filled=True, size=70, opacity=1, color=_COLOURS[0]).encode(x=x, y=y, description="told:N")
+        intervals = base.mark_rule(strokeWidth=2, color=_COLOURS[0]).encode(
+            x=alt.X("low:Q"), x2="high:Q", y=y, description="told:N"
+        )
+        means = base.mark_point(filled=True, size=70, opacity=1, color=_COLOURS[0]).encode(
+            x=x, y=y, description="told:N"
+        )
         layers = [intervals, means]
         baseline = next((row.cells[at].value for row in table.rows if row.role == "baseline"), None)
         if baseline is not None:
-            line = alt.Chart(alt.Data(values=[{"value": baseline}]))
-            layers.insert(0, line.mark_rule(strokeDash=[4, 4], color=_GREY).encode(x="value:Q", description=alt.value("baseline")))
+            line = alt.Chart(alt.InlineData(values=[{"value": baseline}]))
+            layers.insert(
+                0, line.mark_rule(strokeDash=[4, 4], color=_GREY).encode(x="value:Q", description=alt.value("baseline"))
+            )
         panels.append(alt.layer(*layers).properties(width=_WIDTH, height=_ROW * len(arms)))
     return alt.vconcat(*panels) if panels else None
 
 
-def pareto(report: harness.Report) -> "alt.Chart | None":
+def pareto(report: harness.Report) -> Chart:
     """Return score against tuning time, and score against the worst forgetting if forgetting was measured."""
     import altair as alt
 
@@ -113,7 +125,7 @@ def pareto(report: harness.Report) -> "alt.Chart | None":
     if score is None or time is None:
         return None
     known = {arm.label: arm for arm in report.arms}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in table.rows:
         value, seconds = row.cells[score].value, row.cells[time].value
         if row.role == "baseline" or value is None or seconds is None:
@@ -154,22 +166,26 @@ def _scatter(rows: list[dict[str, Any]], named: list[dict[str, Any]], x: Any, y:
         scale=alt.Scale(domain=["learned", "learned nothing"], range=[_COLOURS[0], _GREY]),
         legend=alt.Legend(orient="bottom") if any(row["learned"] != "learned" for row in rows) else None,
     )  # fmt: skip
-    base = alt.Chart(alt.Data(values=rows))
+    base = alt.Chart(alt.InlineData(values=rows))
     bars = base.mark_rule(opacity=0.35).encode(x=x, y="low:Q", y2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x, y=y, color=colour, description="told:N")
-    labels = alt.Chart(alt.Data(values=named)).mark_text(align="left", dx=8, dy=-8).encode(x=x, y=y, text="name:N")
+    labels = (
+        alt.Chart(alt.InlineData(values=named)).mark_text(align="left", dx=8, dy=-8).encode(x=x, y=y, text="name:N")
+    )
     layers = [bars, points, labels]
     if baseline is not None:
-        line = alt.Chart(alt.Data(values=[{"value": baseline}]))
-        layers.insert(0, line.mark_rule(strokeDash=[4, 4], color=_GREY).encode(y="value:Q", description=alt.value("baseline")))
+        line = alt.Chart(alt.InlineData(values=[{"value": baseline}]))
+        layers.insert(
+            0, line.mark_rule(strokeDash=[4, 4], color=_GREY).encode(y="value:Q", description=alt.value("baseline"))
+        )
     return alt.layer(*layers).properties(width=330, height=260)
 
 
-def curve(report: harness.Report) -> "alt.Chart | None":
+def curve(report: harness.Report) -> Chart:
     """Return the validation scores against tuning time: a line for each run."""
     import altair as alt
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"arm": one.arm, "run": f"{one.arm} {one.seed}", "seconds": second, "score": score}
         for one in report.curves
         for second, score in zip(one.seconds, one.scores, strict=True)
@@ -178,7 +194,7 @@ def curve(report: harness.Report) -> "alt.Chart | None":
         return None
     colour = _by_arm([one.arm for one in report.curves])
     return (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_line(strokeWidth=1.5, opacity=0.75, point={"size": 18, "opacity": 0.75})
         .encode(
             x=alt.X("seconds:Q", title="tuning time [s], without validation"),
@@ -189,13 +205,13 @@ def curve(report: harness.Report) -> "alt.Chart | None":
     )  # fmt: skip
 
 
-def stages(report: harness.Report) -> "alt.Chart | None":
+def stages(report: harness.Report) -> Chart:
     """Return the score of every dataset after every stage, arm by arm; None if there is one stage."""
     import altair as alt
 
     if report.matrix is None:
         return None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"arm": row.label, "dataset": column.group, "moment": column.title, "score": cell.value, "order": at}
         for row in report.matrix.rows
         for at, (column, cell) in enumerate(zip(report.matrix.columns, row.cells, strict=True))
@@ -205,7 +221,7 @@ def stages(report: harness.Report) -> "alt.Chart | None":
         return None
     moments = list(dict.fromkeys(row["moment"] for row in sorted(rows, key=lambda row: row["moment"] != "before")))
     panels = [
-        alt.Chart(alt.Data(values=[row for row in rows if row["dataset"] == name]), title=str(name))
+        alt.Chart(alt.InlineData(values=[row for row in rows if row["dataset"] == name]), title=str(name))
         .mark_line(point=True)
         .encode(
             x=alt.X("moment:N", sort=moments, title=None, axis=alt.Axis(labelAngle=-20)),
@@ -218,18 +234,20 @@ def stages(report: harness.Report) -> "alt.Chart | None":
     return alt.concat(*panels, columns=2)
 
 
-def recall(report: harness.Report) -> "alt.Chart | None":
+def recall(report: harness.Report) -> Chart:
     """Return the share of right answers for each class, arm by arm, for the classes in which arms differ most."""
     import altair as alt
 
     if not report.classes:
         return None
     one = report.classes[-1]
-    learners = [arm.label for arm in report.arms if arm.role != "baseline" and arm.label in one.confusion] or list(one.confusion)
+    learners = [arm.label for arm in report.arms if arm.role != "baseline" and arm.label in one.confusion] or list(
+        one.confusion
+    )
     shares = {
         name: {label: _share(one.confusion[label][at], at) for label in learners} for at, name in enumerate(one.classes)
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"class": name, "arm": label, "recall": share, "told": f"{label}, {name}: {share:.2f}"}
         for name in _most_apart(shares)
         for label, share in shares[name].items()
@@ -237,15 +255,17 @@ def recall(report: harness.Report) -> "alt.Chart | None":
     ]
     if not rows:
         return None
-    names = list(dict.fromkeys(row["class"] for row in rows))
+    names = list(dict.fromkeys(str(row["class"]) for row in rows))
     return (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_point(filled=True, size=60, opacity=0.85)
         .encode(
             x=alt.X("recall:Q", title="share of the class's test items that is right", scale=alt.Scale(domain=[0, 1])),
             y=alt.Y("class:N", sort=names, title=None),
             color=_by_arm(learners),
-            shape=alt.Shape("arm:N", scale=alt.Scale(domain=learners, range=_cycle(_SHAPES, len(learners))), title=None),
+            shape=alt.Shape(
+                "arm:N", scale=alt.Scale(domain=learners, range=_cycle(_SHAPES, len(learners))), title=None
+            ),
             description="told:N",
         )
         .properties(width=_WIDTH, height=_ROW * len(names))
@@ -254,6 +274,7 @@ def recall(report: harness.Report) -> "alt.Chart | None":
 
 def _most_apart(shares: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """Return the classes in which arms differ most, in the order of the data."""
+
     def apart(name: str) -> float:
         known = [share for share in shares[name].values() if share is not None]
         return max(known) - min(known) if known else -1.0
@@ -275,7 +296,7 @@ def _by_arm(labels: Sequence[str]) -> Any:
 
 
 def _cycle(values: Sequence[str], count: int) -> list[str]:
-    return list(values * math.ceil(count / len(values)))[:count]
+    return list(itertools.islice(itertools.cycle(values), count))
 
 
 def _label(row: harness.Row) -> str:
@@ -287,5 +308,12 @@ def _titled(column: harness.Column) -> str:
     return f"{column.title}{f' [{column.unit}]' if column.unit else ''}{better}"
 
 
-PLOTS = {"scores": scores, "pareto": pareto, "forgetting": forgetting, "stages": stages, "curve": curve, "recall": recall}
+PLOTS = {
+    "scores": scores,
+    "pareto": pareto,
+    "forgetting": forgetting,
+    "stages": stages,
+    "curve": curve,
+    "recall": recall,
+}
 """The plots by name."""
