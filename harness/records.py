@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -509,13 +510,31 @@ UNITS: dict[Quantity, str] = {
 """The unit of each quantity's numbers, if it has one; that of a score or difference is the column's own."""
 
 
+def visible(text: str) -> str:
+    """Return a text on one line, with control characters, which terminals act upon, as symbols."""
+    return "".join(
+        " "
+        if sign in "\n\r\t"
+        else chr(0x2400 + ord(sign))
+        if ord(sign) < 32
+        else "\N{SYMBOL FOR DELETE}"
+        if sign == "\x7f"
+        else sign
+        for sign in text
+    )
+
+
+Text = Annotated[str, AfterValidator(visible)]
+"""A text that is shown: one line without control characters."""
+
+
 class Column(Record):
     """A column of a table."""
 
     key: str
-    group: str
-    title: str
-    unit: str = ""
+    group: Text
+    title: Text
+    unit: Text = ""
     """Unit of a score or a difference of scores; for other quantities, see `quantity`."""
     quantity: Quantity = "score"
     better: Literal["higher", "lower"] | None = None
@@ -578,7 +597,7 @@ class Cell(Record):
 class Row(Record):
     """One arm."""
 
-    label: str
+    label: Text
     role: Role
     cells: tuple[Cell, ...]
     """One for each column, in order."""
@@ -589,16 +608,16 @@ class Row(Record):
 class Table(Record):
     """The table of a comparison."""
 
-    title: str
-    question: str
+    title: Text
+    question: Text
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    footnotes: tuple[str, ...]
-    about: tuple[str, ...]
+    footnotes: tuple[Text, ...]
+    about: tuple[Text, ...]
     """Notes that a reader needs to trust or reproduce it, one line each: model, data, device, versions."""
-    answer: tuple[str, ...] = ()
+    answer: tuple[Text, ...] = ()
     """The recommendation without constraints, in sentences; empty if there is none."""
-    essentials: tuple[str, ...] = ()
+    essentials: tuple[Text, ...] = ()
     """What must be known beside the numbers, in few lines; empty if all notes are to be shown instead."""
     brief: bool = False
     """Whether columns that do not fit can be left out, from the last."""

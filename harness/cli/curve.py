@@ -164,4 +164,4 @@ def _draw(path: Path, plan: Plan, curves: Mapping[str, Sequence[Curve]], title: 
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
         with replacing(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+            figure.savefig(temporary, format=path.suffix.removeprefix("."), metadata={"Date": None})

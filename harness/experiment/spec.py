@@ -24,7 +24,7 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationEr
 
 from harness.catalog import explain
 from harness.errors import HarnessError, unknown
-from harness.records import Record
+from harness.records import Record, Text
 
 E = TypeVar("E", bound="Entry")
 
@@ -68,7 +68,7 @@ class DatasetEntry(Entry):
 class StrategyEntry(Entry):
     """A strategy with its own label and training settings."""
 
-    label: str | None = None
+    label: Text | None = None
     """Label of its row; None for its name."""
     train: dict[str, JsonValue] = {}
     """Training settings for this strategy only."""

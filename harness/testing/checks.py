@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -29,9 +30,10 @@ from harness.contracts import (
 )
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
-from harness.errors import UndefinedError
+from harness.errors import HarnessError, UndefinedError
 from harness.experiment.asked import Asked
 from harness.records import SPLITS, Cell, Column, Failure, Outcome, Row, Run, Table, TaskData, TrainConfig, formers
+from harness.reports import ArmReport, Report
 from harness.runner.plans import Runner
 from harness.store import Store
 from harness.testing.toys import (
@@ -324,15 +326,21 @@ def check_reporter(reporter: Reporter) -> None:
     name = reporter.name
     _check(reporter.suffix.startswith("."), f"{name}: the suffix must start with a dot")
     table = _table()
-    text: Any = reporter.render(table)
-    _check(isinstance(text, str) and bool(text), f"{name}: render() must return text")
-    _check(reporter.render(table) == text, f"{name}: rendering the same table twice gives different text")
-    for label in ("alpha", "beta", "apart"):
-        _check(label in text, f"{name}: the output lacks the arm {label!r}")
-    for number in ("nan", "None"):
-        _check(number not in text, f"{name}: an empty cell is written as {number}")
+    made: Any = reporter.render(table)
+    _check(isinstance(made, (str, bytes)) and bool(made), f"{name}: render() must return text or bytes")
+    _check(isinstance(made, str) or reporter.file, f"{name}: bytes cannot be printed: set `file = True`")
+    if reporter.whole:
+        report: Any = reporter.render_report(Report(table=table, arms=(ArmReport(label="alpha", role="reference"),)))
+        _check(isinstance(report, type(made)), f"{name}: render_report() must return what render() returns")
+    if isinstance(made, str):
+        _check(reporter.render(table) == made, f"{name}: rendering the same table twice gives different text")
+        for label in ("alpha", "beta", "apart"):
+            _check(label in made, f"{name}: the output lacks the arm {label!r}")
+        for number in ("nan", "None"):
+            _check(number not in made, f"{name}: an empty cell is written as {number}")
     empty = table.model_copy(update={"rows": (), "footnotes": (), "about": (), "others": ()})
-    _check(isinstance(reporter.render(empty), str), f"{name}: render() fails for a table without arms")
+    with contextlib.suppress(HarnessError):  # such as a plot that has nothing to show
+        _check(isinstance(reporter.render(empty), type(made)), f"{name}: render() fails for a table without arms")
 
 
 def check_observer(observer: object) -> None:
@@ -418,7 +426,7 @@ def _results(runner: Runner, runs: Sequence[tuple[Any, Run]]) -> dict[str, Outco
 def _table() -> Table:
     """Return a table with empty cells, notes, marks, names with markup, and a second table."""
     columns = (
-        Column(key="right", group="score", title="right", better="higher"),
+        Column(key="right", group="score", title="right", better="higher", main=True),
         Column(key="lost", group="score", title="lost", unit="nats | token", better="lower"),
         Column(key="tune_seconds", group="cost", title="time", quantity="seconds", better="lower"),
     )

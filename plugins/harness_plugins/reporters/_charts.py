@@ -14,7 +14,7 @@ _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down
 _GREY = "#8a8f98"
 _WIDTH, _ROW = 560, 22
 _MOST_LABELS = 14
-"""Number of arms up to which every point has its name beside it; with more, only those that may be on the front."""
+"""Number of points with their name beside them: those that are most likely on the front."""
 _MOST_CLASSES = 25
 
 
@@ -140,13 +140,13 @@ def pareto(report: harness.Report) -> Chart:
                 "seconds": max(seconds, 1e-3), "worst": worst,
                 "learned": "learned nothing" if arm and arm.learned is False else "learned",
                 "name": row.label if front is None else f"{row.label} ({100 * front:.0f} %)",
-                "likely": front is not None and front >= 0.05,
+                "front": front or 0.0,
                 "told": told if worst is None else f"{told}, worst forgetting {worst:+.3f}",
             }
         )  # fmt: skip
     if not rows:
         return None
-    named = rows if len(rows) <= _MOST_LABELS else [row for row in rows if row["likely"]]
+    named = sorted(rows, key=lambda row: -row["front"])[:_MOST_LABELS]
     baseline = next((row.cells[score].value for row in table.rows if row.role == "baseline"), None)
     y = alt.Y("score:Q", title=_titled(table.columns[score]), scale=alt.Scale(zero=False, padding=12))
     times = [row["seconds"] for row in rows]

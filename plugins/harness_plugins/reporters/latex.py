@@ -13,15 +13,15 @@ _VERDICTS = {"better": r"$^{+}$", "worse": r"$^{-}$", "equivalent": r"$^{=}$"}
 
 
 class LaTeX(harness.Reporter):
-    """LaTeX table for papers: booktabs and threeparttable; intervals below the values, verdicts as marks."""
+    """LaTeX table for papers, with booktabs; intervals below the values, verdicts as marks, notes below."""
 
     name = "latex"
     suffix = ".tex"
 
     def render(self, table: harness.Table) -> str:
-        """Return the tables; the comment at the top names the packages they need."""
+        """Return the tables; the comment at the top names the package they need."""
         parts = "\n\n".join(_float(part) for part in (table, *table.others))
-        return f"% needs: \\usepackage{{booktabs,threeparttable}}\n{parts}\n"
+        return f"% needs: \\usepackage{{booktabs}}\n{parts}\n"
 
 
 def _float(table: harness.Table) -> str:
@@ -31,7 +31,6 @@ def _float(table: harness.Table) -> str:
         r"\centering",
         rf"\caption{{{_escaped(table.question or table.title)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.title)}}}",
-        r"\begin{threeparttable}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         " & ".join(["", *(rf"\multicolumn{{{count}}}{{c}}{{{_escaped(name)}}}" for name, count, _ in spans)]) + r" \\",
@@ -44,12 +43,14 @@ def _float(table: harness.Table) -> str:
         lines.append(" & ".join([_escaped(f"{row.label}{role}"), *(_value(cell) for cell in row.cells)]) + r" \\")
         if any(_interval(cell) for cell in row.cells):
             lines.append(" & ".join(["", *(_interval(cell) for cell in row.cells)]) + r" \\[2pt]")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\begin{tablenotes}\footnotesize"]
+    notes = []
     if any(cell.verdict in _VERDICTS for row in table.rows for cell in row.cells):
-        lines.append(r"\item $^{+}$/$^{-}$/$^{=}$: shown to be better than, worse than or equivalent to the reference.")
-    lines += [rf"\item[{number}] {_escaped(note)}" for number, note in enumerate(table.footnotes, 1)]
-    lines += [rf"\item {_escaped(line)}" for line in table.essentials or table.about]
-    lines += [r"\end{tablenotes}", r"\end{threeparttable}", r"\end{table}"]
+        notes.append(r"$^{+}$/$^{-}$/$^{=}$: shown to be better than, worse than or equivalent to the reference.")
+    notes += [rf"$^{{{number}}}$ {_escaped(note)}" for number, note in enumerate(table.footnotes, 1)]
+    notes += [_escaped(line) for line in table.essentials or table.about]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize"]
+    lines += [rf"{note}\par" for note in notes]
+    lines += ["}", r"\end{table}"]
     return "\n".join(line for line in lines if line)
 
 
@@ -72,7 +73,7 @@ def _heading(column: harness.Column) -> str:
 def _value(cell: harness.Cell) -> str:
     text = _escaped(_parted(cell.text)[0])
     bold = rf"\textbf{{{text}}}" if cell.best and text else text
-    note = "" if cell.note is None else rf"\tnote{{{cell.note}}}"
+    note = "" if cell.note is None else rf"$^{{{cell.note}}}$"
     return bold + _VERDICTS.get(cell.verdict or "", "") + note
 
 
@@ -91,8 +92,8 @@ def _parted(text: str) -> tuple[str, str]:
 
 
 def _escaped(text: str) -> str:
-    """Return a text with LaTeX's special signs escaped, on one line, without control characters."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+    """Return a text with LaTeX's special signs escaped; symbols of control characters, which fonts lack, are `?`."""
+    plain = "".join("?" if "\N{SYMBOL FOR NULL}" <= sign <= "\N{SYMBOL FOR DELETE}" else sign for sign in text)
     # Brackets at the beginning would be read as an option of the line before.
     return "".join(_SPECIAL.get(sign, f"{{{sign}}}" if sign in "[]" else sign) for sign in plain)
 

@@ -1,6 +1,10 @@
 """Tables for documents."""
 
+import re
+
 import harness
+
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 class Markdown(harness.Reporter):
@@ -12,24 +16,25 @@ class Markdown(harness.Reporter):
 
     def render(self, table: harness.Table) -> str:
         """Return the table as GitHub-flavoured Markdown."""
+        title, question = _text(table.title), _text(table.question)
         header = ["strategy", "n", *(_heading(column) for column in table.columns)]
         rows = [[_label(row), str(len(row.runs)), *(_cell(cell) for cell in row.cells)] for row in table.rows]
-        lines = [f"# {table.title}", ""]
-        if table.question:
-            lines += [table.question, ""]
+        lines = [f"# {title}", ""]
+        if question:
+            lines += [question, ""]
         if table.answer:
-            lines += [f"**{table.answer[0]}**", *table.answer[1:], ""]
+            lines += [f"**{_text(table.answer[0])}**", *map(_text, table.answer[1:]), ""]
         lines += [
             _line(header),
             _line(["---", "---:", *("---:" for _ in table.columns)]),
             *(_line(row) for row in rows),
             "",
         ]
-        lines += [f"[{number}] {note}  " for number, note in enumerate(table.footnotes, 1)]
+        lines += [f"[{number}] {_text(note)}  " for number, note in enumerate(table.footnotes, 1)]
         lines += [""] if table.footnotes else []
-        lines += [f"- {line}" for line in table.about]
+        lines += [f"- {_text(line)}" for line in table.about]
         lines += ["", "Runs:", ""]
-        lines += [f"- {row.label}: {', '.join(f'`{run}`' for run in row.runs) or 'none'}" for row in table.rows]
+        lines += [f"- {_text(row.label)}: {', '.join(f'`{run}`' for run in row.runs) or 'none'}" for row in table.rows]
         return "\n".join(["\n".join(lines) + "\n", *map(self.render, table.others)])
 
 
@@ -53,7 +58,12 @@ def _cell(cell: harness.Cell) -> str:
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_text(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _text(text: str) -> str:
+    """Return a text in which nothing is read as an HTML tag."""
+    return _TAG.sub("&lt;", text)
 
 
 @harness.hookimpl

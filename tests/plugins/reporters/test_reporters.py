@@ -1,15 +1,23 @@
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
 
+import openpyxl
 import pytest
 
 from harness import Cell, Column, Row, Table
 from harness.tables.table import with_columns
-from harness.testing import check_component
+from harness.testing import check_reporter
 from harness_plugins.reporters.csv import CSV
+from harness_plugins.reporters.excel import Excel
+from harness_plugins.reporters.html import HTML
 from harness_plugins.reporters.json import JSON
+from harness_plugins.reporters.latex import LaTeX
 from harness_plugins.reporters.markdown import Markdown
+from harness_plugins.reporters.plots import PDF, PNG, SVG
 from harness_plugins.reporters.rich import Rich
 
 TABLE = Table(
@@ -68,10 +76,9 @@ Runs:
 """.replace("{end}", "  ")  # two spaces end a line in Markdown
 
 COMMAS = """\
-strategy,role,seeds,runs,table,reviews.accuracy,reviews.accuracy.low,reviews.accuracy.high,cost.seconds,cost.seconds.low,cost.seconds.high,cost.trained,cost.trained.low,cost.trained.high
-untuned,baseline,1,aaa,reviews,0.5,,,,,,0.0,,
-full,reference,2,bbb ccc,reviews,0.912,0.909,0.915,120.0,118.5,121.5,22700000.0,,
-"lora|r=16, all",contender,0,,reviews,,,,100.0,,,300000.0,,
+table,strategy,role,n,group,column,key,unit,value,low,high,half_width,best,verdict,difference,difference_half_width,p,reason,runs
+reviews,untuned,baseline,1,reviews,accuracy,reviews.accuracy,,0.5,,,,False,,,,,,aaa
+reviews,untuned,baseline,1,cost,time,cost.seconds,s,,,,,False,,,,,a baseline takes no time,aaa
 """
 
 WIDE = """\
@@ -146,9 +153,75 @@ def unpadded(text: str) -> str:
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
-@pytest.mark.parametrize("reporter", [CSV(), JSON(), Markdown(), Rich(width=80)], ids=lambda reporter: reporter.name)
+@pytest.mark.parametrize(
+    "reporter",
+    [CSV(), JSON(), Markdown(), Rich(width=80), LaTeX(), HTML(), Excel(), SVG(plot="scores"), PNG(), PDF()],
+    ids=lambda reporter: reporter.name,
+)
 def test_a_reporter_keeps_the_contract(reporter):
-    check_component(reporter)
+    check_reporter(reporter)
+
+
+HOSTILE = ("<script>alert(1)</script>", "[/b]", "\x1b[31mred", "a|b", "two\nlines", "=cmd()", "100 % & \\ ~ ^ _ # $ {}")
+
+
+def hostile() -> Table:
+    """Return a table whose labels, titles and notes are what markup, terminals and spreadsheets act upon."""
+    columns = tuple(
+        column.model_copy(update={"title": text}) for column, text in zip(TABLE.columns, HOSTILE, strict=False)
+    )
+    rows = tuple(TABLE.rows[1].model_copy(update={"label": text}) for text in HOSTILE)
+    table = TABLE.model_copy(
+        update={
+            "title": HOSTILE[0], "question": " ".join(HOSTILE), "columns": columns, "rows": rows, "about": HOSTILE,
+            "answer": HOSTILE[:2], "footnotes": HOSTILE[:2],
+        }
+    )  # fmt: skip
+    return Table.model_validate(table.model_dump())
+
+
+def test_no_text_is_markup_or_a_command_of_a_terminal_in_any_format():
+    table = hostile()
+    for reporter in (Rich(width=200), Markdown(), LaTeX(), HTML()):
+        assert "\x1b" not in reporter.render(table), reporter.name
+    page = HTML().render(table)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    lines = [line for line in Markdown().render(table).splitlines() if line.startswith("| ")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {6}
+    assert "<script>" not in Markdown().render(table)
+
+
+def test_no_label_is_a_formula_in_a_spreadsheet():
+    table = hostile()
+    labels = {row["strategy"] for row in csv.DictReader(io.StringIO(CSV().render(table)))}
+    assert "'=cmd()" in labels
+    sheet = openpyxl.load_workbook(io.BytesIO(Excel().render(table))).worksheets[0]
+    cell = next(cell for (cell,) in sheet.iter_rows(max_col=1) if cell.value == "=cmd()")
+    assert cell.data_type == "s"
+
+
+def test_excel_holds_numbers_and_says_what_is_blank():
+    book = openpyxl.load_workbook(io.BytesIO(Excel().render(TABLE)))
+    assert book.sheetnames == ["1 reviews", "notes"]
+    header, untuned, full, _ = book.worksheets[0].iter_rows(values_only=True)
+    told = dict(zip(header, full, strict=True))
+    assert (told["reviews: accuracy"], told["reviews: accuracy, low"]) == (0.912, 0.909)
+    assert dict(zip(header, untuned, strict=True))["cost: time [s]"] is None
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize("table", [TABLE, hostile()], ids=["plain", "hostile"])
+def test_latex_compiles(table, tmp_path):
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}"
+    source = rf"\documentclass{{article}}{packages}\begin{{document}}{LaTeX().render(table)}\end{{document}}"
+    (tmp_path / "table.tex").write_text(source, encoding="utf-8")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "table.pdf").is_file()
 
 
 def test_markdown_is_a_table_with_its_notes_and_the_ids_of_its_runs():
@@ -165,15 +238,13 @@ def test_markdown_without_question_or_notes_has_no_empty_parts():
     )
 
 
-def test_csv_is_plain_numbers_and_blank_where_there_is_none():
-    assert CSV().render(TABLE) == COMMAS
-
-
-def test_csv_reads_back_with_a_value_for_every_column():
-    rows = list(csv.DictReader(io.StringIO(CSV().render(TABLE))))
-    assert rows[2]["strategy"] == "lora|r=16, all"
-    assert rows[2]["reviews.accuracy"] == ""
-    assert float(rows[1]["cost.trained"]) == 22_700_000
+def test_csv_is_a_line_for_each_strategy_and_column_and_blank_where_there_is_no_number():
+    text = CSV().render(TABLE)
+    assert text.startswith(COMMAS)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 9
+    trained = {row["strategy"]: float(row["value"]) for row in rows if row["column"] == "trained"}
+    assert trained == {"untuned": 0, "full": 22_700_000, "lora|r=16, all": 300_000}
 
 
 APART = TABLE.model_copy(update={"title": "reviews: lora", "question": "Cannot be compared.", "rows": TABLE.rows[:1]})
@@ -188,19 +259,7 @@ def test_what_cannot_be_compared_is_a_table_of_its_own_below(reporter):
 def test_csv_tells_rows_that_cannot_be_compared_by_their_table():
     text = CSV().render(TABLE.model_copy(update={"others": (APART,)}))
     titles = [row["table"] for row in csv.DictReader(io.StringIO(text))]
-    assert titles == ["reviews", "reviews", "reviews", "reviews: lora"]
-
-
-def test_csv_keeps_every_number_under_its_title_where_a_table_lacks_a_column():
-    short = APART.model_copy(
-        update={
-            "columns": TABLE.columns[2:],
-            "rows": (APART.rows[0].model_copy(update={"cells": TABLE.rows[1].cells[2:]}),),
-        }
-    )
-    *_, row = csv.DictReader(io.StringIO(CSV().render(TABLE.model_copy(update={"others": (short,)}))))
-    assert row["reviews.accuracy"] == ""
-    assert float(row["cost.trained"]) == 22_700_000
+    assert titles == ["reviews"] * 9 + ["reviews: lora"] * 3
 
 
 def test_json_holds_everything_and_null_where_there_is_no_number():
@@ -224,10 +283,8 @@ def test_a_verdict_stands_under_the_value_it_is_about():
     table = TABLE.model_copy(update={"rows": (row,), "others": ()})
     assert "worse by 0.100 ± 0.040" in Rich(width=200).render(table)
     assert "0.700 (worse by 0.100 ± 0.040)" in Markdown().render(table)
-    header, line = list(csv.reader(CSV().render(table).splitlines()))[:2]
-    told = dict(zip(header, line, strict=True))
-    key = table.columns[0].key
-    assert (told[f"{key}.verdict"], told[f"{key}.difference"], told[f"{key}.best"]) == ("worse", "-0.1", "False")
+    told = next(csv.DictReader(io.StringIO(CSV().render(table))))
+    assert (told["verdict"], told["difference"], told["best"]) == ("worse", "-0.1", "False")
 
 
 @pytest.mark.parametrize(("width", "expected"), [(54, WIDE), (200, WIDE), (53, NARROW), (43, NARROW)])
