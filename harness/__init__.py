@@ -32,6 +32,7 @@ from harness.contracts import (
     Span,
     Strategy,
     Task,
+    Tracker,
     Unlabelled,
     hash_files,
 )
@@ -160,6 +161,7 @@ __all__ = [
     "Strategy",
     "Table",
     "Task",
+    "Tracker",
     "TrainConfig",
     "UndefinedError",
     "Unlabelled",

@@ -16,6 +16,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
+import numpy as np
+
 from harness.analysis.comparison import Analysis, Compared, Scope, analyse
 from harness.catalog import Catalog, load_catalog, with_plugin
 from harness.contracts import Component, Dataset, Executor, Model, Reporter, Strategy, Task
@@ -34,6 +36,7 @@ from harness.records import Failure, Run, Table, TaskData
 from harness.reports import Report
 from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
+from harness.runner.tracking import Tracking, find_trackers
 from harness.runner.understood import brief
 from harness.store import Store, dump, file_name, write_atomically
 from harness.tables.report import Texts, arm_reports, class_reports, curve_reports, dataset_reports
@@ -381,6 +384,7 @@ def compare(
     seeds: Sequence[int] | int | str | None = None,
     tune: int | str | None = None,
     executor: str | Executor | None = None,
+    track: Sequence[str] | str = (),
     results: str | Path = "results",
     price: str | None = None,
     keep_models: bool = False,
@@ -398,6 +402,7 @@ def compare(
         tune: Hyperparameter search on validation, for each strategy: trials, such as 8, or device time, such as `20m`.
         executor: Where runs are computed: a name, `name:key=value`, or an executor; None for processes on this machine,
             or this process if there are `plugins`.
+        track: Trackers that are sent progress and results: names, or `name:key=value`.
         results: The results folder.
         price: Device price per hour, such as `2.50/h`.
         keep_models: Save each run's model or adapter.
@@ -417,17 +422,42 @@ def compare(
     catalog = _catalog(plugins, without)
     found = _asked(target, strategies, seeds, tune, asked).named_in(Path(results)).plan(catalog)
     chosen = _executor(catalog, executor, plugins)
-    runner = Runner(Store(Path(results)), catalog, chosen, _say, keep_models=keep_models)
+    trackers = find_trackers(catalog, [track] if isinstance(track, str) else track)
+    tracking = Tracking(trackers, _say) if trackers else None
+    runner = Runner(Store(Path(results)), catalog, chosen, _say, keep_models=keep_models, tracking=tracking)
     comparison, _ = carry_out(found, runner, price)
+    if tracking:
+        send_results(comparison, tracking)
     return comparison
 
 
 def carry_out(planned: Plan, runner: Runner, price: str | None = None) -> tuple[Comparison, tuple[Failure, ...]]:
     """Compute the missing runs of a plan, for the API and the command line; return also the failures of this call."""
     keep(planned, runner.store)
+    if runner.tracking:
+        runner.tracking.begin(planned)
     done = runner.carry_out(planned, lambda found: brief(found, len(planned.arms[0].runs[0].stages)))
     keep(done.plan, runner.store)
     return Comparison(done.plan, runner.store, runner.catalog, price), done.failures
+
+
+def send_results(comparison: Comparison, tracking: Tracking, files: Sequence[Path] = ()) -> None:
+    """Send the results of all runs to the trackers, and end them."""
+    runs = {run.id: run for _, run in comparison.plan.runs}
+    rows = [
+        (
+            runs[str(found)],
+            str(row.pop("arm")),
+            str(row.pop("status")),
+            {str(key): float(value) for key, value in row.items() if key != "seed" and _is_number(value)},
+        )
+        for found, row in comparison.runs().to_dict(orient="index").items()
+    ]
+    tracking.end(rows, files)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def plan(

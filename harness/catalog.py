@@ -17,7 +17,7 @@ import pluggy
 from pydantic import ValidationError
 
 from harness import hookspecs
-from harness.contracts import Component, Dataset, Executor, Metric, Model, Reporter, Strategy, Task
+from harness.contracts import Component, Dataset, Executor, Metric, Model, Reporter, Strategy, Task, Tracker
 from harness.errors import HarnessError, unknown
 from harness.records import ComponentRef, formers
 
@@ -30,6 +30,7 @@ KINDS: Mapping[str, type[Component]] = MappingProxyType(
         "metric": Metric,
         "reporter": Reporter,
         "executor": Executor,
+        "tracker": Tracker,
     }
 )
 PLURALS: Mapping[str, str] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Base classes of models, datasets, tasks, strategies, metrics, reporters and executors: subclass one in a plugin.
+"""Base classes of components, such as strategies and metrics: subclass one in a plugin.
 
 A component is a frozen record whose fields are its parameters. They are validated when an experiment is read, listed
 by `harness describe`, and part of a run's id. Its `name` is what a user types; raise its `version` whenever its numbers
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
 from harness.errors import HarnessError, UndefinedError, unknown
-from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Split, Table, unsaid
+from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Run, Split, Table, unsaid
 from harness.reports import Report
 
 if TYPE_CHECKING:
@@ -648,6 +648,49 @@ class Executor(Component):
             jobs: Take the next one only when there is capacity: it may depend on the results of earlier ones.
             host: Receives the progress of each job.
         """
+
+
+class Tracker(Component):
+    """Where the progress and the results of a comparison are sent, such as a server for experiments."""
+
+    def begin(self, name: str, settings: Mapping[str, JsonValue]) -> None:
+        """Begin a comparison.
+
+        Args:
+            name: Name of the comparison.
+            settings: The experiment, as JSON.
+        """
+        del name, settings
+
+    def log(self, run: Run, label: str, step: int, values: Mapping[str, float]) -> None:
+        """Handle the progress of a run.
+
+        Args:
+            run: The run.
+            label: Label of its arm.
+            step: Number of the optimizer step, over all stages.
+            values: Such as `loss` and `validation`.
+        """
+        del run, label, step, values
+
+    @abstractmethod
+    def finish(self, run: Run, label: str, status: str, values: Mapping[str, float]) -> None:
+        """Handle a run of the comparison at its end, whether it was computed now or is stored.
+
+        Args:
+            run: The run.
+            label: Label of its arm.
+            status: `done`, or the status of its failure.
+            values: Its scores, forgetting and costs, by the key of the table's column.
+        """
+
+    def end(self, files: Sequence[Path]) -> None:
+        """End the comparison.
+
+        Args:
+            files: The saved table and report.
+        """
+        del files
 
 
 def hash_files(paths: Sequence[Path]) -> str:

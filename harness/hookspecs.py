@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from harness.contracts import Dataset, Executor, Metric, Model, Reporter, Strategy, Task
+    from harness.contracts import Dataset, Executor, Metric, Model, Reporter, Strategy, Task, Tracker
     from harness.records import Failure, Outcome, Run
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -52,6 +52,11 @@ def harness_reporters() -> Iterable[type[Reporter]]:
 @hookspec
 def harness_executors() -> Iterable[type[Executor]]:
     """Return executors, which compute runs."""
+
+
+@hookspec
+def harness_trackers() -> Iterable[type[Tracker]]:
+    """Return trackers, which are sent the progress and results of a comparison."""
 
 
 @hookspec

@@ -16,7 +16,7 @@ import pytest
 from harness.catalog import Catalog, load_catalog
 from harness.testing import write_tiny_model
 
-_LIBRARIES = ("PYTEST_", "ACCELERATE_", "FSDP_", "KMP_", "TOKENIZERS_", "TORCH")
+_LIBRARIES = ("PYTEST_", "WANDB_", "ACCELERATE_", "FSDP_", "KMP_", "TOKENIZERS_", "TORCH")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -12,8 +12,16 @@ import pytest
 import harness
 from harness import hookspecs
 from harness.catalog import Catalog, load_catalog, with_plugin
-from harness.contracts import Dataset, Executor, Facts, Metric, Model, ModelSource, Reporter, Strategy, Task
-from harness.testing import DeliveryWarning, check_dataset, check_executor, check_metric, check_reporter, check_strategy
+from harness.contracts import Dataset, Executor, Facts, Metric, Model, ModelSource, Reporter, Strategy, Task, Tracker
+from harness.testing import (
+    DeliveryWarning,
+    check_dataset,
+    check_executor,
+    check_metric,
+    check_reporter,
+    check_strategy,
+    check_tracker,
+)
 
 GUIDE = Path(__file__).parents[1] / "plugins" / "README.md"
 HOOKS = {name: function for name, function in vars(hookspecs).items() if name.startswith("harness_")}
@@ -63,6 +71,7 @@ def test_the_guides_examples_keep_the_contract_of_their_kind():
         check_strategy(known["HeadOnly"]())
     check_dataset(known["Tickets"]())
     check_executor(known["Fresh"]())
+    check_tracker(known["Told"]())
 
 
 class MadeUpModel(Model):
@@ -135,6 +144,15 @@ class MadeUpExecutor(Executor):
         return iter(())
 
 
+class MadeUpTracker(Tracker):
+    """A tracker."""
+
+    name = "made-up"
+
+    def finish(self, run: object, label: str, status: str, values: object) -> None:
+        del run, label, status, values
+
+
 def catalog_with(hook: str, component: type) -> Catalog:
     plugin = type("Plugin", (), {hook: staticmethod(harness.hookimpl(_returning(hook, component)))})()
     return with_plugin(load_catalog(), plugin, "made-up-plugin")
@@ -174,6 +192,10 @@ def test_harness_reporters__offers_a_reporter():
 
 def test_harness_executors__offers_an_executor():
     assert catalog_with("harness_executors", MadeUpExecutor).find(Executor, "made-up") is MadeUpExecutor
+
+
+def test_harness_trackers__offers_a_tracker():
+    assert catalog_with("harness_trackers", MadeUpTracker).find(Tracker, "made-up") is MadeUpTracker
 
 
 class Watcher:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.api import carry_out
+from harness.api import carry_out, send_results
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.tables import Output, View, find_reporter, show
@@ -16,6 +16,7 @@ from harness.experiment.asked import Asked
 from harness.quantities import parse_price
 from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
+from harness.runner.tracking import Tracking, find_trackers
 from harness.runner.understood import say
 from harness.store import Store
 
@@ -53,6 +54,7 @@ def compare(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Compute in this process, for debugging.", rich_help_panel=options.HOW)
     ] = False,
+    track: options.Track = None,
     without: options.Without = None,
 ) -> None:
     """Compare tuning strategies: compute the missing runs, then print the table.
@@ -65,13 +67,17 @@ def compare(
         parse_price(price)  # report an invalid price before computing anything
     flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "cpu": cpu}
     where = find_executor(catalog, executor, flags, here=in_process)
+    trackers = find_trackers(catalog, track or ())
+    tracking = Tracking(trackers, say) if trackers else None
     planned = asked.plan(catalog)
-    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models)
+    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models, tracking=tracking)
     try:
         comparison, failures = carry_out(planned, runner, price)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(_INTERRUPTED) from None
-    show(comparison, Output(reporter, View(columns, everything, notes), output, texts))
+    saved = show(comparison, Output(reporter, View(columns, everything, notes), output, texts))
+    if tracking:
+        send_results(comparison, tracking, saved)
     if failures:
         raise typer.Exit(1)

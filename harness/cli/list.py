@@ -26,7 +26,7 @@ def list_components(
     json_: Annotated[bool, typer.Option("--json", help="Output as JSON.")] = False,
     without: options.Without = None,
 ) -> None:
-    """List the installed components: models, datasets, tasks, strategies, metrics, reporters and executors."""
+    """List the installed components: models, datasets, tasks, strategies, metrics, reporters, executors and trackers."""
     catalog = load_catalog(without or ())
     kinds = list(KINDS) if kind is None else [_singular(kind)]
     rows = [

@@ -146,6 +146,14 @@ ExecutorName = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        autocompletion=names("tracker"),
+        help="Tracker that is sent progress and results: NAME or NAME:KEY=VALUE; see harness list trackers (repeatable).",
+        rich_help_panel=HOW,
+    ),
+]
 SHOW = "Output"
 Format = Annotated[
     str | None,

@@ -130,22 +130,30 @@ def write(table: Table, output: Output, content: str | bytes | None = None, path
         sys.stdout.write(content)
 
 
-def show(comparison: Comparison, output: Output, scope: Scope = "comparison") -> None:
-    """Show a comparison, and save its table if every run has finished."""
+def show(comparison: Comparison, output: Output, scope: Scope = "comparison") -> list[Path]:
+    """Show a comparison, and save its table if every run has finished; return the saved files."""
     plan, store, catalog, reporter = comparison.plan, comparison.store, comparison.catalog, output.reporter
     table = comparison.table(scope)
     name = file_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
     whole = reporter.whole and scope == "comparison"
     content = reporter.render_report(comparison.report(texts=output.texts)) if whole else None
-    write(table, output, content, store.root / "reports" / f"{name}{_named_plot(reporter)}{reporter.suffix}")
+    made = store.root / "reports" / f"{name}{_named_plot(reporter)}{reporter.suffix}"
+    write(table, output, content, made)
     rows = [row for part in (table, *table.others) for row in part.rows]
-    if sum(len(row.runs) for row in rows) == sum(len(arm.runs) for arm in plan.arms):
-        if scope == "comparison" and comparison.price is None:
-            write_atomically(store.root / "reports" / f"{name}.json", table.model_dump_json(indent=1) + "\n")
-        for cls in catalog.every(Reporter):
-            if cls.kept:
-                text = catalog.make(Reporter, cls.name, {}).render(table)
-                write_atomically(store.root / "reports" / f"{name}{cls.suffix}", text)
+    if sum(len(row.runs) for row in rows) < sum(len(arm.runs) for arm in plan.arms):
+        return []
+    saved = [output.path or made] if output.path or reporter.file else []
+    texts: dict[str, str | bytes] = {}
+    if scope == "comparison" and comparison.price is None:
+        texts[".json"] = table.model_dump_json(indent=1) + "\n"
+    texts |= {
+        cls.suffix: catalog.make(Reporter, cls.name, {}).render(table) for cls in catalog.every(Reporter) if cls.kept
+    }
+    for suffix, text in texts.items():
+        path = store.root / "reports" / f"{name}{suffix}"
+        write_atomically(path, text)
+        saved.append(path)
+    return saved
 
 
 def _named_plot(reporter: Reporter) -> str:

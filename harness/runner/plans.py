@@ -20,6 +20,7 @@ from harness.runner.examine import Examined, examine
 from harness.runner.observers import Observers
 from harness.runner.progress import Progress
 from harness.runner.search import Search
+from harness.runner.tracking import Tracking
 from harness.store import Store
 
 _ROOM_BYTES = 200_000_000
@@ -45,6 +46,7 @@ class Runner:
     say: Callable[[str], None]
     """Called with progress messages for the user."""
     keep_models: bool = False
+    tracking: Tracking | None = None
 
     def carry_out(self, plan: Plan, report: Callable[[Examined], Iterable[str]] = lambda _: ()) -> CarriedOut:
         """Compute the missing runs of a plan; nothing if all are stored.
@@ -110,7 +112,7 @@ class Runner:
         """
         jobs = ((label, self.job(run, deliver)) for label, run in runs)
         with Progress(begin, total, self.say) as progress:
-            observers = Observers(self.catalog, self.say, progress)
+            observers = Observers(self.catalog, self.say, progress, *filter(None, [self.tracking]))
             for job, result in compute(jobs, self.executor, self.catalog, self.say, observers, heard):
                 yield job.run, result
 

@@ -19,6 +19,7 @@ from harness.testing.checks import (
     check_reporter,
     check_strategy,
     check_task,
+    check_tracker,
 )
 from harness.testing.toys import (
     TinyModel,
@@ -43,6 +44,7 @@ __all__ = [
     "check_reporter",
     "check_strategy",
     "check_task",
+    "check_tracker",
     "compute",
     "runner_here",
     "toy_catalog",

@@ -27,6 +27,7 @@ from harness.contracts import (
     Reporter,
     Strategy,
     Task,
+    Tracker,
 )
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
@@ -376,6 +377,31 @@ def check_observer(observer: object) -> None:
 
 
 _OBSERVED = ("harness_run_started", "harness_run_logged", "harness_run_finished")
+
+
+def check_tracker(tracker: Tracker) -> None:
+    """Check a tracker: send it a finished and a failed run of a comparison, twice, as when a command is repeated.
+
+    Whatever the tracker sends is sent to where its settings say.
+
+    Raises:
+        AssertionError: The component breaks its contract.
+    """
+    check_component(tracker)
+    catalog = load_catalog()
+    strategy = next(cls for cls in catalog.every(Strategy) if cls.role == "reference")()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [toy_run(catalog, Path(folder), strategy, seed) for seed in (0, 1)]
+        table = Path(folder) / "table.md"
+        table.write_text("| strategy |\n", encoding="utf-8")
+        for _ in range(2):
+            tracker.begin("a comparison", {"seeds": [0, 1]})
+            for step in (1, 2, 3):
+                for run in runs:  # computed side by side
+                    tracker.log(run, "a label / with (signs)", step, {"loss": 1 / step, "validation": 0.5})
+            tracker.finish(runs[0], "a label / with (signs)", "done", {"accuracy": 0.75, "tune_seconds": 1.5})
+            tracker.finish(runs[1], "a label / with (signs)", "failed", {})
+            tracker.end([table])
 
 
 def check_executor(executor: Executor) -> None:
