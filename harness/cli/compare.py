@@ -55,6 +55,12 @@ def compare(
         bool, typer.Option("--in-process", help="Compute in this process, for debugging.", rich_help_panel=options.HOW)
     ] = False,
     track: options.Track = None,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Report only warnings and failures while computing.", rich_help_panel=options.SHOW
+        ),
+    ] = False,
     without: options.Without = None,
 ) -> None:
     """Compare tuning strategies: compute the missing runs, then print the table.
@@ -70,7 +76,7 @@ def compare(
     trackers = find_trackers(catalog, track or ())
     tracking = Tracking(trackers, say) if trackers else None
     planned = asked.plan(catalog)
-    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models, tracking=tracking)
+    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models, tracking=tracking, quiet=quiet)
     try:
         comparison, failures = carry_out(planned, runner, price)
     except KeyboardInterrupt:

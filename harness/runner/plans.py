@@ -47,6 +47,8 @@ class Runner:
     """Called with progress messages for the user."""
     keep_models: bool = False
     tracking: Tracking | None = None
+    quiet: bool = False
+    """Whether only failures are reported while runs are computed."""
 
     def carry_out(self, plan: Plan, report: Callable[[Examined], Iterable[str]] = lambda _: ()) -> CarriedOut:
         """Compute the missing runs of a plan; nothing if all are stored.
@@ -66,7 +68,8 @@ class Runner:
         _check_room(self.store.root)
         self.prepare(plan)
         for line in report(self.examine(plan)):
-            self.say(line)
+            if not self.quiet or "warning:" in line:
+                self.say(line)
         if searched and plan.budget:
             self._search(searched, plan)
             plan = settle(plan, self.store, self.catalog)
@@ -86,7 +89,8 @@ class Runner:
         """Return a summary of a plan's data and model; see `harness.runner.examine`."""
         apart = None if self.executor.here else tuple(sorted(self.catalog.without))
         cache = cache or Cache(self.store.cache)
-        return examine(plan, self.catalog, cache, self.say, apart=apart, leaks=leaks, fetch=fetch)
+        say = (lambda _: None) if self.quiet else self.say
+        return examine(plan, self.catalog, cache, say, apart=apart, leaks=leaks, fetch=fetch)
 
     def missing(self, plan: Plan) -> list[tuple[str, Run]]:
         """Return the runs that are not stored, each with its arm's label; a run shared by several arms once."""
@@ -111,7 +115,7 @@ class Runner:
             deliver: Folder to which the model of a single run is also written.
         """
         jobs = ((label, self.job(run, deliver)) for label, run in runs)
-        with Progress(begin, total, self.say) as progress:
+        with Progress(begin, total, self.say, quiet=self.quiet) as progress:
             observers = Observers(self.catalog, self.say, progress, *filter(None, [self.tracking]))
             for job, result in compute(jobs, self.executor, self.catalog, self.say, observers, heard):
                 yield job.run, result
