@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARALLEL := --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-oldest test-newest check lint bench publish format clean
+.PHONY: demo test test-oldest test-newest check lint docs bench publish format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
@@ -30,6 +30,9 @@ lint: $(INSTALLED)  ## set up, check style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## set up, build the site in site/, with warnings as errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(INSTALLED)  ## set up, measure against a plain Trainer script; about an hour on 2 cores
 	$(BIN)/python tests/bench/bench.py
