@@ -358,7 +358,7 @@ def _ridge(
     if wanted.ndim > 1:
         wanted, expected = 2 * wanted - 1, 2 * expected - 1
     if selection == "cross-validation":
-        found = RidgeCV(alphas=penalties).fit(scaled.train, wanted)
+        found = RidgeCV(alphas=list(penalties)).fit(scaled.train, wanted)
         weights, biases = scaled.back(np.atleast_2d(found.coef_), np.atleast_1d(found.intercept_))
         return _on_body(stage, pooling, weights, biases)
     fitted = [Regression(alpha=penalty).fit(scaled.train, wanted) for penalty in penalties]
