@@ -71,9 +71,10 @@ def most_tokens(model: Model, wanted: int) -> int | None:
     limits = [limit for limit in (_tokenizer_limit(model),) if limit is not None]
     positions = _positions(model.published())
     if positions is not None:
-        limits.append(positions)
-        if wanted > positions - _SPARE:
+        # Which positions are reserved is only known from the model's code, which takes seconds to import.
+        if min([wanted, *limits]) > positions - _SPARE:
             limits.append(positions - _kept_positions(model))
+        limits.append(positions)
     return min(limits, default=None)
 
 

@@ -6,12 +6,13 @@ from scipy.stats import spearmanr
 
 from harness import Facts
 from harness.analysis.scores import ScoreBook, Scores
-from harness.contracts import Model
+from harness.contracts import Dataset, Model
+from harness.engine.cache import Cache
+from harness.engine.data import prepare
 from harness.experiment.plan import make_plan
 from harness.experiment.spec import make_spec
 from harness.store import Store
 from harness.testing import check_component, compute, write_tiny_model
-from harness_plugins.datasets.file import File
 from harness_plugins.tasks.similarity import Similarity
 
 
@@ -46,6 +47,7 @@ def test_untuned_minilm_finds_alike_what_people_find_alike(catalog, shared_data,
     params = {
         "path": str(shared_data / "stsb/sts-dev.csv"), "test": str(shared_data / "stsb/sts-test.csv"), "format": "tsv",
         "header": False, "quoted": False, "text": "6", "text_pair": "7", "label": "5", "numeric": True,
+        "limit": {"test": 400},
     }  # fmt: skip
     spec = make_spec(
         {
@@ -59,7 +61,8 @@ def test_untuned_minilm_finds_alike_what_people_find_alike(catalog, shared_data,
     store = Store(tmp_path)
     found = Scores(store, catalog, ScoreBook(store), arm.runs[0], outcome).get("spearman", 0, 1).value
 
-    rows = File(**params).read().splits["test"]
+    watched = arm.runs[0].watch[0].dataset
+    rows = prepare(catalog.restore(Dataset, watched), watched, Cache(store.cache), 0).splits["test"]
     place = catalog.make(Model, "minilm", {}).locate().path
     tokenizer, body = transformers.AutoTokenizer.from_pretrained(place), transformers.AutoModel.from_pretrained(place)
 
@@ -77,4 +80,4 @@ def test_untuned_minilm_finds_alike_what_people_find_alike(catalog, shared_data,
     cosines = torch.cosine_similarity(embedded(rows["text"][:]), embedded(rows["text_pair"][:]))
     by_hand = spearmanr(cosines.numpy(), np.array(rows["label"][:])).statistic
     assert found == pytest.approx(by_hand, abs=0.005)
-    assert found == pytest.approx(0.820, abs=0.01)  # published for all-MiniLM-L6-v2
+    assert found == pytest.approx(0.820, abs=0.03)  # published for all-MiniLM-L6-v2 on all 1,379 pairs
