@@ -66,14 +66,14 @@ ANSWERS = re.split(r"\n(?=## |\*\*\[)", (ROOT / "results" / "README.md").read_te
 TOLD = {found[1]: part for part in ANSWERS if (found := re.search(r"\(tables/([\w-]+)\.md\)", part))}
 
 
-INTERVAL = r"(\d+\.\d+)\s±\s+(\d+\.\d+)"
+INTERVAL = r"\d+\.\d+\s(?:±\s+\d+\.\d+|\[\d+\.\d+,\s+\d+\.\d+\])"
 
 
 @pytest.mark.parametrize("name", [name for name, part in TOLD.items() if re.search(INTERVAL, part)])
 def test_every_interval_that_an_answer_tells_stands_in_its_table(name):
     table = (ROOT / "results" / "tables" / f"{name}.md").read_text(encoding="utf-8")
-    for value, half in re.findall(INTERVAL, TOLD[name]):
-        assert f"{value} ± {half}" in table
+    for told in re.findall(INTERVAL, TOLD[name]):
+        assert " ".join(told.split()) in table
 
 
 FILES = {
