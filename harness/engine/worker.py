@@ -24,6 +24,7 @@ from harness.engine.compat import reset_accelerate
 from harness.engine.execute import execute
 from harness.engine.memory import ran_out
 from harness.errors import HarnessError, PrunedError
+from harness.processes import is_busy
 from harness.records import Failure, Job, Outcome, Place, Run
 from harness.store import WORKER_LOG, Store
 
@@ -104,6 +105,9 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
     return result
 
 
+_DISTURBED = "time: other processes kept this machine busy when some runs began, which makes times longer"
+
+
 def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: Place) -> Outcome | Failure:
     # Write to a sibling folder, then rename: the target is complete or absent, and relative paths to the base stay valid.
     target = job.deliver or (store.folder(job.run) / "model" if job.keep_model else None)
@@ -113,12 +117,16 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
     try:
         accelerator = _accelerator(job.run, place)
         alone = place.side_by_side == 1
+        disturbed = alone and place.processes == 1 and is_busy()
         finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
+        outcome = finished.outcome
+        if disturbed:
+            outcome = outcome.model_copy(update={"notes": (*outcome.notes, _DISTURBED)})
         if place.rank == 0:
             if target and temporary:
                 temporary.rename(target)
             if store.outcome(job.run) is None:
-                store.finish(job.run, finished.outcome, finished.predictions)
+                store.finish(job.run, outcome, finished.predictions)
     except HarnessError as error:
         return Failure(run_id=job.run.id, status="failed", reason=str(error))
     except PrunedError as error:
@@ -129,7 +137,7 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
-    return finished.outcome
+    return outcome
 
 
 def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
