@@ -1,24 +1,30 @@
-"""`harness schema`: print the JSON schema of experiment files, for completion and checks in editors."""
+"""`harness schema`: print the JSON schema of experiment files or of tables."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.contracts import Component, Dataset, Model, Strategy, Task
 from harness.experiment.spec import ExperimentSpec
-from harness.records import TrainConfig
+from harness.records import Table, TrainConfig
 
 
-def schema(without: options.Without = None) -> None:
+def schema(
+    table: Annotated[bool, typer.Option("--table", help="That of `report --format json` instead.")] = False,
+    without: options.Without = None,
+) -> None:
     """Print the JSON schema of experiment files, with the installed datasets, models, strategies and their settings.
 
     An editor with a TOML language server uses it if the file starts with `#:schema experiment.schema.json`.
     """
-    sys.stdout.write(json.dumps(describe(without or ()), indent=2) + "\n")
+    found = Table.model_json_schema(mode="serialization") if table else describe(without or ())
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def describe(without: Any = ()) -> dict[str, Any]:
