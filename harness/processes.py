@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _COPYING = "forkserver"
+_INTERRUPTED = 130
 _BUSY = 0.5
 """Number of cores from which a machine counts as busy."""
 _SPINS = "1000"
@@ -30,7 +33,7 @@ def warm_process(modules: Sequence[str]) -> None:
         from multiprocessing import forkserver
 
         multiprocessing.get_context(_COPYING).set_forkserver_preload(list(modules))
-        with _waiting_policy():
+        with _waiting_policy(), _without_interrupts():
             forkserver.ensure_running()
 
 
@@ -93,11 +96,33 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context(_COPYING if _COPYING in methods else "spawn")
     here, there = context.Pipe()
-    process: BaseProcess = context.Process(target=target, args=(*args, there))
+    process: BaseProcess = context.Process(target=_begin, args=(target, *args, there))
     with _nameless_main():
         process.start()
     there.close()
     return process, here
+
+
+def _begin(target: Callable[..., None], *args: Any) -> None:
+    """Call the target of a process, which can be interrupted again; it ends silently if the command has ended."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        target(*args)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise SystemExit(_INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let a process that starts now ignore Ctrl-C, which the terminal sends to all: it would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can choose
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

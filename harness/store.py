@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -232,6 +232,20 @@ class Store:
         """Return the events of a run's training curve, in order; empty if there are none."""
         lines = (_read(self.folder(run) / _LOG) or "").splitlines()
         return [json.loads(line) for line in lines]
+
+    def claim(self, run: Run) -> FileLock | None:
+        """Return a held lock that tells other workers that this one computes the run; None if another one holds it.
+
+        It is released by `release()`, or by the system if the process ends.
+        """
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "claim")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return None
+        return lock
 
     @contextmanager
     def attempt(self, run: Run) -> Iterator[Path]:

@@ -26,6 +26,7 @@ from harness.cli.report import report
 from harness.cli.schema import schema
 from harness.cli.verify import verify
 from harness.cli.why import why
+from harness.cli.work import work
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def _top(
 
 app.command()(compare)
 app.command()(plan)
+app.command()(work)
 app.command()(report)
 app.command()(recommend)
 app.command()(ls)

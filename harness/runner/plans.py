@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from harness.catalog import Catalog
 from harness.contracts import Component, Dataset, Executor, Model, Strategy, Task
 from harness.engine.cache import Cache
@@ -119,6 +121,41 @@ class Runner:
             observers = Observers(self.catalog, self.say, progress, *filter(None, [self.tracking]))
             for job, result in compute(jobs, self.executor, self.catalog, self.say, observers, heard):
                 yield job.run, result
+
+    def work(self, plans: Sequence[Plan]) -> Iterator[tuple[Run, Outcome | Failure]]:
+        """Compute the runs of plans that no other worker computes, until none is left; yield each with its result.
+
+        Args:
+            plans: Plans whose settings are all known.
+        """
+        claims: dict[str, FileLock] = {}
+        left = {run.id: (label, run) for plan in plans for label, run in self.missing(plan)}
+
+        def unclaimed() -> Iterator[tuple[str, Run]]:
+            # What others hold at first may be left by one that is killed, so it is looked at once more.
+            for _ in range(2):
+                for label, run in list(left.values()):
+                    claim = self.store.claim(run)
+                    if claim is None:
+                        continue
+                    del left[run.id]
+                    if self._is_done(run):
+                        claim.release()
+                        continue
+                    claims[run.id] = claim
+                    yield label, run
+
+        for plan in plans:
+            self.prepare(plan)
+        try:
+            for run, result in self.compute(
+                unclaimed(), f"{len(left)} runs to compute, shared with other workers", None
+            ):
+                claims.pop(run.id).release()
+                yield run, result
+        finally:
+            for claim in claims.values():
+                claim.release()
 
     def job(self, run: Run, deliver: Path | None = None) -> Job:
         """Return the job for a run, as executors receive it."""

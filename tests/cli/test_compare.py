@@ -185,6 +185,19 @@ def test_an_interrupt_cancels_what_is_under_way_and_loses_nothing(place, interru
 
 
 @pytest.mark.slow
+def test_an_interrupt_from_a_terminal_is_one_line_whatever_is_being_done(place, interruptible):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "full", *QUICK, "--results", "early"]
+    command = [sys.executable, "-m", "harness.cli", "compare", *arguments]
+    with subprocess.Popen(
+        command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        said = [next(line for line in process.stderr if line.startswith("examining the model"))]
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes
+        said += process.stderr.readlines()  # until the last process has ended
+    assert said == ["examining the model\n", "interrupted; run the same command to resume\n"]
+
+
+@pytest.mark.slow
 def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uninterrupted_one(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen,lora", *QUICK]
     whole = harness("compare", *arguments, "--results", "whole", cwd=place)

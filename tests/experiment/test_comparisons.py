@@ -12,6 +12,7 @@ from harness.experiment.comparisons import find_experiment, keep, kept
 from harness.experiment.spec import read_spec
 from harness.experiment.stored import stored_runs, unneeded
 from harness.store import Store
+from harness.testing.toys import runner_here
 
 
 @pytest.fixture
@@ -102,3 +103,26 @@ def test_comparisons_and_runs_are_listed(asked, catalog, tmp_path):
     done = CliRunner().invoke(app, ["rm", plan.name, "--results", str(store.root), "--yes"])
     assert done.exit_code == 0
     assert listed() == listed("--runs") == []
+
+
+@pytest.mark.slow
+def test_workers_share_the_runs_of_a_comparison_and_compute_each_once(asked, catalog, tmp_path):
+    store = Store(tmp_path / "results")
+    plan = Asked(**{**vars(asked), "seeds": "0,1"}).plan(catalog)
+    keep(plan, store)
+    runner = runner_here(store.root, catalog)
+    others = store.claim(plan.runs[0][1])
+    assert others is not None
+    assert store.claim(plan.runs[0][1]) is None
+    first = runner.work([plan])
+    computed = [next(first)[0].id]
+    assert plan.runs[0][1].id not in computed
+    # Another worker begins meanwhile: it takes what is neither computed nor held.
+    computed += [run.id for run, _ in runner_here(store.root, catalog).work([plan])]
+    computed += [run.id for run, _ in first]
+    assert sorted(computed) == sorted(run.id for _, run in plan.runs[1:])
+    others.release()
+    assert [run.id for run, _ in runner.work([plan])] == [plan.runs[0][1].id]
+    assert list(runner.work([plan])) == []
+    done = CliRunner().invoke(app, ["work", "--results", str(store.root)])
+    assert done.output.endswith("0 runs computed, 0 failed\n")
