@@ -29,7 +29,8 @@ GOLDEN = [0.68827, 0.69527, 0.71592, 0.69374, 0.69358, 0.70109]
 @pytest.fixture(scope="module")
 def quiet_model(tmp_path_factory):
     """A tiny model without dropout, so that only rounding can tell two ways of computing apart."""
-    return write_tiny_model(tmp_path_factory.mktemp("quiet") / "model", hidden_dropout_prob=0.0)
+    folder = tmp_path_factory.mktemp("quiet") / "model"
+    return write_tiny_model(folder, hidden_dropout_prob=0.0, max_position_embeddings=64)
 
 
 def tuned(catalog, model, results, seed=0, **train):
