@@ -52,7 +52,7 @@ def test_an_adapter_that_learned_nothing_forgets_nothing(catalog, masked_model, 
 
 
 def test_a_trained_adapter_is_on_when_what_is_watched_is_measured_afterwards(catalog, masked_model, tmp_path):
-    before, after = watched(catalog, masked_model, tmp_path, "lora", learning_rate=5e-2)
+    before, after = watched(catalog, masked_model, tmp_path, "lora", learning_rate=1e-2)
     assert abs(after[2] - before[2]) > 1e-4
     assert after[1] < 0.999
 
