@@ -14,6 +14,7 @@ import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -54,6 +55,8 @@ class Component(BaseModel, ABC):
     """Parameters that only say where something is: left out of the id, because a fingerprint identifies it."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Slow modules its methods need: imported once for all runs, before timing starts."""
+    install: ClassVar[str | None] = None
+    """The command that installs the packages of `imports`, if they may be missing."""
 
     @classmethod
     def parse_argument(cls, text: str) -> dict[str, JsonValue]:
@@ -79,7 +82,9 @@ class Component(BaseModel, ABC):
 
     def missing(self) -> str | None:
         """Return what must be installed first, as a sentence; None if nothing is missing."""
-        return None
+        packages = (name.partition(".")[0] for name in self.imports) if self.install else ()
+        gone = next((name for name in packages if find_spec(name) is None), None)
+        return None if gone is None else f"{gone}: {self.install}"
 
     def fingerprint(self) -> str | None:
         """Return a hash of its weights or data; None if its parameters identify it completely."""

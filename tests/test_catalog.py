@@ -1,11 +1,14 @@
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
 from harness.catalog import load_catalog
-from harness.contracts import Strategy
+from harness.cli.tables import find_reporter
+from harness.contracts import Reporter, Strategy, Tracker
 from harness.errors import HarnessError
+from harness.runner.tracking import find_trackers
 
 GOOD = """
 import harness
@@ -168,3 +171,13 @@ def test_a_stored_component_does_what_was_done_before_it_had_a_setting(catalog):
     assert now.reference().params["selection"] == "cross-validation"
     assert catalog.restore(Strategy, before.reference()) == before
     assert catalog.restore(Strategy, now.reference()) == now
+
+
+@pytest.mark.parametrize(("kind", "name", "package"), [(Reporter, "html", "altair"), (Tracker, "mlflow", "mlflow")])
+def test_what_is_not_installed_is_told_with_the_command_that_installs_it(catalog, monkeypatch, kind, name, package):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("harness.contracts.find_spec", lambda asked: None if asked == package else found(asked))
+    extra = name
+    assert catalog.make(kind, name, {}).missing() == f"{package}: pip install 'finetune-harness[{extra}]'"
+    with pytest.raises(HarnessError, match=f"{name!r} needs {package}: pip install"):
+        find_reporter(catalog, name) if kind is Reporter else find_trackers(catalog, [name])

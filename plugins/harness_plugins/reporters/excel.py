@@ -17,6 +17,7 @@ class Excel(harness.Reporter):
     suffix = ".xlsx"
     file = True
     imports: ClassVar[tuple[str, ...]] = ("xlsxwriter",)
+    install = "pip install 'finetune-harness[excel]'"
 
     def render(self, table: harness.Table) -> bytes:
         """Return the file."""

@@ -14,6 +14,7 @@ class _Plot(harness.Reporter):
     whole = True
     file = True
     imports: ClassVar[tuple[str, ...]] = ("altair", "vl_convert")
+    install = "pip install 'finetune-harness[html]'"
 
     plot: str = Field("pareto", description=f"what to draw: {', '.join(_charts.PLOTS)}")
 

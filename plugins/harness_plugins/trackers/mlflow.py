@@ -17,6 +17,7 @@ class MLflow(harness.Tracker):
 
     name = "mlflow"
     imports: ClassVar[tuple[str, ...]] = ("mlflow",)
+    install = "pip install 'finetune-harness[mlflow]'"
 
     uri: str | None = Field(
         None, description="address of the server or database; blank: MLFLOW_TRACKING_URI or MLflow's default"

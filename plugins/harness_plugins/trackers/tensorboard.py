@@ -14,6 +14,7 @@ class TensorBoard(harness.Tracker):
 
     name = "tensorboard"
     imports: ClassVar[tuple[str, ...]] = ("tensorboard",)
+    install = "pip install 'finetune-harness[tensorboard]'"
 
     folder: str = Field("results/tensorboard", min_length=1, description="folder of the event files")
 

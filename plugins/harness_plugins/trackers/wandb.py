@@ -15,6 +15,7 @@ class WandB(harness.Tracker):
 
     name = "wandb"
     imports: ClassVar[tuple[str, ...]] = ("wandb",)
+    install = "pip install 'finetune-harness[wandb]'"
 
     project: str = Field("harness", min_length=1, description="name of the project")
     mode: Literal["online", "offline"] | None = Field(

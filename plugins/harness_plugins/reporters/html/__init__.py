@@ -51,6 +51,7 @@ class HTML(harness.Reporter):
     whole = True
     file = True
     imports: ClassVar[tuple[str, ...]] = ("altair", "jinja2", "vl_convert")
+    install = "pip install 'finetune-harness[html]'"
 
     def render(self, table: harness.Table) -> str:
         """Return a page with the table."""
