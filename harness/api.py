@@ -269,7 +269,7 @@ class Comparison:
 
         >>> report = harness.load_experiment("reviews.csv", strategies=["frozen"], seeds=[0]).report()
         >>> report.classes[0].classes
-        ('bad', 'good')
+        ('0', '1')
         """
         analysis = self.analysis()
         first = analysis.parts[0]

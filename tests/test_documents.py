@@ -109,10 +109,17 @@ def test_nothing_that_a_command_writes_lands_on_a_tracked_path():
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout")
     written = [
-        f"results/{name}" for name in ("runs/a/run.json", "cache/a", "reports/quickstart.md", "studies/a/5-trials.json")
+        f"results/{name}"
+        for name in (
+            "runs/a/run.json",
+            "cache/a",
+            "reports/quickstart.md",
+            "comparisons/a/plan.json",
+            "studies/a/5-trials.json",
+        )
     ]
     ignored = subprocess.run(["git", "check-ignore", *written], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ignored.stdout.split() == written
-    tracked = subprocess.run(["git", "ls-files", "results/runs", "results/cache", "results/reports"], cwd=ROOT,
+    tracked = subprocess.run(["git", "ls-files", "results/runs", "results/cache", "results/reports", "results/comparisons"], cwd=ROOT,
                              capture_output=True, text=True, check=True)  # fmt: skip
     assert not tracked.stdout
