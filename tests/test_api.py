@@ -179,7 +179,7 @@ def test_what_is_not_there_is_not_loaded(tmp_path, here):
 
 @pytest.mark.slow
 def test_a_table_is_saved_by_its_ending_and_shown_by_a_notebook(comparison):
-    assert comparison.save("answer.csv").read_text().startswith("strategy,role,seeds")
+    assert comparison.save("answer.csv").read_text().startswith("table,strategy,role,n")
     with pytest.raises(
         harness.HarnessError, match=r"no reporter writes this file type: use one of \.csv, \.json, \.md"
     ):

@@ -87,7 +87,7 @@ def written(path: Path, rows: list[tuple[str, str]]) -> None:
 def compared(tmp_path_factory) -> Path:
     """A folder in which three arms were compared and their models kept."""
     folder = tmp_path_factory.mktemp("compared")
-    write_tiny_model(folder / "model")
+    write_tiny_model(folder / "model", max_position_embeddings=64)
     toy = ToyDataset(rows=150, classes=3).read().splits["train"]
     rows = [(text, f"it is {TELLING[label]}") for text, label in zip(toy["text"], toy["label"], strict=True)]
     written(folder / "train.csv", rows[:120])
