@@ -154,7 +154,7 @@ def write_tiny_model(folder: Path, architecture: str | None = None, seed: int = 
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 64,
-        "max_position_embeddings": 72,
+        "max_position_embeddings": 64,
         "pad_token_id": 0,
     }
     shape = {name: value for name, value in shape.items() if name in settings or _takes(cls.config_class, name, value)}

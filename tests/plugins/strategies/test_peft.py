@@ -234,7 +234,7 @@ def test_a_prompt_that_leaves_a_text_no_room_is_refused_with_the_numbers(toys, t
     with pytest.raises(HarnessError) as error:
         tuned_by(toys, tiny_model, tmp_path / "cache", params, tmp_path / "model")
     assert str(error.value) == (
-        "strategy 'peft': 50 prepended tokens plus train.max_length 24 exceed the model's limit of 72 tokens; lower "
+        "strategy 'peft': 50 prepended tokens plus train.max_length 24 exceed the model's limit of 64 tokens; lower "
         "train.max_length or num_virtual_tokens"
     )
 

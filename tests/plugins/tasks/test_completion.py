@@ -220,7 +220,7 @@ def test_prompts_of_different_lengths_are_answered_as_each_alone(model, tokenize
 
 def test_no_more_is_written_than_asked_or_than_there_are_positions(model, tokenizer):
     model.generation_config.eos_token_id = None
-    batch = TASK.collate(encoded(tokenizer, {"text": ["film " * 68], "completion": ["plot"]}, max_length=72), tokenizer)
+    batch = TASK.collate(encoded(tokenizer, {"text": ["film " * 60], "completion": ["plot"]}, max_length=64), tokenizer)
     batch["end"][:] = 29  # which this model cannot write
     assert TASK.predict(model, batch).shape == (1, 4)
     batch = TASK.collate(encoded(tokenizer, {"text": ["film"], "completion": ["plot"]}), tokenizer)
