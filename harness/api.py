@@ -28,7 +28,6 @@ from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.errors import HarnessError, unknown
 from harness.experiment.asked import Asked
-from harness.experiment.comparisons import keep
 from harness.experiment.plan import Plan
 from harness.experiment.search import settle
 from harness.quantities import parse_price
@@ -433,11 +432,9 @@ def compare(
 
 def carry_out(planned: Plan, runner: Runner, price: str | None = None) -> tuple[Comparison, tuple[Failure, ...]]:
     """Compute the missing runs of a plan, for the API and the command line; return also the failures of this call."""
-    keep(planned, runner.store)
     if runner.tracking:
         runner.tracking.begin(planned)
     done = runner.carry_out(planned, lambda found: brief(found, len(planned.arms[0].runs[0].stages)))
-    keep(done.plan, runner.store)
     return Comparison(done.plan, runner.store, runner.catalog, price), done.failures
 
 

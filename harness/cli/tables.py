@@ -136,7 +136,11 @@ def show(comparison: Comparison, output: Output, scope: Scope = "comparison") ->
     table = comparison.table(scope)
     name = file_name(table.title if scope == "comparison" else f"{table.title}-{scope}")
     whole = reporter.whole and scope == "comparison"
-    content = reporter.render_report(comparison.report(texts=output.texts)) if whole else None
+    content = None
+    if whole:
+        report = comparison.report(texts=output.texts)
+        shown = output.view.of(report.table, reporter)
+        content = reporter.render_report(report.model_copy(update={"table": shown}))
     made = store.root / "reports" / f"{name}{_named_plot(reporter)}{reporter.suffix}"
     write(table, output, content, made)
     rows = [row for part in (table, *table.others) for row in part.rows]

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
+from harness.errors import HarnessError
 from harness.experiment.plan import Plan
 from harness.experiment.spec import FILES
 from harness.records import digest
@@ -54,13 +53,21 @@ def keep(plan: Plan, store: Store) -> None:
 
 
 def kept(store: Store) -> Iterator[Kept]:
-    """Yield the kept comparisons, the last computed first; what is not readable is left out."""
+    """Yield the kept comparisons, the last computed first.
+
+    Raises:
+        HarnessError: One cannot be read, so that its runs are not known.
+    """
     paths = sorted(store.root.glob(f"{_FOLDER}/*/{_PLAN}"), key=lambda path: -path.stat().st_mtime)
     for path in paths:
         try:
             plan = Plan.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, ValidationError):
-            continue
+        except (OSError, ValueError):
+            message = (
+                f"comparison {path.parent.name!r} cannot be read; it is damaged or of another version of harness: move "
+                f"{str(path.parent)!r} away, or use that version"
+            )
+            raise HarnessError(message) from None
         yield Kept(path.parent.name, plan, path.stat().st_mtime)
 
 

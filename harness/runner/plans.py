@@ -14,6 +14,7 @@ from harness.catalog import Catalog
 from harness.contracts import Component, Dataset, Executor, Model, Strategy, Task
 from harness.engine.cache import Cache
 from harness.errors import DamagedError, HarnessError
+from harness.experiment.comparisons import keep
 from harness.experiment.plan import Arm, Plan
 from harness.experiment.search import settle, unsettled
 from harness.records import Failure, Job, Outcome, Run
@@ -63,6 +64,7 @@ class Runner:
             HarnessError: Data or model cannot be used, the disk is full, or no trial of an arm has a score.
         """
         plan = settle(plan, self.store, self.catalog)
+        keep(plan, self.store)
         searched = unsettled(plan)
         missing = self.missing(plan)
         if not missing and not searched:
@@ -75,6 +77,7 @@ class Runner:
         if searched and plan.budget:
             self._search(searched, plan)
             plan = settle(plan, self.store, self.catalog)
+            keep(plan, self.store)  # before any of its runs is computed, which would belong to nothing
             missing = self.missing(plan)
         if not missing:
             return CarriedOut(plan, ())

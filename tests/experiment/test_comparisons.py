@@ -12,6 +12,7 @@ from harness.experiment.comparisons import find_experiment, keep, kept
 from harness.experiment.spec import read_spec
 from harness.experiment.stored import stored_runs, unneeded
 from harness.store import Store
+from harness.testing import ToyDataset
 from harness.testing.toys import runner_here
 
 
@@ -126,3 +127,37 @@ def test_workers_share_the_runs_of_a_comparison_and_compute_each_once(asked, cat
     assert list(runner.work([plan])) == []
     done = CliRunner().invoke(app, ["work", "--results", str(store.root)])
     assert done.output.endswith("0 runs computed, 0 failed\n")
+
+
+@pytest.mark.slow
+def test_runs_with_settings_that_a_search_chose_belong_to_their_comparison_from_the_first_on(asked, catalog, tmp_path):
+    store = Store(tmp_path / "results")
+    ToyDataset(rows=60).read().splits["train"].to_pandas().to_csv(asked.target, index=False)
+    plan = Asked(**{**vars(asked), "tune": 2}).plan(catalog)
+    runner = runner_here(store.root, catalog)
+
+    computing = runner.compute
+    seen: list[set[str]] = []
+
+    def compute(runs, begin, total, *more):
+        if not more:  # not the trials: the runs of the plan
+            seen.append({run.id for one in kept(store) for _, run in one.plan.runs} - {run.id for _, run in runs})
+        return computing(runs, begin, total, *more)
+
+    object.__setattr__(runner, "compute", compute)
+    done = runner.carry_out(plan)
+    assert seen == [set()]
+    assert [run.trial for run in unneeded(store)] == [True] * len(unneeded(store))
+    assert {run.id for _, run in done.plan.runs} <= {run.id for one in kept(store) for _, run in one.plan.runs}
+
+
+def test_nothing_is_deleted_if_a_comparison_cannot_be_read(asked, catalog, tmp_path):
+    store = Store(tmp_path / "results")
+    plan = asked.plan(catalog)
+    keep(plan, store)
+    started(plan, store)
+    (store.root / "comparisons" / plan.name / "plan.json").write_text('{"of": "another version"}')
+    done = CliRunner().invoke(app, ["gc", "--results", str(store.root), "--yes"])
+    assert isinstance(done.exception, HarnessError)
+    assert "cannot be read" in str(done.exception)
+    assert len(list(stored_runs(store))) == 2
