@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.analysis.names import called
 from harness.api import open_results
 from harness.cli import options
 from harness.cli.completion import comparisons
@@ -64,7 +65,7 @@ def _comparison(one: Kept, there: Mapping[str, StoredRun]) -> dict[str, Any]:
     stages = one.plan.arms[0].runs[0].stages
     return {
         "comparison": one.name,
-        "data": ", ".join(stage.dataset.name for stage in stages),
+        "data": ", ".join(called(stage.dataset) for stage in stages),
         "model": one.plan.arms[0].runs[0].model.name,
         "arms": [arm.label for arm in one.plan.arms],
         "seeds": len(one.plan.arms[0].runs),

@@ -37,7 +37,7 @@ def reasons(question: Question, choice: Candidate | None, runner_up: Candidate |
     asked = f"it meets all constraints {met}, and " if question.limits else ""
     yield f"Use {choice.label}: {asked}{_merit(question, choice, possible)}."
     best = question.best()
-    if best is not None and best is not choice:
+    if best is not None and round(question.behind(choice, best), 9) > 0:  # more than rounding
         yield (
             f"Best {question.score.title} among eligible strategies: {best.label}, "
             f"{question.score.write(best.points[SCORE])}, better by {_digits(question.behind(choice, best))}"
