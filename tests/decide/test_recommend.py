@@ -187,7 +187,7 @@ def test_arms_that_tie_are_told_apart_by_their_score_and_equal_arms_by_their_ord
     assert why(found, "one") == "same tuning time, lower score"
     equal = [UNTUNED, arm("a", score=0.8, time=10), arm("b", score=0.8, time=10)]
     assert advise(equal, (ACCURACY, TIME), prefer="time").choice == "a"
-    slower = [UNTUNED, arm("a", score=0.1 + 0.2, time=20), arm("b", score=0.3, time=10)]
+    slower = [UNTUNED, arm("a", score=0.1 + 0.7, time=20), arm("b", score=0.8 - 1e-12, time=10)]
     found = advise(slower, (ACCURACY, TIME), prefer="time", margin=0.01)
     assert found.choice == "b"
     assert not any("better by" in sentence for sentence in found.reasons)
