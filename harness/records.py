@@ -408,6 +408,8 @@ class Outcome(Record):
     versions: dict[str, str]
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
+    busy: bool = False
+    """Other processes kept the machine busy when the run began, which makes its times longer."""
     validation: float | None = None
     """For a trial: the final score on the validation split, higher is better; the mean over stages if several."""
     energy: str | None = None

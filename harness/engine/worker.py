@@ -105,9 +105,6 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
     return result
 
 
-_DISTURBED = "time: other processes kept this machine busy when some runs began, which makes times longer"
-
-
 def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: Place) -> Outcome | Failure:
     # Write to a sibling folder, then rename: the target is complete or absent, and relative paths to the base stay valid.
     target = job.deliver or (store.folder(job.run) / "model" if job.keep_model else None)
@@ -117,11 +114,9 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
     try:
         accelerator = _accelerator(job.run, place)
         alone = place.side_by_side == 1
-        disturbed = alone and place.processes == 1 and is_busy()
+        busy = alone and place.processes == 1 and is_busy()
         finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
-        outcome = finished.outcome
-        if disturbed:
-            outcome = outcome.model_copy(update={"notes": (*outcome.notes, _DISTURBED)})
+        outcome = finished.outcome.model_copy(update={"busy": busy})
         if place.rank == 0:
             if target and temporary:
                 temporary.rename(target)

@@ -197,6 +197,12 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
         mixed = " (differs between runs: compare with care)" if len(values) > 1 else ""
         yield f"{title}: {' | '.join(sorted(values))}{mixed}"
     yield from sorted({note for item in finished for note in item.outcome.notes})
+    busy = sum(item.outcome.busy for item in finished)
+    if busy:
+        yield (
+            f"time: other processes kept the machine busy when {busy} of {len(finished)} runs began, "
+            "which makes times longer"
+        )
 
 
 def _about_costs(finished: Sequence[ScoredRun], price: float | None) -> Iterable[str]:

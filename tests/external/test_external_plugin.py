@@ -59,7 +59,7 @@ def test_an_installed_strategy_is_compared_and_its_version_recorded(site, tmp_pa
         "-o", "train.epochs=1", "-o", "train.max_length=24", cwd=tmp_path, site=site,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith(" embeddings"))
+    row = next(line for line in done.stdout.splitlines() if line.startswith("embeddings"))
     assert "91 MB" not in row
     outcome = next((tmp_path / "results" / "runs").glob("embeddings-*/outcome.json")).read_text()
     assert '"embeddings": "harness-embeddings 1.0"' in outcome
