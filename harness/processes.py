@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -106,6 +107,7 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
 def _begin(target: Callable[..., None], *args: Any) -> None:
     """Call the target of a process, which can be interrupted again; it ends silently if the command has ended."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.freeze()  # a collection of garbage, of which each training makes one, need not walk through what is imported
     try:
         target(*args)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ from harness.testing import write_tiny_model
 
 _LIBRARIES = ("PYTEST_", "WANDB_", "ACCELERATE_", "FSDP_", "KMP_", "TOKENIZERS_", "TORCH")
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of the collections of garbage, of which each training makes one."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -181,7 +181,8 @@ def test_what_is_not_there_is_not_loaded(tmp_path, here):
 def test_a_table_is_saved_by_its_ending_and_shown_by_a_notebook(comparison):
     assert comparison.save("answer.csv").read_text().startswith("table,strategy,role,n")
     with pytest.raises(
-        harness.HarnessError, match=r"'answer.xyz': no reporter writes this file type: use one of \.csv, \.html, \.json, \.md"
+        harness.HarnessError,
+        match=r"'answer.xyz': no reporter writes this file type: use one of \.csv, \.html, \.json, \.md",
     ):
         comparison.save("answer.xyz")
     shown = comparison._repr_html_()

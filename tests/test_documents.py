@@ -1,16 +1,14 @@
 """Documents are true: what they name is there, and what they say to type is understood."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.experiment.asked import Asked
-from harness.testing import write_tiny_model
+from harness.testing import run_command, write_tiny_model
 from harness_plugins.datasets.file import File
 
 ROOT = Path(__file__).parents[1]
@@ -23,10 +21,7 @@ COMMANDS = [line for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTA
 def test_every_comparison_the_readme_shows_can_be_planned(command, tmp_path):
     (tmp_path / "reviews.csv").write_text("review,sentiment\n" + "".join(f"text {n},{n % 2}\n" for n in range(30)))
     arguments = ["plan", *shlex.split(command)[2:], "--json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments],
-        cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_command(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

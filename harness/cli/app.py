@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -74,10 +75,14 @@ app.command()(describe)
 app.command()(doctor)
 
 
-def main() -> None:
-    """Run the command line; a user error prints one line and exits with status 2."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user error prints one line and exits with status 2.
+
+    Args:
+        arguments: What follows `harness`; None: what the process was started with.
+    """
     try:
-        app()
+        app(arguments, prog_name="harness")
     except HarnessError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None

@@ -21,6 +21,7 @@ from harness.testing.checks import (
     check_task,
     check_tracker,
 )
+from harness.testing.commands import run_command
 from harness.testing.toys import (
     TinyModel,
     ToyDataset,
@@ -46,6 +47,7 @@ __all__ = [
     "check_task",
     "check_tracker",
     "compute",
+    "run_command",
     "runner_here",
     "toy_catalog",
     "toy_run",

@@ -1,16 +1,14 @@
 """The commands that compute nothing."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness import HarnessError
 from harness.cli.describe import describe
+from harness.testing import run_command
 
 pytestmark = pytest.mark.slow
 
@@ -18,14 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def harness(*arguments: str, cwd: Path = ROOT) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_command(*arguments, cwd=cwd, COLUMNS="160")
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""`harness compare` as a user runs it: a process of its own, a tiny model in a folder, small files."""
+"""`harness compare` as a user runs it: a tiny model in a folder, small files; in a process of its own where it is killed."""
 
 import json
 import os
@@ -11,28 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.testing import ToyDataset, write_tiny_model
+from harness.testing import ToyDataset, run_command, write_tiny_model
 
 pytestmark = pytest.mark.slow
 
 QUICK = ["-o", "train.epochs=1", "-o", "train.max_length=24", "-o", "train.batch_size=8", "-w", "none"]
 
 
-def harness(
-    *arguments: str, cwd: Path, path: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def with_plugins(path: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, in which the plugins in a folder are installed."""
     return subprocess.run(
         [sys.executable, "-m", "harness.cli", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **({"PYTHONPATH": str(path)} if path else {}), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        cwd=cwd, env={**os.environ, "COLUMNS": "200", "PYTHONPATH": str(path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def table(cwd: Path, *arguments: str) -> dict[str, object]:
-    done = harness("report", *arguments, "--format", "json", cwd=cwd)
+    done = run_command("report", *arguments, "--format", "json", cwd=cwd)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -61,12 +56,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_data_file_alone_ends_in_a_table_and_the_same_again_computes_nothing(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", *QUICK, "--results", "first"]
-    first = harness("compare", *arguments, cwd=place)
+    first = run_command("compare", *arguments, cwd=place)
     assert first.returncode == 0, first.stderr
     assert computed(first) == 8
     for label in ("untuned (baseline)", "full (reference)", "frozen", "lora"):
         assert label in first.stdout
-    again = harness("compare", *arguments, cwd=place)
+    again = run_command("compare", *arguments, cwd=place)
     assert again.returncode == 0
     assert again.stdout == first.stdout
     assert again.stderr == ""
@@ -75,7 +70,7 @@ def test_a_data_file_alone_ends_in_a_table_and_the_same_again_computes_nothing(p
     assert "full (reference)" in kept[0].read_text(encoding="utf-8")
 
     # More seeds and another strategy compute only what is new.
-    more = harness(
+    more = run_command(
         "compare",
         *arguments,
         "--seeds",
@@ -105,7 +100,7 @@ def test_two_processes_see_the_same_batches_and_take_the_same_steps_as_one(place
         "train.learning_rate=0.005",
     ]
     for processes in ("1", "2"):
-        done = harness(
+        done = run_command(
             "compare", *arguments, "--processes-per-run", processes, "--results", f"by-{processes}", "--cpu", cwd=place
         )
         assert done.returncode == 0, done.stderr
@@ -130,7 +125,7 @@ def test_runs_side_by_side_are_the_runs_one_after_another(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen", *QUICK]
     scores = []
     for number in ("1", "3"):
-        done = harness(
+        done = run_command(
             "compare",
             *arguments,
             "--side-by-side",
@@ -200,7 +195,7 @@ def test_an_interrupt_from_a_terminal_is_one_line_whatever_is_being_done(place, 
 @pytest.mark.slow
 def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uninterrupted_one(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0,1", "-s", "full,frozen,lora", *QUICK]
-    whole = harness("compare", *arguments, "--results", "whole", cwd=place)
+    whole = run_command("compare", *arguments, "--results", "whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
 
     command = [sys.executable, "-m", "harness.cli", "compare", *arguments, "--results", "cut"]
@@ -212,7 +207,7 @@ def test_after_kill_9_no_finished_run_is_computed_again_and_the_table_is_the_uni
     finished = {path.parent.name: path.stat().st_mtime_ns for path in (place / "cut" / "runs").glob("*/outcome.json")}
     assert 3 <= len(finished) < 8
 
-    rest = harness("compare", *arguments, "--results", "cut", cwd=place)
+    rest = run_command("compare", *arguments, "--results", "cut", cwd=place)
     assert rest.returncode == 0, rest.stderr
     after = {path.parent.name: path.stat().st_mtime_ns for path in (place / "cut" / "runs").glob("*/outcome.json")}
     assert {name: after[name] for name in finished} == finished
@@ -272,14 +267,14 @@ def test_a_run_that_fails_or_crashes_takes_no_other_with_it_and_is_a_row_with_it
         "--results",
         "faulty",
     ]
-    done = harness("compare", *arguments, cwd=place, path=plugins)
+    done = with_plugins(plugins, "compare", *arguments, cwd=place)
     assert done.returncode == 1
     assert "crash seed 0: failed: its process ended without a result (exit code 7)" in done.stderr
     assert "raise seed 0: failed: ValueError: no idea" in done.stderr
     assert "frozen seed 0: done in" in done.stderr
     assert "[1] crash: seed 0 failed: its process ended without a result (exit code 7)" in done.stdout
     assert computed(done) == 2
-    again = harness("compare", *arguments, cwd=place, path=plugins)
+    again = with_plugins(plugins, "compare", *arguments, cwd=place)
     assert again.returncode == 1
     assert "2 runs to compute; 2 already stored" in again.stderr
 
@@ -319,7 +314,7 @@ def harness_strategies():
 def test_a_run_that_is_killed_is_computed_again_and_what_it_prints_is_in_its_log(place, tmp_path):
     plugins = install(tmp_path, "killed", KILLED)
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "vanish,segfault", *QUICK, "--results", "killed"]
-    done = harness("compare", *arguments, "-f", "json", cwd=place, path=plugins)
+    done = with_plugins(plugins, "compare", *arguments, "-f", "json", cwd=place)
     (told,) = (line for line in done.stderr.splitlines() if line.startswith("vanish seed 0 was lost"))
     assert "SIGKILL" in told
     assert "vanish seed 0: done in" in done.stderr
@@ -332,8 +327,8 @@ def test_a_run_that_is_killed_is_computed_again_and_what_it_prints_is_in_its_log
 @pytest.mark.slow
 def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_transformers(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "full,lora", *QUICK, "--results", "kept"]
-    assert harness("compare", *arguments, cwd=place).returncode == 0
-    done = harness("compare", *arguments, "--keep-models", cwd=place)
+    assert run_command("compare", *arguments, cwd=place).returncode == 0
+    done = run_command("compare", *arguments, "--keep-models", cwd=place)
     assert done.returncode == 0, done.stderr
     import peft
     import transformers
@@ -376,7 +371,7 @@ def test_a_users_mistake_is_one_line_and_exit_status_2(place, arguments, message
     (place / "empty.csv").write_text("")
     model = [] if "-m" in arguments else ["-m", "./model"]
     results = [] if "--results" in arguments else ["--results", "mistakes"]
-    done = harness("compare", *arguments, *model, *results, "-w", "none", cwd=place)
+    done = run_command("compare", *arguments, *model, *results, "-w", "none", cwd=place)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if line.startswith("error")] == [message]
     assert "Traceback" not in done.stderr

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -14,7 +13,7 @@ from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.errors import HarnessError
-from harness.testing import ToyDataset, write_tiny_model
+from harness.testing import ToyDataset, run_command, write_tiny_model
 from harness.testing.toys import TELLING
 
 pytestmark = pytest.mark.slow
@@ -63,13 +62,6 @@ said = [classes[number] for number in SentenceTransformer(folder).encode(texts).
 }
 
 
-def harness(*arguments: object, cwd: Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, arguments)],
-        cwd=cwd, env={**os.environ, "COLUMNS": "200"}, input=given, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 def fresh(code: str, *arguments: object) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", READ + code + TELL, *map(str, arguments)], capture_output=True, text=True, check=False
@@ -92,7 +84,9 @@ def compared(tmp_path_factory) -> Path:
     rows = [(text, f"it is {TELLING[label]}") for text, label in zip(toy["text"], toy["label"], strict=True)]
     written(folder / "train.csv", rows[:120])
     written(folder / "test.csv", rows[120:])
-    done = harness("compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--keep-models", "--cpu", cwd=folder)
+    done = run_command(
+        "compare", "train.csv", "-o", "file.test=test.csv", *OPTIONS, "--keep-models", "--cpu", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -101,7 +95,7 @@ def compared(tmp_path_factory) -> Path:
 def exported(compared) -> dict[str, Path]:
     """Of each arm its folder."""
     for arm, extra in (("full", ()), ("lora", ()), ("frozen", ("--onnx",))):
-        done = harness(
+        done = run_command(
             "export",
             "train.csv",
             arm,
@@ -146,7 +140,7 @@ def test_an_exported_folder_can_be_moved_and_still_answers(compared, exported, t
 
 
 def test_a_merged_adapter_is_a_whole_model(compared, exported):
-    done = harness(
+    done = run_command(
         "export",
         "train.csv",
         "lora",
@@ -174,7 +168,7 @@ def test_the_card_has_scores_the_way_to_load_it_and_the_check(exported):
 
 
 def test_what_was_tuned_on_all_data_says_that_its_scores_are_the_comparisons(compared):
-    done = harness(
+    done = run_command(
         "export",
         "train.csv",
         "lora",
@@ -194,13 +188,13 @@ def test_what_was_tuned_on_all_data_says_that_its_scores_are_the_comparisons(com
 
 
 def test_predict_writes_the_rows_with_what_is_said_of_each(compared, exported):
-    done = harness("predict", exported["lora"], "test.csv", "-o", "said.csv", cwd=compared)
+    done = run_command("predict", exported["lora"], "test.csv", "-o", "said.csv", cwd=compared)
     assert done.returncode == 0, done.stderr
     with (compared / "said.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["text", "label", "predicted_label", "probability"]
     assert [row["predicted_label"] for row in rows] == stored(compared, exported["lora"])
-    lines = harness(
+    lines = run_command(
         "predict", exported["frozen"], "-", "--onnx", cwd=compared, given="the film is good\n\nthe plot is bad\n"
     )
     assert [json.loads(line)["text"] for line in lines.stdout.splitlines()] == ["the film is good", "the plot is bad"]
@@ -209,7 +203,7 @@ def test_predict_writes_the_rows_with_what_is_said_of_each(compared, exported):
 
 def test_a_row_without_a_text_is_left_blank_and_counted(compared, exported):
     (compared / "gaps.csv").write_text('text,n\nthe film is good,1\n"",2\n', encoding="utf-8")
-    done = harness("predict", exported["full"], "gaps.csv", cwd=compared)
+    done = run_command("predict", exported["full"], "gaps.csv", cwd=compared)
     assert done.stdout.splitlines()[2] == ",2,,"
     assert "1 of 2 rows left blank (first: row 2: no text)" in done.stderr
 
@@ -280,7 +274,7 @@ def test_a_model_that_answers_otherwise_is_not_delivered(compared, exported, tmp
     shutil.copytree(other, kept)  # another seed's weights under this run's name
     changed = json.loads((kept / "harness.json").read_text())
     (kept / "harness.json").write_text(json.dumps({**changed, "run": manifest["run"], "seed": 0}))
-    done = harness(
+    done = run_command(
         "export",
         "train.csv",
         "full",
@@ -306,13 +300,13 @@ def test_one_changed_byte_is_told_by_report_and_verify_and_a_bundle_verifies_els
         shutil.copy(compared / name, tmp_path)
     shutil.copytree(compared / "results", tmp_path / "results")
     shutil.copytree(compared / "model", tmp_path / "model")
-    done = harness("verify", *asked, cwd=tmp_path)
+    done = run_command("verify", *asked, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 intact")
     assert "all equal to the saved table" in done.stdout
-    assert harness("bundle", *asked, "runs.zip", cwd=tmp_path).returncode == 0
+    assert run_command("bundle", *asked, "runs.zip", cwd=tmp_path).returncode == 0
     (tmp_path / "elsewhere").mkdir()
     shutil.move(tmp_path / "runs.zip", tmp_path / "elsewhere")
-    done = harness("verify", "runs.zip", cwd=tmp_path / "elsewhere")
+    done = run_command("verify", "runs.zip", cwd=tmp_path / "elsewhere")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "runs: 8: 8 intact")
     with zipfile.ZipFile(tmp_path / "elsewhere" / "runs.zip") as archive:
         assert not any(str(tmp_path) in archive.read(name).decode(errors="replace") for name in archive.namelist())
@@ -325,12 +319,12 @@ def test_one_changed_byte_is_told_by_report_and_verify_and_a_bundle_verifies_els
     content[len(content) // 2] ^= 1
     (run / "predictions.npz").write_bytes(content)
     told = f"stored run 'results/runs/{run.name}': predictions.npz was changed after the run ended"
-    done = harness("verify", *asked, cwd=tmp_path)
+    done = run_command("verify", *asked, cwd=tmp_path)
     assert done.returncode == 1
     assert told in done.stdout
-    done = harness("report", *asked, "--format", "markdown", cwd=tmp_path)
+    done = run_command("report", *asked, "--format", "markdown", cwd=tmp_path)
     assert done.returncode == 0
     assert told in done.stdout
     assert "| lora | 1 |" in done.stdout
-    done = harness("export", *asked, "lora", "new", "--seed", "1", cwd=tmp_path)
+    done = run_command("export", *asked, "lora", "new", "--seed", "1", cwd=tmp_path)
     assert (done.returncode, told in done.stderr) == (2, True)

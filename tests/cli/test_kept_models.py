@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from harness.contracts import Dataset, Model
-from harness.testing import write_tiny_model
+from harness.testing import run_command, write_tiny_model
 
 ADAPTER = """
 import csv, json, sys, numpy, peft, torch, transformers
@@ -30,13 +29,6 @@ kept, data = sys.argv[1:]
 answer = transformers.pipeline("text-classification", kept, top_k=None)
 print(json.dumps([{part["label"]: part["score"] for part in answer([row["text"]])[0]} for row in csv.DictReader(open(data, encoding="utf-8"))]))
 """
-
-
-def harness(*arguments: str, cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments], cwd=cwd, env=dict(os.environ), capture_output=True, text=True, check=False
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 def fresh(code: str, *arguments: object) -> list:
@@ -58,8 +50,9 @@ def compared(
 ) -> tuple[Path, np.ndarray]:
     """Return what a run keeps of its model, and its stored predictions."""
     settings = [part for option in ("train.epochs=1", *options) for part in ("-o", option)]
-    harness("compare", str(train), "-o", f"file.test={test}", "-m", str(model), "-s", strategy, "--seeds", "0", "-w", "none",
-            *settings, "--keep-models", "--cpu", cwd=folder)  # fmt: skip
+    done = run_command("compare", str(train), "-o", f"file.test={test}", "-m", str(model), "-s", strategy, "--seeds", "0", "-w", "none",
+                       *settings, "--keep-models", "--cpu", cwd=folder)  # fmt: skip
+    assert done.returncode == 0, done.stderr
     (run,) = (folder / "results" / "runs").glob(f"{strategy}-*")
     with np.load(run / "predictions.npz") as stored:
         return run / "model", stored["outputs-1-0"]
