@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 TUNING = ("tune", "features")
@@ -454,6 +455,8 @@ class Job(Record):
     """Path to write the model to instead; must not exist yet."""
     without: tuple[str, ...] = ()
     """Plugins that are not loaded."""
+    log_level: LogLevel = "error"
+    """The least serious messages of the libraries that are logged."""
 
 
 class Place(Record):

@@ -61,6 +61,7 @@ def compare(
             "--quiet", "-q", help="Report only warnings and failures while computing.", rich_help_panel=options.SHOW
         ),
     ] = False,
+    log_level: options.LogMessages = "error",
     without: options.Without = None,
 ) -> None:
     """Compare tuning strategies: compute the missing runs, then print the table.
@@ -76,7 +77,10 @@ def compare(
     trackers = find_trackers(catalog, track or ())
     tracking = Tracking(trackers, say) if trackers else None
     planned = asked.plan(catalog)
-    runner = Runner(Store(results), catalog, where, say, keep_models=keep_models, tracking=tracking, quiet=quiet)
+    runner = Runner(
+        Store(results), catalog, where, say,
+        keep_models=keep_models, tracking=tracking, quiet=quiet, log_level=log_level,
+    )  # fmt: skip
     try:
         comparison, failures = carry_out(planned, runner, price)
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import typer
 
 from harness.cli.completion import comparisons, names
 from harness.experiment.asked import Asked
+from harness.records import LogLevel
 
 ASK = "Experiment"
 HOW = "Execution"
@@ -153,6 +154,10 @@ Track = Annotated[
         help="Tracker that is sent progress and results: NAME or NAME:KEY=VALUE; see harness list trackers (repeatable).",
         rich_help_panel=HOW,
     ),
+]
+LogMessages = Annotated[
+    LogLevel,
+    typer.Option(help="Messages of libraries that each run's worker.log has, from this level on.", rich_help_panel=HOW),
 ]
 SHOW = "Output"
 Format = Annotated[

@@ -17,7 +17,7 @@ from harness.contracts import Data, Dataset, Facts, Task
 from harness.engine.cache import Cache
 from harness.engine.splits import plainly, split_rows, text_keys
 from harness.errors import HarnessError, UndefinedError
-from harness.records import SPLITS, ComponentRef, Split, SplitNote, TaskData
+from harness.records import SPLITS, ComponentRef, Split, SplitNote, TaskData, digest
 from harness.store import dump
 
 if TYPE_CHECKING:
@@ -191,8 +191,9 @@ class Tokens:
                 passing = target.with_suffix(".arrow")
                 try:
                     encoded = rows.map(
-                        self._encode, batched=True, remove_columns=rows.column_names, cache_file_name=str(passing)
-                    )
+                        self._encode, batched=True, remove_columns=rows.column_names, cache_file_name=str(passing),
+                        new_fingerprint=digest(self.key(split)),  # else the tokenizer is pickled for one
+                    )  # fmt: skip
                     encoded.save_to_disk(target)
                 finally:
                     passing.unlink(missing_ok=True)

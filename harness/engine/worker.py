@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ from harness.engine.execute import execute
 from harness.engine.memory import ran_out
 from harness.errors import HarnessError, PrunedError
 from harness.processes import is_busy
-from harness.records import Failure, Job, Outcome, Place, Run
+from harness.records import Failure, Job, LogLevel, Outcome, Place, Run
 from harness.store import WORKER_LOG, Store
 
 Tell = Callable[[dict[str, Any]], None]
@@ -80,9 +81,20 @@ def work(job: Job, catalog: Catalog, tell: Tell, place: Place) -> Outcome | Fail
         return perform(job, catalog, tell, place)
 
 
+def _log(level: LogLevel) -> None:
+    """Log the messages of libraries on standard error, from this level on."""
+    import transformers
+
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=number, format="%(levelname)s %(name)s: %(message)s")
+    transformers.logging.set_verbosity(number)
+
+
 def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Outcome | Failure:  # noqa: B008 - Place is frozen
     """Compute a job, store its result and return it."""
     store = Store(job.results)
+    if job.log_level != "error":
+        _log(job.log_level)
     if place.rank != 0:
         return _perform_share(job, catalog, store, log, place)
     with store.attempt(job.run) as folder:

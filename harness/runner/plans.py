@@ -17,7 +17,7 @@ from harness.errors import DamagedError, HarnessError
 from harness.experiment.comparisons import keep
 from harness.experiment.plan import Arm, Plan
 from harness.experiment.search import settle, unsettled
-from harness.records import Failure, Job, Outcome, Run
+from harness.records import Failure, Job, LogLevel, Outcome, Run
 from harness.runner.compute import Heard, compute
 from harness.runner.examine import Examined, examine
 from harness.runner.observers import Observers
@@ -52,6 +52,8 @@ class Runner:
     tracking: Tracking | None = None
     quiet: bool = False
     """Whether only failures are reported while runs are computed."""
+    log_level: LogLevel = "error"
+    """The least serious messages of libraries that the runs' logs have."""
 
     def carry_out(self, plan: Plan, report: Callable[[Examined], Iterable[str]] = lambda _: ()) -> CarriedOut:
         """Compute the missing runs of a plan; nothing if all are stored.
@@ -166,6 +168,7 @@ class Runner:
             run=run,
             results=self.store.root.resolve(),
             keep_model=self.keep_models,
+            log_level=self.log_level,
             deliver=None if deliver is None else deliver.resolve(),
             without=tuple(sorted(self.catalog.without)),
         )

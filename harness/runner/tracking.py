@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,8 @@ class Tracking:
     def _tell(self, method: str, *known: Any) -> None:
         for tracker in list(self._trackers):
             try:
-                getattr(tracker, method)(*known)
+                with contextlib.redirect_stdout(sys.stderr):  # standard output is the table's
+                    getattr(tracker, method)(*known)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a failing tracker must not stop the comparison
                 self._trackers.remove(tracker)
                 reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -325,6 +325,14 @@ def test_a_run_that_is_killed_is_computed_again_and_what_it_prints_is_in_its_log
 
 
 @pytest.mark.slow
+def test_what_libraries_log_is_in_the_log_of_each_run_when_asked_for(place):
+    arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "frozen", *QUICK, "--results", "logged"]
+    assert run_command("compare", *arguments, "--log-level", "debug", cwd=place).returncode == 0
+    (log,) = (place / "logged" / "runs").glob("frozen-*/worker.log")
+    assert "DEBUG " in log.read_text()
+
+
+@pytest.mark.slow
 def test_what_would_be_delivered_is_kept_when_asked_for_and_loads_with_plain_transformers(place):
     arguments = ["reviews.csv", "-m", "./model", "--seeds", "0", "-s", "full,lora", *QUICK, "--results", "kept"]
     assert run_command("compare", *arguments, cwd=place).returncode == 0

@@ -9,19 +9,28 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "±": r"$\pm$", "→": r"$\to$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "≤": r"$\leq$", "≥": r"$\geq$", "<=": r"$\leq$",
 }  # fmt: skip
+_LETTERS = 26
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(?![\w.])")
 _VERDICTS = {"better": r"$^{+}$", "worse": r"$^{-}$", "equivalent": r"$^{=}$"}
 
 
 class LaTeX(harness.Reporter):
-    """LaTeX table for papers, with booktabs; intervals below the values, verdicts as marks, notes below."""
+    r"""LaTeX table for papers, with booktabs; intervals below the values, verdicts as marks, notes below.
+
+    Numbers are arguments of siunitx's `\num`, which formats them as the document says if it loads that package.
+    """
 
     name = "latex"
     suffix = ".tex"
+    brief = True
 
     def render(self, table: harness.Table) -> str:
         """Return the tables; the comment at the top names the package they need."""
         parts = "\n\n".join(_float(part) for part in (table, *table.others))
-        return f"% needs: \\usepackage{{booktabs}}\n{parts}\n"
+        return (
+            "% needs: \\usepackage{booktabs}; with \\usepackage{siunitx}, \\sisetup formats the numbers\n"
+            f"\\providecommand{{\\num}}[2][]{{#2}}\n{parts}\n"
+        )
 
 
 def _float(table: harness.Table) -> str:
@@ -46,7 +55,7 @@ def _float(table: harness.Table) -> str:
     notes = []
     if any(cell.verdict in _VERDICTS for row in table.rows for cell in row.cells):
         notes.append(r"$^{+}$/$^{-}$/$^{=}$: shown to be better than, worse than or equivalent to the reference.")
-    notes += [rf"$^{{{number}}}$ {_escaped(note)}" for number, note in enumerate(table.footnotes, 1)]
+    notes += [rf"$^{{{_mark(number)}}}$ {_escaped(note)}" for number, note in enumerate(table.footnotes, 1)]
     notes += [_escaped(line) for line in table.essentials or table.about]
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\parbox{\linewidth}{\footnotesize"]
     lines += [rf"{note}\par" for note in notes]
@@ -71,10 +80,19 @@ def _heading(column: harness.Column) -> str:
 
 
 def _value(cell: harness.Cell) -> str:
-    text = _escaped(_parted(cell.text)[0])
+    value = _parted(cell.text)[0]
+    text = _escaped(value)
+    if number := _NUMBER.match(value):
+        options = "[mode=match,reset-text-series=false]" if cell.best else ""  # else it would not be bold
+        text = rf"\num{options}{{{number[0]}}}{_escaped(value[number.end() :])}"
     bold = rf"\textbf{{{text}}}" if cell.best and text else text
-    note = "" if cell.note is None else rf"$^{{{cell.note}}}$"
+    note = "" if cell.note is None else rf"$^{{{_mark(cell.note)}}}$"
     return bold + _VERDICTS.get(cell.verdict or "", "") + note
+
+
+def _mark(number: int) -> str:
+    """Return the mark of a note: a letter, as a number would be read as an exponent."""
+    return chr(ord("a") + number - 1) if number <= _LETTERS else f"({number})"
 
 
 def _interval(cell: harness.Cell) -> str:

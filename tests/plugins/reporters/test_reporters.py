@@ -211,9 +211,14 @@ def test_excel_holds_numbers_and_says_what_is_blank():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize(
+    "more", ["", r"\usepackage{siunitx}\sisetup{output-decimal-marker={,}}"], ids=["alone", "siunitx"]
+)
 @pytest.mark.parametrize("table", [TABLE, hostile()], ids=["plain", "hostile"])
-def test_latex_compiles(table, tmp_path):
-    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}"
+def test_latex_compiles(table, tmp_path, more):
+    if more and subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False).returncode:
+        pytest.skip("needs siunitx")
+    packages = r"\usepackage[T1]{fontenc}\usepackage{booktabs}" + more
     source = rf"\documentclass{{article}}{packages}\begin{{document}}{LaTeX().render(table)}\end{{document}}"
     (tmp_path / "table.tex").write_text(source, encoding="utf-8")
     done = subprocess.run(

@@ -79,8 +79,9 @@ def test_mlflow_has_the_runs_once_however_often_they_are_sent(tracked):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the clients, about themselves
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb", "trackio"])
 def test_a_tracker_keeps_the_contract(name, catalog, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))  # read when it is imported
     pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     settings = {"mlflow": {"uri": "sqlite:///runs.db"}, "wandb": {"mode": "offline"}}
