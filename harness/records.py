@@ -298,6 +298,8 @@ class Evaluation(Record):
     items: PositiveInt | None = None
     undefined: str | None = None
     """Why there are no predictions; None if there are."""
+    ids_crc32: NonNegativeInt | None = None
+    """CRC-32 of the stored ids of its items; None if there are none, and in runs stored by earlier versions."""
 
 
 class SplitNote(Record):

@@ -184,15 +184,13 @@ class Store:
         """
         path = self.folder(run) / _PREDICTIONS
         try:
-            with zipfile.ZipFile(path) as archive:
-                cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
+            return _item_sums(path)
         except (OSError, zipfile.BadZipFile) as error:
             message = (
                 f"predictions {str(path)!r} cannot be read ({error}): move the run's folder away to compute the run "
                 "again"
             )
             raise HarnessError(message) from None
-        return {(int(cell["moment"]), int(cell["problem"])): checksum for cell, checksum in cells if cell}
 
     def item_ids(self, run: Run, moment: int, problem: int) -> NDArray[Any]:
         """Return the ids, `[n]`, of the items of one cell of a finished run's score matrix."""
@@ -269,9 +267,14 @@ class Store:
                 arrays[f"groups-{moment}-{problem}"] = predicted.groups
         with replacing(folder / _PREDICTIONS) as path, path.open("wb") as file:
             np.savez_compressed(file, **arrays)
+        checksums = _item_sums(folder / _PREDICTIONS)
         log = folder / _LOG
         sealed = outcome.model_copy(
             update={
+                "evaluations": tuple(
+                    cell.model_copy(update={"ids_crc32": checksums.get((cell.moment, cell.problem))})
+                    for cell in outcome.evaluations
+                ),
                 "predictions_sha256": hash_files([folder / _PREDICTIONS]),
                 "log_sha256": hash_files([log]) if log.exists() else None,
             }
@@ -343,6 +346,12 @@ def _hash_file(path: str, size: int, changed: int, by_its_own: bool) -> str:
                 message = f"{bad} is damaged"
                 raise zipfile.BadZipFile(message)
     return hash_files([Path(path)])
+
+
+def _item_sums(path: Path) -> dict[tuple[int, int], int]:
+    with zipfile.ZipFile(path) as archive:
+        cells = [(_CELL.fullmatch(entry.filename), entry.CRC) for entry in archive.infolist()]
+    return {(int(cell["moment"]), int(cell["problem"])): checksum for cell, checksum in cells if cell}
 
 
 def _read_id(folder: str) -> str:

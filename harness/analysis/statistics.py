@@ -256,13 +256,25 @@ def difference(
     """
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
-    among = pool([arm, other]) if among is None else among
+    value, parts, differing = _pair(arm, other, bounds, pool([arm, other]) if among is None else among)
+    found = _contrast(value, parts)
+    if not len(differing) or found.p >= (exact := _signs(differing)):
+        return found
+    # Widen the interval by as much as the exact test is weaker, so that both say the same.
+    widened = abs(value) * reach(parts, 1 - LEVEL) / max(reach(parts, exact), _TINY)
+    return Contrast(value, max(found.half_width, widened), exact)
+
+
+def _pair(
+    arm: Sample, other: Sample, bounds: Bounds, among: Components
+) -> tuple[float, tuple[Part, ...], NDArray[np.float64]]:
+    """Return a difference, the parts of its variance, and the items' differences if they are few: then an exact test limits it."""
     seeds = seeds_part(arm, among), seeds_part(other, among)
     value = arm.value - other.value
     apart = arm.of_mean - other.of_mean
     by_items = float(np.sum(apart**2))
     if not arm.linear:
-        return _contrast(value, (Part(by_items, arm.freedom), *seeds))
+        return value, (Part(by_items, arm.freedom), *seeds), np.empty(0)
     n = arm.items
     pairs = value + apart * math.sqrt(n * (n - 1))
     differing = pairs[np.abs(pairs) > 1e-9 * max(1.0, float(np.max(np.abs(pairs))))]
@@ -270,13 +282,7 @@ def difference(
     if len(differing) < _SHOWABLE and low is not None and high is not None:
         added = (float(np.sum(pairs**2)) + (high - low) ** 2) / (n + 2) - (float(np.sum(pairs)) / (n + 2)) ** 2
         by_items = max(by_items, added / (n + 2))
-    parts = (Part(by_items, n - 1), *seeds)
-    found = _contrast(value, parts)
-    if not 0 < len(differing) <= _FEW or found.p >= (exact := _signs(differing)):
-        return found
-    # Widen the interval by as much as the exact test is weaker, so that both say the same.
-    widened = abs(value) * reach(parts, 1 - LEVEL) / max(reach(parts, exact), _TINY)
-    return Contrast(value, max(found.half_width, widened), exact)
+    return value, (Part(by_items, n - 1), *seeds), differing if len(differing) <= _FEW else np.empty(0)
 
 
 def _contrast(value: float, parts: Sequence[Part]) -> Contrast:
@@ -292,6 +298,12 @@ def _contrast(value: float, parts: Sequence[Part]) -> Contrast:
         else:
             most = middle
     return Contrast(value, half, math.exp(most))
+
+
+def _is_shown(value: float, parts: Sequence[Part], p: float) -> bool:
+    """Return whether a difference has at most this p-value."""
+    half = reach(parts, min(p, 1.0))
+    return abs(value) > _TINY if half <= _TINY * max(1.0, abs(value)) else half <= abs(value)
 
 
 def reach(parts: Sequence[Part], p: float) -> float:
@@ -367,10 +379,12 @@ def could_be_best(
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
     among, beaten = pool(samples.values()), dict.fromkeys(labels, False)
+    limit = 2 * level / max(len(labels) - 1, 1)
     for first, second in combinations(labels, 2):
-        found = difference(samples[first], samples[second], bounds, among)
-        if found is not None and found.p / 2 <= level / (len(labels) - 1):
-            beaten[second if (found.value > 0) == (better == "higher") else first] = True
+        value, parts, differing = _pair(samples[first], samples[second], bounds, among)
+        # Whether p is below the limit is far cheaper to tell than p.
+        if _is_shown(value, parts, limit) and (not len(differing) or _signs(differing) <= limit):
+            beaten[second if (value > 0) == (better == "higher") else first] = True
     return {label: not lost for label, lost in beaten.items()}
 
 
