@@ -119,6 +119,18 @@ def compute(
     return work(job, load_catalog(job.without), tell or (lambda _: None), place or Place())
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of the main libraries and of every installed plugin's distribution, by name.
+
+    Machines on which they are equal compute comparable results.
+    """
+    from harness.catalog import load_catalog
+    from harness.delivery.manifest import versions as libraries
+
+    plugins = dict(state.distribution.rsplit(" ", 1) for state in load_catalog().states)
+    return libraries() | plugins
+
+
 __all__ = [
     "ADDED",
     "UNITS",
@@ -183,5 +195,6 @@ __all__ = [
     "skeleton",
     "start_process",
     "unknown",
+    "versions",
     "warm_process",
 ]

@@ -189,7 +189,7 @@ def _compared(
     absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
     alone, measured = plan.model_copy(update={"reference": None}), []
     ended = {label: [endings.get(one.run, one.outcome) for one in some] for label, some in runs.items()}
-    early = {label: _ended_early(label, some) for label, some in ended.items()}
+    early = {label: _ended_early(some) for label, some in ended.items()}
     measures = list(_measures(plan, catalog, [run for some in runs.values() for run in some], scope, price))
     # The matrix already has many columns: verdicts are only given in the scope "comparison".
     all_judged = _judged(measures, plan if scope == "comparison" else alone, runs, items)
@@ -220,14 +220,14 @@ def _ways(needed: Needed) -> str:
     return " or ".join(ways) if ways else "more than 100 times the seeds or items"
 
 
-def _ended_early(label: str, endings: Sequence[Ending]) -> str | None:
+def _ended_early(endings: Sequence[Ending]) -> str | None:
     """Return that an arm's validation was still improving when its training ended, if that is so for most seeds."""
     found = [one.early for one in endings if one.early is not None]
     if 2 * len(found) <= len(endings):
         return None
     more = "-o train.epochs=flat" if found[0] == "last epoch" else "a higher train.max_steps"
     return (
-        f"{label}: validation was still improving at the {found[0]} in {len(found)} of {len(endings)} seeds: longer "
+        f"validation was still improving at the {found[0]} in {len(found)} of {len(endings)} seeds: longer "
         f"training ({more}) may change this"
     )
 
@@ -310,9 +310,10 @@ def _figure(
     if elsewhere := part.measured_elsewhere(label, measure.column):
         reasons.append(elsewhere)
     if measure.first and measure.column.group == "score":
-        if judgement and judgement.above_baseline is False:
-            reasons.append(f"{label}: not shown to be better than the baseline")
-        reasons += filter(None, [early])
+        unproven = judgement is not None and judgement.above_baseline is False
+        limits = ["not shown to be better than the baseline"] * unproven + ([early] if early else [])
+        if limits:
+            reasons.append(f"{label}: {'; '.join(limits)}")
     mean = mean_of_seeds([value.value for value in defined if value.value is not None])
     interval = mean.interval if not measure.parts else judgement.interval if judgement else None
     difference = judgement.difference if judgement else None

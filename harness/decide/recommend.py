@@ -140,7 +140,8 @@ def _notes(analysis: Analysis, compared: Compared, fixed: Sequence[str]) -> Iter
         done = len(compared.runs[arm.label])
         if done < len(arm.runs):
             yield f"{arm.label}: {done} of {len(arm.runs)} seeds have finished; run harness compare to compute the rest"
-    yield from compared.early.values()
+    for label, told in compared.early.items():
+        yield f"{label}: {told}"
     if compared.unsettled:
         yield compared.unsettled
     if left_out := [arm.label for other in analysis.parts[1:] for arm in other.plan.arms]:
