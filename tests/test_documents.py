@@ -6,8 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
+from harness.cli.app import app
+from harness.contracts import Executor, Tracker
 from harness.experiment.asked import Asked
+from harness.experiment.spec import parse_settings
 from harness.testing import run_command, write_tiny_model
 from harness_plugins.datasets.file import File
 
@@ -25,9 +29,34 @@ def test_every_comparison_the_readme_shows_can_be_planned(command, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_names_every_command_and_no_other():
-    from harness.cli.app import app
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(ROOT / name for name in ("CONTRIBUTING.md", "results/README.md", "experiments/README.md")),
+]
+DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
+SHOWN = [
+    pytest.param(shlex.split(command.replace("...", ""))[1:], id=command)
+    for path in DOCUMENTS
+    for command in dict.fromkeys(
+        re.findall(r"(?:^|`)(harness [a-z]+(?: [^`\n]*)?)(?:`|$)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
+]
 
+
+@pytest.mark.parametrize("arguments", SHOWN)
+def test_every_command_that_a_document_shows_is_understood(arguments, catalog):
+    name, *rest = arguments
+    command = typer.main.get_command(app).commands[name]
+    asked = command.make_context(name, list(rest)).params if rest else {}  # without any, it is only mentioned
+    if value := asked.get("executor"):
+        kind, _, settings = value.partition(":")
+        catalog.make(Executor, kind, parse_settings(settings, value))
+    for value in asked.get("track") or ():
+        kind, _, settings = value.partition(":")
+        catalog.make(Tracker, kind, parse_settings(settings, value))
+
+
+def test_the_readme_names_every_command_and_no_other():
     named = set(re.findall(r"^\| `harness (\w+)", README, flags=re.MULTILINE))
     registered = {(command.name or command.callback.__name__) for command in app.registered_commands}
     assert named == registered

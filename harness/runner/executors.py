@@ -21,7 +21,7 @@ def find_executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any],
         here: Whether to use the executor that computes in this process.
 
     Raises:
-        HarnessError: The executor does not exist, or has no such setting.
+        HarnessError: The executor does not exist, has no such setting, or is not installed.
     """
     if here and asked:
         message = f"--in-process cannot be used with --executor {asked}"
@@ -43,4 +43,8 @@ def find_executor(catalog: Catalog, asked: str | None, flags: Mapping[str, Any],
             message = f"--{key.replace('_', '-')} cannot be used with executor {name!r}, which has no such setting"
             raise HarnessError(message)
         settings[key] = value
-    return catalog.make(Executor, name, settings, "--executor: ")
+    executor = catalog.make(Executor, name, settings, "--executor: ")
+    if missing := executor.missing():
+        message = f"executor {name!r} needs {missing}"
+        raise HarnessError(message)
+    return executor

@@ -49,10 +49,8 @@ class Ray(harness.Executor):
         """Hand jobs to actors and follow their progress.
 
         Raises:
-            HarnessError: Ray is not installed, there is no cluster or none with such a device, or a node has other versions.
+            HarnessError: There is no cluster, or none with such a device, or a node has other versions.
         """
-        if reason := self.missing():
-            raise harness.HarnessError(f"executor 'ray' needs {reason}")
         import ray
 
         first = next(jobs, None)

@@ -58,7 +58,7 @@ class Slurm(harness.Executor):
         """Submit the workers, hand them jobs, and follow their progress; the Slurm jobs are cancelled if this is stopped.
 
         Raises:
-            HarnessError: submitit or Slurm is not installed, Slurm refuses the jobs, or all of them have ended.
+            HarnessError: Slurm is not installed, it refuses the jobs, or all of them have ended.
         """
         first = next(jobs, None)
         if first is None:
@@ -115,8 +115,6 @@ class Slurm(harness.Executor):
         spool.breathe()
 
     def _submit(self, spool: Spool) -> "_Workers":
-        if reason := self.missing():
-            raise harness.HarnessError(f"executor 'slurm' needs {reason}")
         import submitit
 
         # Where Slurm keeps no accounts, submitit warns at every look.
