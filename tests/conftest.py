@@ -21,6 +21,12 @@ _LIBRARIES = ("PYTEST_", "WANDB_", "ACCELERATE_", "FSDP_", "KMP_", "TOKENIZERS_"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that processes that share the files end at the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish() -> None:
     """Keep what is imported out of the collections of garbage, of which each training makes one."""
     gc.freeze()
