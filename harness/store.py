@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import json
 import os
 import re
@@ -345,7 +346,8 @@ def _hash_file(path: str, size: int, changed: int, by_its_own: bool) -> str:
             if (bad := archive.testzip()) is not None:
                 message = f"{bad} is damaged"
                 raise zipfile.BadZipFile(message)
-    return hash_files([Path(path)])
+    with open(path, "rb") as file:  # noqa: PTH123 - see Store._place
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _item_sums(path: Path) -> dict[tuple[int, int], int]:

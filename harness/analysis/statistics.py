@@ -256,7 +256,8 @@ def difference(
     """
     if len(arm.seeds) < 2 or len(other.seeds) < 2:
         return None
-    value, parts, differing = _pair(arm, other, bounds, pool([arm, other]) if among is None else among)
+    among = pool([arm, other]) if among is None else among
+    value, parts, differing = _pair(arm, other, bounds, (seeds_part(arm, among), seeds_part(other, among)))
     found = _contrast(value, parts)
     if not len(differing) or found.p >= (exact := _signs(differing)):
         return found
@@ -266,10 +267,9 @@ def difference(
 
 
 def _pair(
-    arm: Sample, other: Sample, bounds: Bounds, among: Components
+    arm: Sample, other: Sample, bounds: Bounds, seeds: tuple[Part, Part]
 ) -> tuple[float, tuple[Part, ...], NDArray[np.float64]]:
     """Return a difference, the parts of its variance, and the items' differences if they are few: then an exact test limits it."""
-    seeds = seeds_part(arm, among), seeds_part(other, among)
     value = arm.value - other.value
     apart = arm.of_mean - other.of_mean
     by_items = float(np.sum(apart**2))
@@ -379,9 +379,10 @@ def could_be_best(
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
     among, beaten = pool(samples.values()), dict.fromkeys(labels, False)
+    seeds = {label: seeds_part(samples[label], among) for label in labels}
     limit = 2 * level / max(len(labels) - 1, 1)
     for first, second in combinations(labels, 2):
-        value, parts, differing = _pair(samples[first], samples[second], bounds, among)
+        value, parts, differing = _pair(samples[first], samples[second], bounds, (seeds[first], seeds[second]))
         # Whether p is below the limit is far cheaper to tell than p.
         if _is_shown(value, parts, limit) and (not len(differing) or _signs(differing) <= limit):
             beaten[second if (value > 0) == (better == "higher") else first] = True
