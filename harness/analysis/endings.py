@@ -35,13 +35,13 @@ class EndingBook:
         if run.train.refit:
             return Ending(None, ())  # validation was trained on
         key = f"{_KIND} {outcome.log_sha256}"
-        known = self._cache.read(run.id, _KIND) if self._cache and outcome.log_sha256 else {}
+        known = self._cache.read(outcome.run_id, _KIND) if self._cache and outcome.log_sha256 else {}
         if key in known:
             early, best_steps = json.loads(known[key])
             return Ending(early, tuple(best_steps))
         found = ending(self._store.log(run))
         if outcome.log_sha256:
-            self._fresh[run.id, key] = json.dumps(found).encode()
+            self._fresh[outcome.run_id, key] = json.dumps(found).encode()
         return found
 
     def save(self) -> None:

@@ -76,7 +76,7 @@ class Scores:
         """Prepare to score a finished run; nothing is read yet."""
         self._store, self._catalog, self._book, self._run, self._outcome = store, catalog, book, run, outcome
         # Part of the cache key, so that scores of other predictions are not used.
-        self._seal = store.seal(run)[:_SEAL]
+        self._seal = (outcome.predictions_sha256 or store.seal(run))[:_SEAL]
 
     def get(self, metric: str, moment: int, problem: int) -> Score:
         """Return the metric's score on the problem at the moment (0: before tuning, i: after stage i)."""

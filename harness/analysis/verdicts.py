@@ -89,7 +89,8 @@ class ItemBook:
         if not known:
             known.update(self._read(outcome.run_id))
         metric = self._catalog.find(Metric, part.metric)
-        key = f"{_KIND} {part.metric}@{metric.version} {self._store.seal(run)} {part.moment} {part.problem}"
+        seal = outcome.predictions_sha256 or self._store.seal(run)
+        key = f"{_KIND} {part.metric}@{metric.version} {seal} {part.moment} {part.problem}"
         if key not in known:
             predictions = self._store.predictions(run, part.moment, part.problem)
             try:
