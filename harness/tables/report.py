@@ -83,7 +83,8 @@ def curve_reports(part: Compared, store: Store, catalog: Catalog) -> tuple[str, 
             if points := read_curve(store, one.run):
                 seconds, scores = zip(*((point.seconds, sign * point.score) for point in points), strict=True)
                 found.append(CurveReport(arm=label, seed=one.run.seed, seconds=seconds, scores=scores))
-    return f"validation {metric.title} on {called(stages[-1].dataset)}", found
+    on = f" on {called(stages[-1].dataset)}" if len(stages) > 1 else ""
+    return f"validation {metric.title}{on}", found
 
 
 def class_reports(

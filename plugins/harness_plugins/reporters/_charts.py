@@ -96,7 +96,7 @@ def _forest(table: harness.Table, columns: Sequence[int]) -> Chart:
         arms = [row["arm"] for row in rows]
         y = alt.Y("arm:N", sort=arms, title=None)
         base = alt.Chart(alt.InlineData(values=rows))
-        x = alt.X("value:Q", title=_titled(column), scale=alt.Scale(zero=False, padding=12))
+        x = alt.X("value:Q", title=_titled(column), scale=alt.Scale(zero=False, padding=12, nice=False))
         intervals = base.mark_rule(strokeWidth=2, color=_COLOURS[0]).encode(
             x=alt.X("low:Q"), x2="high:Q", y=y, description="told:N"
         )
@@ -148,13 +148,15 @@ def pareto(report: harness.Report) -> Chart:
         return None
     named = sorted(rows, key=lambda row: -row["front"])[:_MOST_LABELS]
     baseline = next((row.cells[score].value for row in table.rows if row.role == "baseline"), None)
-    y = alt.Y("score:Q", title=_titled(table.columns[score]), scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("score:Q", title=_titled(table.columns[score]), scale=alt.Scale(zero=False, padding=12, nice=False))
     times = [row["seconds"] for row in rows]
-    scale = alt.Scale(type="log") if max(times) > 20 * min(times) else alt.Scale(zero=False, padding=12)
+    scale = alt.Scale(type="log") if max(times) > 20 * min(times) else alt.Scale(zero=False, padding=12, nice=False)
     panels = [_scatter(rows, named, alt.X("seconds:Q", title="tuning time [s]", scale=scale), y, baseline)]
     if any(row["worst"] is not None for row in rows):
         title = "worst forgetting" if len(lost) > 1 else f"forgetting on {table.columns[lost[0]].title}"
-        panels.append(_scatter(rows, named, alt.X("worst:Q", title=title, scale=alt.Scale(padding=12)), y, baseline))
+        panels.append(
+            _scatter(rows, named, alt.X("worst:Q", title=title, scale=alt.Scale(padding=12, nice=False)), y, baseline)
+        )
     return alt.hconcat(*panels) if len(panels) > 1 else panels[0]
 
 
@@ -198,7 +200,7 @@ def curve(report: harness.Report) -> Chart:
         .mark_line(strokeWidth=1.5, opacity=0.75, point={"size": 18, "opacity": 0.75})
         .encode(
             x=alt.X("seconds:Q", title="tuning time [s], without validation"),
-            y=alt.Y("score:Q", title=report.curve_title, scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y("score:Q", title=report.curve_title, scale=alt.Scale(zero=False, padding=12, nice=False)),
             color=colour, detail="run:N",
         )
         .properties(width=_WIDTH, height=280)
@@ -225,7 +227,7 @@ def stages(report: harness.Report) -> Chart:
         .mark_line(point=True)
         .encode(
             x=alt.X("moment:N", sort=moments, title=None, axis=alt.Axis(labelAngle=-20)),
-            y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y("score:Q", title=None, scale=alt.Scale(zero=False, padding=12, nice=False)),
             color=_by_arm([row.label for row in report.matrix.rows]),
         )
         .properties(width=300, height=180)
