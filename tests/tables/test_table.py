@@ -406,6 +406,16 @@ def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toy
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
+def test_the_note_counts_the_runs_that_began_on_a_busy_machine(store, plan, toys):
+    runs = [run for arm in plan.arms for run in arm.runs]
+    for number, run in enumerate(runs):
+        store_run(store, run, 8, busy=number < 2)
+    told = [line for line in tabulate(plan, store, toys).about if "busy" in line]
+    assert told == [
+        f"time: other processes kept the machine busy when 2 of {len(runs)} runs began, which makes times longer"
+    ]
+
+
 def test_an_arm_is_judged_against_the_reference(store, plan, toys):
     fill(
         store,
