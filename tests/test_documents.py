@@ -46,7 +46,9 @@ SHOWN = [
 @pytest.mark.parametrize("arguments", SHOWN)
 def test_every_command_that_a_document_shows_is_understood(arguments, catalog):
     name, *rest = arguments
-    command = typer.main.get_command(app).commands[name]
+    commands = typer.main.get_command(app).commands
+    assert name in commands
+    command = commands[name]
     asked = command.make_context(name, list(rest)).params if rest else {}  # without any, it is only mentioned
     if value := asked.get("executor"):
         kind, _, settings = value.partition(":")

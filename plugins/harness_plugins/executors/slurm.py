@@ -67,7 +67,11 @@ class Slurm(harness.Executor):
         spool.create()
         spool.add(first)
         open_, done = {first.run.id: first}, False
-        workers = self._submit(spool)
+        try:
+            workers = self._submit(spool)
+        except harness.HarnessError:
+            shutil.rmtree(spool.folder, ignore_errors=True)
+            raise
         try:
             while open_ or not done:
                 while not done and len(open_) < self.workers:

@@ -172,6 +172,7 @@ def test_a_mistake_is_one_line(place, slurm):
     done = run_command("compare", *ASKED, "--results", "none", "--executor", f"{SLURM},partition=nowhere", cwd=place)
     assert done.returncode == 2
     assert "invalid partition" in done.stderr
+    assert not list((place / "none" / "cache" / "slurm").iterdir())
     assert len([line for line in done.stderr.splitlines() if line.startswith("error: ")]) == 1
 
 
