@@ -6,6 +6,7 @@ component that is missing.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 from collections.abc import Iterable, Mapping
@@ -217,7 +218,7 @@ def explain(error: ValidationError, cls: type[Any], where: str) -> str:
 
 
 def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
-    distribution = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    distribution = _describe(point.dist) if point.dist else "unknown distribution"
     if catalog.plugins.has_plugin(point.name):
         other = next(state.distribution for state in catalog.states if state.name == point.name)
         message = (
@@ -233,6 +234,13 @@ def _register(catalog: Catalog, point: importlib.metadata.EntryPoint) -> None:
         _blame(catalog, point.name, distribution, error)
     else:
         catalog.states.append(PluginState(point.name, distribution))
+
+
+@functools.cache  # every access to the metadata parses its file
+def _describe(distribution: importlib.metadata.Distribution) -> str:
+    """Return the name and version of a distribution."""
+    metadata = distribution.metadata
+    return f"{metadata['Name']} {metadata['Version']}"
 
 
 def _blame(catalog: Catalog, plugin: str, distribution: str, error: BaseException) -> None:

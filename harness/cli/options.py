@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.completion import comparisons, names
-from harness.experiment.asked import Asked
 from harness.records import LogLevel
 
 ASK = "Experiment"
@@ -213,7 +212,7 @@ ASKED: Mapping[str, Any] = {
     "looks": Looks,
     "name": Name,
 }
-"""The option for each field of `Asked`."""
+"""The option for each field of `harness.experiment.asked.Asked`."""
 
 
 def asking(command: Callable[..., None]) -> Callable[..., None]:
@@ -231,6 +230,8 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def gathered(**given: Any) -> None:
+        from harness.experiment.asked import Asked  # not needed by the commands that take none of these options
+
         asked = Asked(**{parameter.name: given.pop(parameter.name) for parameter in spread})
         command(asked=asked.named_in(given["results"]) if "results" in given else asked, **given)
 

@@ -1,10 +1,10 @@
 """`harness recommend` on real stored runs of a tiny model, and every way of asking it wrongly."""
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from harness.cli.app import app
@@ -134,8 +134,8 @@ def test_a_users_mistake_is_one_line(here, arguments, message):
 
 def test_it_takes_what_report_takes():
     takes = {
-        command.callback.__name__: set(inspect.signature(command.callback).parameters)
-        for command in app.registered_commands
+        name: {parameter.name for parameter in command.whole.params}
+        for name, command in typer.main.get_command(app).commands.items()
     }
     shown = {"matrix", "curve", "reach", "format_", "output", "plot", "columns", "everything", "notes", "texts"}
     assert takes["report"] - takes["recommend"] <= shown
