@@ -14,8 +14,10 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import psutil
 
 _COPYING = "forkserver"
 _INTERRUPTED = 130
@@ -26,64 +28,90 @@ _SPINS = "1000"
 spinning take the core from what they wait for: with one busy neighbour on two cores, 100 steps of an encoder layer took 18 to
 21 s by default (300,000 spins), 8.5 to 10 s with 0 to 1,000, and 45 to 50 s with 100,000; on a quiet machine 6.1 s by default,
 6.9 s with 1,000 (AMD EPYC, AVX2)."""
+_SURE_SECONDS = 0.5
+"""How long the load is measured before the warm process is ended for it, which costs the next run the imports."""
+_LEAST_SECONDS = 60.0
+"""Age from which the warm process may be ended: the imports, some 5 s, then cost less than waiting wrongly."""
 
 
 def warm_process(modules: Sequence[str]) -> None:
     """Start the warm process, which imports modules in the background; do nothing if it is already running."""
     if _COPYING in multiprocessing.get_all_start_methods():
-        from multiprocessing import forkserver
-
         multiprocessing.get_context(_COPYING).set_forkserver_preload(list(modules))
-        with _waiting_policy(), _without_interrupts():
-            forkserver.ensure_running()
+        _warm.start()
 
 
 def is_busy(seconds: float = 0.1) -> bool:
-    """Return whether other processes keep the cores of this one busy; False if the system does not tell.
+    """Return whether other processes keep the cores of this one busy.
 
     Args:
         seconds: How long it is measured; the process sleeps.
     """
-    before = _working_time()
-    time.sleep(seconds)
-    after = _working_time()
-    total = sum(after[core][1] - before[core][1] for core in before if core in after)
-    if not total:
-        return False
-    working = sum(after[core][0] - before[core][0] for core in before if core in after)
-    return working / total * len(before) >= _BUSY
+    import psutil
+
+    used = psutil.cpu_percent(seconds, percpu=True)
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(used))
+    return sum(used[core] for core in cores if core < len(used)) / 100 >= _BUSY
 
 
-def _working_time() -> dict[int, tuple[int, int]]:
-    """Return how long each core of this process has worked, and in total, in ticks."""
-    try:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return {}
-    own = os.sched_getaffinity(0)
-    found = {}
-    for name, *ticks in (line.split() for line in lines):
-        if name.startswith("cpu") and name != "cpu" and int(name[3:]) in own:
-            numbers = [int(tick) for tick in ticks[:8]]
-            found[int(name[3:])] = (
-                sum(numbers) - numbers[3] - numbers[4],
-                sum(numbers),
-            )  # without idle and waiting for disks
-    return found
+class _Warm:
+    """The warm process, whose copies wait for each other as it was started: patiently, if the machine was busy then."""
+
+    def __init__(self) -> None:
+        self._patient = False
+        self._started: float | None = None
+        self._process: psutil.Process | None = None
+
+    def start(self) -> None:
+        """Start it, unless it is running."""
+        from multiprocessing import forkserver
+
+        if self._started is None:
+            self._patient, self._started = may_choose() and is_busy(), time.monotonic()
+        with _spinning(_SPINS if self._patient else None), _without_interrupts():
+            forkserver.ensure_running()
+
+    def follow_load(self) -> None:
+        """End it if the load of the machine has changed since it was started, so that another is started when needed."""
+        if self._process is None or self._started is None or not may_choose() or not hasattr(os, "waitid"):
+            return
+        if time.monotonic() - self._started < _LEAST_SECONDS or multiprocessing.active_children():
+            return
+        if is_busy() == self._patient or is_busy(_SURE_SECONDS) == self._patient or not self._process.is_running():
+            return
+        self._process.kill()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # multiprocessing finds out itself
+        self._process = self._started = None
+        self.start()
+
+    def copied_as(self, child: BaseProcess) -> None:
+        """Note a copy, by which the warm process is found."""
+        import psutil
+
+        if self._process is None or not self._process.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._process = psutil.Process(child.pid).parent()
+
+
+_warm = _Warm()
+
+
+def may_choose() -> bool:
+    """Return whether the user leaves it to us how threads wait."""
+    return "GOMP_SPINCOUNT" not in os.environ and "OMP_WAIT_POLICY" not in os.environ
 
 
 @contextlib.contextmanager
-def _waiting_policy() -> Iterator[None]:
-    """Let the threads of processes that start now wait without taking a core, if the machine is busy."""
-    name = "GOMP_SPINCOUNT"
-    if name in os.environ or "OMP_WAIT_POLICY" in os.environ or not is_busy():
+def _spinning(spins: str | None) -> Iterator[None]:
+    """Let the threads of processes that start now look for work so often before they sleep; None for the library's default."""
+    if spins is None:
         yield
         return
-    os.environ[name] = _SPINS
+    os.environ["GOMP_SPINCOUNT"] = spins
     try:
         yield
     finally:
-        del os.environ[name]
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess, Connection]:
@@ -94,12 +122,16 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
             the process, so it needs no `__main__` guard.
         args: Arguments that can be pickled.
     """
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context(_COPYING if _COPYING in methods else "spawn")
+    copying = _COPYING in multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context(_COPYING if copying else "spawn")
     here, there = context.Pipe()
     process: BaseProcess = context.Process(target=_begin, args=(target, *args, there))
+    if copying:
+        _warm.follow_load()
     with _nameless_main():
         process.start()
+    if copying:
+        _warm.copied_as(process)
     there.close()
     return process, here
 

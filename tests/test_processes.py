@@ -29,18 +29,65 @@ def neighbour() -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-@needs_affinity
-def test_threads_wait_patiently_beside_other_work(neighbour, monkeypatch):
+def spins(connection):
+    """Send how often threads of this process look for work before they sleep, and the process it was copied from."""
+    connection.send((os.environ.get("GOMP_SPINCOUNT"), os.getppid()))
+
+
+def hold(connection):
+    """Work until told to end."""
+    connection.recv()
+
+
+def asked():
+    """Return what `spins` sends from a new process."""
+    process, connection = processes.start_process(spins)
+    found = connection.recv()
+    process.join()
+    return found
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """A warm process that was started while the machine was quiet, and may be ended at any age."""
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, "_LEAST_SECONDS", 0.0)
+    asked()
+    assert processes._warm._process is not None
+    monkeypatch.setattr(processes._warm, "_patient", False)
+    monkeypatch.setattr(processes._warm, "_started", 0.0)
+    return processes._warm
+
+
+@needs_affinity
+def test_threads_wait_patiently_beside_other_work(warm, neighbour):
     assert is_busy(0.3)
-    with processes._waiting_policy():
-        assert int(os.environ["GOMP_SPINCOUNT"]) < 10_000
+    found, _ = asked()
+    assert int(found) < 10_000
     assert "GOMP_SPINCOUNT" not in os.environ
 
 
 @needs_affinity
-def test_what_the_user_has_set_stays(neighbour, monkeypatch):
+def test_the_warm_process_stays_while_a_copy_of_it_is_at_work(warm, neighbour, monkeypatch):
+    before = warm._process.pid
+    monkeypatch.setattr(warm, "_patient", True)
+    at_work, connection = processes.start_process(hold)
+    monkeypatch.setattr(warm, "_patient", False)
+    _, parent = asked()
+    connection.send("end")
+    at_work.join()
+    assert parent == before
+
+
+@needs_affinity
+def test_the_warm_process_stays_as_long_as_the_load_does(warm, neighbour):
+    _, first = asked()
+    assert asked()[1] == first
+
+
+@needs_affinity
+def test_what_the_user_has_set_stays(warm, neighbour, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    with processes._waiting_policy():
-        assert "GOMP_SPINCOUNT" not in os.environ
+    before = warm._process.pid
+    assert asked()[1] == before
