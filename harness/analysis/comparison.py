@@ -102,7 +102,8 @@ class Compared:
     def unsettled(self) -> str | None:
         """Return how many seeds or test items would probably settle the scores in which no difference is shown."""
         found = [
-            f"{label} in {measured.measure.column.title} ({known.difference:+.3f}) {_ways(known.needed)}"
+            f"{label} in {measured.measure.column.title} ({known.difference:+.3f}) "
+            + _ways(known.needed, "groups of test items" if self._in_groups(measured.measure) else "test items")
             for measured in self.measured
             if measured.measure.column.group == "score"
             for label, figure in measured.figures.items()
@@ -112,6 +113,11 @@ class Compared:
             return None
         looks = f"; to look again, plan it: --looks {len(self.plan.arms[0].runs)},..." if not self.plan.looks else ""
         return f"to show a difference as large as measured in 80 % of cases: {'; '.join(found)}{looks}"
+
+    def _in_groups(self, measure: Measure) -> bool:
+        """Return whether the test items of a score belong together in groups, which are drawn together."""
+        notes = self.everything[0].outcome.data
+        return any(notes[part.problem].splits["test"].groups for part in measure.parts)
 
     @property
     def everything(self) -> list[ScoredRun]:
@@ -214,9 +220,9 @@ def _compared(
     )
 
 
-def _ways(needed: Needed) -> str:
+def _ways(needed: Needed, units: str) -> str:
     ways = [f"{needed.seeds:,} seeds"] if needed.seeds else []
-    ways += [f"{needed.items:,} test items"] if needed.items else []
+    ways += [f"{needed.items:,} {units}"] if needed.items else []
     return " or ".join(ways) if ways else "more than 100 times the seeds or items"
 
 

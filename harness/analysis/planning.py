@@ -11,8 +11,8 @@ import numpy as np
 from harness.analysis.statistics import (
     LEVEL,
     Bounds,
-    Components,
     Part,
+    Pooled,
     Sample,
     components,
     difference,
@@ -65,7 +65,7 @@ class Needed(NamedTuple):
 
 
 def needed(
-    arm: Sample, other: Sample, bounds: Bounds = (None, None), among: Components | None = None, level: float = 1 - LEVEL
+    arm: Sample, other: Sample, bounds: Bounds = (None, None), among: Pooled | None = None, level: float = 1 - LEVEL
 ) -> Needed | None:
     """Return with how many seeds or items a difference would be shown in 80 % of cases; None if it cannot be said.
 

@@ -15,9 +15,9 @@ from harness.analysis.planning import Needed, needed
 from harness.analysis.statistics import (
     LEVEL,
     Bounds,
-    Components,
     Contrast,
     Interval,
+    Pooled,
     Sample,
     could_be_best,
     difference,
@@ -350,7 +350,7 @@ def _judged(
     }
 
 
-def _above(column: Comparisons, label: str, among: Components) -> bool | None:
+def _above(column: Comparisons, label: str, among: Pooled) -> bool | None:
     """Return whether an arm is shown to be better than every baseline, each tested by itself at 95 %."""
     below = [column.samples[other] for other in column.baselines if other in column.samples]
     found = [difference(column.samples[label], other, column.span, among) for other in below]

@@ -46,11 +46,15 @@ class World(NamedTuple):
     level: float = 0.7
     """The mean: 0.7 is right for three of four items, 2.2 for almost all."""
 
-    def draw(self, random: np.random.Generator, arms: int, seeds: int, items: int, gain: float = 0.0) -> Right:
-        """Return answers of arms that are alike, but for the last one, which is better by `gain`."""
+    def draw(
+        self, random: np.random.Generator, arms: int, seeds: int, items: int, gain: float = 0.0, wild: float = 1.0
+    ) -> Right:
+        """Return answers of arms that are alike, but the last one is better by `gain`, and the first's seeds vary `wild` times more."""
         latent = self.level + random.normal(0, self.items, items) + np.zeros((arms, seeds, items))
         latent += random.normal(0, 1, (arms, 1, items)) * self.own
-        latent += random.normal(0, 1, (arms, seeds, 1)) * self.seeds
+        by_seeds = random.normal(0, 1, (arms, seeds, 1)) * self.seeds
+        by_seeds[0] *= wild
+        latent += by_seeds
         latent += random.normal(0, 1, (arms, seeds, items)) * self.noise
         latent[-1] += gain
         return latent > 0
@@ -168,6 +172,24 @@ def false_tables(world: World, columns: int, arms: int, seeds: int, items: int, 
         judged = judge(table, "0", None)
         false += any(one.verdict in {"better", "worse"} for column in judged for one in column.values())
     return false / times
+
+
+def of_unlike_seeds(seeds: int, wild: float, gain: float, times: int) -> float:
+    """Return in which share of tables of eight arms the last one, better by `gain`, is told apart; of equal ones, any arm.
+
+    The seeds of the first arm, with which the others are compared, vary `wild` times more than theirs.
+    """
+    random, world = np.random.default_rng([9, seeds, int(10 * wild)]), World("seeds and items", own=0.3, seeds=0.1)
+    shown = 0
+    for _ in range(times):
+        right = world.draw(random, 8, seeds, 200, gain, wild)
+        samples = {str(arm): sample(one) for arm, one in enumerate(right)}
+        (column,) = judge(
+            [Comparisons(samples, "higher", SHARE, SHARE, first=True, leads=True, competing=())], "0", None
+        )
+        told = {label for label, one in column.items() if one.verdict in {"better", "worse"}}
+        shown += "7" in told if gain else bool(told)
+    return shown / times
 
 
 def grouped(random: np.random.Generator, groups: int, size: int) -> Right:
@@ -288,6 +310,17 @@ def equal_tables(times: int) -> Iterator[str]:
         yield f"| {columns} | " + " | ".join(row) + " |"
 
 
+def unlike_arms(times: int) -> Iterator[str]:
+    """Yield the table of arms whose seeds vary differently."""
+    yield "| seeds | the reference's seeds vary | any of eight equal arms | one better by 0.1 |"
+    yield "|---:|---|---:|---:|"
+    gain = World("seeds and items", own=0.3, seeds=0.1).gain(0.1)
+    for seeds in (2, 3, 5):
+        for wild in (1, 2, 4, 6):
+            found = [percent(of_unlike_seeds(seeds, wild, more, times), times) for more in (0.0, gain)]
+            yield f"| {seeds} | {'as the others' if wild == 1 else f'{wild} times more'} | {' | '.join(found)} |"
+
+
 def groups_of_items(times: int) -> Iterator[str]:
     """Yield the table of false verdicts on items that belong together."""
     yield "| groups of items | drawn by group | drawn by item |"
@@ -360,6 +393,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[str]]] = {
     "Two equal arms that are told apart": equal_arms,
     "A better arm that is told apart": better_arms,
     "Tables of equal arms with any false verdict": equal_tables,
+    "Arms of which one's seeds vary more that are told apart": unlike_arms,
     "Two equal arms on items in groups that are told apart": groups_of_items,
     "Intervals that hold the true score": intervals,
     "The cheaper of two arms that is recommended": cheaper_arms,

@@ -13,6 +13,8 @@ _COLOURS = ("#3b8fd1", "#d9661f", "#12976f", "#c05c98", "#a87900", "#7a72cf", "#
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _GREY = "#8a8f98"
 _WIDTH, _ROW = 560, 22
+_PANEL, _NAME = (330, 260), (90, 12)
+"""Pixels of a panel of points, and of the name of a strategy with its probability."""
 _MOST_LABELS = 14
 """Number of points with their name beside them: those that are most likely on the front."""
 _MOST_CLASSES = 25
@@ -151,16 +153,26 @@ def pareto(report: harness.Report) -> Chart:
     y = alt.Y("score:Q", title=_titled(table.columns[score]), scale=alt.Scale(zero=False, padding=12, nice=False))
     times = [row["seconds"] for row in rows]
     scale = alt.Scale(type="log") if max(times) > 20 * min(times) else alt.Scale(zero=False, padding=12, nice=False)
-    panels = [_scatter(rows, named, alt.X("seconds:Q", title="tuning time [s]", scale=scale), y, baseline)]
+    panels = [_scatter(rows, named, "seconds", alt.X("seconds:Q", title="tuning time [s]", scale=scale), y, baseline)]
     if any(row["worst"] is not None for row in rows):
         title = "worst forgetting" if len(lost) > 1 else f"forgetting on {table.columns[lost[0]].title}"
         panels.append(
-            _scatter(rows, named, alt.X("worst:Q", title=title, scale=alt.Scale(padding=12, nice=False)), y, baseline)
+            _scatter(
+                rows,
+                named,
+                "worst",
+                alt.X("worst:Q", title=title, scale=alt.Scale(padding=12, nice=False)),
+                y,
+                baseline,
+            )
         )
     return alt.hconcat(*panels) if len(panels) > 1 else panels[0]
 
 
-def _scatter(rows: list[dict[str, Any]], named: list[dict[str, Any]], x: Any, y: Any, baseline: float | None) -> Any:
+def _scatter(
+    rows: list[dict[str, Any]], named: list[dict[str, Any]], field: str, x: Any, y: Any, baseline: float | None
+) -> Any:
+    """Return the points of strategies by `x`, one of their fields, with names at those in `named`."""
     import altair as alt
 
     colour = alt.Color(
@@ -171,16 +183,40 @@ def _scatter(rows: list[dict[str, Any]], named: list[dict[str, Any]], x: Any, y:
     base = alt.Chart(alt.InlineData(values=rows))
     bars = base.mark_rule(opacity=0.35).encode(x=x, y="low:Q", y2="high:Q", color=colour)
     points = base.mark_point(filled=True, size=80, opacity=1).encode(x=x, y=y, color=colour, description="told:N")
-    labels = (
-        alt.Chart(alt.InlineData(values=named)).mark_text(align="left", dx=8, dy=-8).encode(x=x, y=y, text="name:N")
-    )
-    layers = [bars, points, labels]
+    labels = [
+        alt.Chart(alt.InlineData(values=[row]))
+        .mark_text(align="left", dx=8, dy=-8 + below)
+        .encode(x=x, y=y, text="name:N")
+        for row, below in zip(named, _apart(rows, named, field), strict=True)
+    ]
+    layers = [bars, points, *labels]
     if baseline is not None:
         line = alt.Chart(alt.InlineData(values=[{"value": baseline}]))
         layers.insert(
             0, line.mark_rule(strokeDash=[4, 4], color=_GREY).encode(y="value:Q", description=alt.value("baseline"))
         )
-    return alt.layer(*layers).properties(width=330, height=260)
+    return alt.layer(*layers).properties(width=_PANEL[0], height=_PANEL[1])
+
+
+def _apart(rows: list[dict[str, Any]], named: list[dict[str, Any]], field: str) -> list[int]:
+    """Return by how many pixels each name is moved down, so that those of near points do not cover one another."""
+
+    def places(name: str, size: int) -> dict[str, float]:
+        values = [row[name] for row in rows if row[name] is not None]
+        span = (max(values) - min(values)) or 1.0
+        return {row["arm"]: size * (row[name] - min(values)) / span for row in named if row[name] is not None}
+
+    across, up = places(field, _PANEL[0]), places("score", _PANEL[1])
+    lowest: list[tuple[float, float]] = []
+    moved = []
+    for row in named:
+        x, y = across.get(row["arm"], -1e9), _PANEL[1] - up[row["arm"]]
+        below = 0
+        while any(abs(x - taken) < _NAME[0] and abs(y + below - at) < _NAME[1] for taken, at in lowest):
+            below += _NAME[1]
+        lowest.append((x, y + below))
+        moved.append(below)
+    return moved
 
 
 def curve(report: harness.Report) -> Chart:
