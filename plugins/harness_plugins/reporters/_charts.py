@@ -1,6 +1,7 @@
 """Plots of a report, drawn by Vega-Lite: a chart for each question. None where there is nothing to draw."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ _COLOURS = ("#3b8fd1", "#d9661f", "#12976f", "#c05c98", "#a87900", "#7a72cf", "#
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _GREY = "#8a8f98"
 _WIDTH, _ROW = 560, 22
-_PANEL, _NAME = (330, 260), (90, 12)
-"""Pixels of a panel of points, and of the name of a strategy with its probability."""
+_PANEL, _LETTER = (330, 260), (7, 14)
+"""Pixels of a panel of points, and of a letter."""
 _MOST_LABELS = 14
 """Number of points with their name beside them: those that are most likely on the front."""
 _MOST_CLASSES = 25
@@ -201,20 +202,24 @@ def _scatter(
 def _apart(rows: list[dict[str, Any]], named: list[dict[str, Any]], field: str) -> list[int]:
     """Return by how many pixels each name is moved down, so that those of near points do not cover one another."""
 
-    def places(name: str, size: int) -> dict[str, float]:
-        values = [row[name] for row in rows if row[name] is not None]
-        span = (max(values) - min(values)) or 1.0
-        return {row["arm"]: size * (row[name] - min(values)) / span for row in named if row[name] is not None}
+    def place(row: dict[str, Any], size: int, name: str, *ends: float | None) -> float:
+        values = [float(value) for value in (*(one[name] for one in rows), *ends) if value is not None]
+        return size * (float(row[name] or 0.0) - min(values)) / ((max(values) - min(values)) or 1.0)
 
-    across, up = places(field, _PANEL[0]), places("score", _PANEL[1])
-    lowest: list[tuple[float, float]] = []
+    ends = [one[end] for one in rows for end in ("low", "high")]
+    zero = 0.0 if field == "worst" else None  # the axis begins there
+    taken: list[tuple[float, float, int]] = []
     moved = []
     for row in named:
-        x, y = across.get(row["arm"], -1e9), _PANEL[1] - up[row["arm"]]
+        x, y, width = place(row, _PANEL[0], field, zero), -place(row, _PANEL[1], "score", *ends), len(row["name"])
         below = 0
-        while any(abs(x - taken) < _NAME[0] and abs(y + below - at) < _NAME[1] for taken, at in lowest):
-            below += _NAME[1]
-        lowest.append((x, y + below))
+        while near := [
+            at
+            for end, at, wide in taken
+            if x < end + _LETTER[0] * wide and end < x + _LETTER[0] * width and abs(y + below - at) < _LETTER[1]
+        ]:
+            below = math.ceil(max(near) + _LETTER[1] - y)
+        taken.append((x, y + below, width))
         moved.append(below)
     return moved
 

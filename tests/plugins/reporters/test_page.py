@@ -118,6 +118,28 @@ def test_a_page_asks_for_nothing_fits_its_window_and_is_accessible(browser, repo
 
 
 @needs_browser
+@needs_browser
+def test_names_of_strategies_that_are_close_do_not_cover_one_another(browser, tmp_path):
+    report = make_report(arms=5)
+    near = [
+        row.model_copy(
+            update={"cells": tuple(c.model_copy(update={"value": (c.value or 0) * 0.01 + 0.5}) for c in row.cells)}
+        )
+        for row in report.table.rows
+    ]
+    table = report.table.model_copy(update={"rows": tuple(near)})
+    page = opened(browser, report.model_copy(update={"table": table}), tmp_path, 1280)
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('svg text')].filter(t => t.textContent.includes('(50 %)'))"
+        ".map(t => t.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    )
+    assert len(boxes) == 8
+    for at, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[:at]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] + 3 or other[3] <= top + 3
+
+
+@needs_browser
 def test_the_table_sorts_filters_and_downloads(browser, tmp_path):
     report = make_report(6, failed=True)
     page = opened(browser, report, tmp_path, 1280)
