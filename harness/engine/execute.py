@@ -30,7 +30,7 @@ from harness.engine.leaks import find_leaks
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import RunLoader, body_digest, build_heads
 from harness.engine.serve import measure_inference
-from harness.engine.session import Session, describe_device
+from harness.engine.session import Session, describe_device, has_bf16_units
 from harness.engine.stage import RunStage
 from harness.errors import UndefinedError
 from harness.records import SPLITS, ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, Split, digest
@@ -177,6 +177,8 @@ def open_session(
         heads = build_heads(loader, [item.task for item in tokens], facts, accelerator.device)
         published = body_digest(heads.body, heads.made)
     notes = list(dict.fromkeys(loader.notes))
+    if run.train.precision == "bf16" and not has_bf16_units(accelerator.device):
+        notes.append("bf16 was emulated, as the device has no units for it: slower than fp32, and no more exact")
     return Session(run, accelerator, meter, cache, log, heads, tokens, published, notes=notes)
 
 

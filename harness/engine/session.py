@@ -118,6 +118,16 @@ class Session:
         return result
 
 
+def has_bf16_units(device: torch.device) -> bool:
+    """Return whether the device multiplies in bfloat16 itself, instead of by way of float32, which is slower than that."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        known = torch.cpu.get_capabilities()
+        return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return True  # not known
+
+
 def describe_device(device: torch.device) -> str:
     """Return a description of the device."""
     if device.type == "cuda":

@@ -32,6 +32,7 @@ import harness
 from harness.analysis.statistics import mean_of_seeds
 from harness.catalog import load_catalog
 from harness.contracts import Dataset, Model
+from harness.engine.session import has_bf16_units
 from harness.experiment.comparisons import keep
 from harness.records import Run
 from harness.store import Store
@@ -50,6 +51,7 @@ CASES = {
     "sentences": ("rotten-tomatoes", 64, (1000, 50, 1000), ("full", "frozen", "lora")),
     "reviews": ("imdb", 256, (192, 32, 192), ("full", "lora")),
 }
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 QUICK = 4
 """By how much data is smaller with --quick."""
 SCALES = (1_000, 10_000, 100_000)
@@ -105,7 +107,7 @@ def main() -> None:
     """Measure what is missing, then write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--precision", default="fp32,bf16" if has_bf16_units() else "fp32")
+    parser.add_argument("--precision", default="fp32,bf16" if has_bf16_units(DEVICE) else "fp32")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
@@ -132,17 +134,6 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(table(bench), encoding="utf-8")
     say(f"written to {path}")
-
-
-def has_bf16_units() -> bool:
-    """Return whether this machine multiplies matrices in bfloat16 faster than in float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_capability() >= (8, 0)
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:
-        return False
-    return bool({"amx_bf16", "avx512_bf16"} & set(flags))
 
 
 def compare(bench: Bench, case: str, seed: int, precision: str) -> None:

@@ -229,3 +229,13 @@ def test_activations_that_are_recomputed_change_nothing_but_memory(catalog, tiny
         compute(run, toys, tmp_path)
         predictions.append(Store(tmp_path).predictions(run, 1, 0).outputs)
     assert np.allclose(*predictions, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("units", [False, True])
+def test_a_run_says_if_its_precision_was_emulated(catalog, tiny_model, tmp_path, monkeypatch, precision, units):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": units})
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), precision=precision, epochs=1)
+    told = [note for note in compute(run, toys, tmp_path).notes if "emulated" in note]
+    assert bool(told) == (precision == "bf16" and not units)
