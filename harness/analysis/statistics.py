@@ -120,7 +120,7 @@ class Pooled(NamedTuple):
     """The variance due to seeds of the arms of a column."""
 
     raw: float
-    """What the arms' variances scatter around."""
+    """The mean of the arms' variances."""
     weight: float
     """Degrees of freedom that this is worth beside an arm's own: 0 with one arm, infinite if the arms do not differ."""
     arms: tuple[Components, ...]
@@ -181,22 +181,23 @@ def pool(samples: Iterable[Sample]) -> Pooled:
 
 
 def _pooled(arms: Sequence[Components]) -> Pooled:
-    """Return the centre and the degrees of freedom of the scaled inverse chi-square from which variances are taken to come.
+    """Return the mean of the arms' variances, and the degrees of freedom of the distribution that they come from.
 
-    They are those that fit the mean and the variance of the logarithms of the estimates (Smyth, 2004, Linear Models and
-    Empirical Bayes Methods for Assessing Differential Expression in Microarray Experiments, section 6.2).
+    This is taken to be a scaled inverse chi-square, and its degrees of freedom are those that fit the variance of the
+    logarithms of the estimates (Smyth, 2004, Linear Models and Empirical Bayes Methods for Assessing Differential
+    Expression in Microarray Experiments, section 6.2). Smyth's centre is lower than the mean; with it, tables of four equal
+    arms had a false verdict in 5.7 instead of 4.3 % of cases.
     """
     from scipy.special import digamma, polygamma
 
+    mean = float(np.mean([one.raw for one in arms])) if arms else 0.0
     if len(arms) < 2:
-        return Pooled(sum(one.raw for one in arms), 0.0, tuple(arms))
+        return Pooled(mean, 0.0, tuple(arms))
     halves = np.array([one.freedom / 2 for one in arms])
     logs = np.log([one.raw for one in arms]) - digamma(halves) + np.log(halves)
     beyond = float(logs.var(ddof=1) - polygamma(1, halves).mean())
-    if beyond <= 0:  # no more than estimates of one variance scatter
-        return Pooled(float(np.mean([one.raw for one in arms])), math.inf, tuple(arms))
-    half = _inverse_trigamma(beyond)
-    return Pooled(math.exp(float(logs.mean() + digamma(half)) - math.log(half)), 2 * half, tuple(arms))
+    # If the estimates scatter no more than those of one variance would, it is known with the degrees of freedom of all.
+    return Pooled(mean, 2 * _inverse_trigamma(beyond) if beyond > 0 else math.inf, tuple(arms))
 
 
 def _inverse_trigamma(value: float) -> float:

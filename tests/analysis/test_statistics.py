@@ -97,12 +97,12 @@ def test_an_arm_unlike_all_others_is_known_by_its_own_seeds():
     assert others
 
 
-def test_the_centre_and_freedom_of_variances_are_those_they_were_drawn_with():
+def test_the_mean_and_freedom_of_variances_are_those_they_were_drawn_with():
     random = np.random.default_rng(5)
     truth = 0.01 * 6 / random.chisquare(6, 4000)
     values = 0.5 + random.normal(size=(4000, 4)) * np.sqrt(truth)[:, None]
     found = pool([sample(np.repeat(one[:, None], 2, axis=1)) for one in values])
-    assert 4 * found.raw == pytest.approx(0.01, rel=0.05)
+    assert 4 * found.raw == pytest.approx(0.01 * 6 / (6 - 2), rel=0.05)
     assert found.weight == pytest.approx(6, rel=0.25)  # those almost alike are left out
 
 
