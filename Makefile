@@ -37,8 +37,8 @@ lint: $(INSTALLED)  ## set up, check style, types and import rules
 docs: $(INSTALLED)  ## set up, build the site in site/, with warnings as errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(INSTALLED)  ## set up, measure against a plain Trainer script; about an hour on 2 cores
-	$(BIN)/python tests/bench/bench.py
+bench: $(INSTALLED)  ## set up, measure against a plain Trainer script; about an hour on 2 cores, with QUICK=1 a quarter
+	$(BIN)/python tests/bench/bench.py $(if $(QUICK),--quick)
 
 publish:  ## keep an answer on purpose: make publish NAME=quickstart
 	cp $(wildcard $(addprefix results/reports/$(NAME),.md -matrix.md -curve.svg)) results/tables/
