@@ -10,6 +10,7 @@ the error rates of every interval and test in this module, by simulation.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,12 +93,12 @@ class Sample:
         """Return the degrees of freedom with which the items' part is known."""
         return (len(self.seeds) if self.folds else self.items) - 1
 
-    @property
+    @functools.cached_property
     def value(self) -> float:
         """Return the mean over the seeds."""
         return float(self.seeds.mean())
 
-    @property
+    @functools.cached_property  # asked for in every comparison of two arms
     def of_mean(self) -> NDArray[np.float64]:
         """Return the deviations of the mean over the seeds, `[K]`."""
         return np.asarray(self.deviations.mean(0))

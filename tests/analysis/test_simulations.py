@@ -46,6 +46,10 @@ def test_a_table_of_equal_arms_has_a_false_verdict_in_at_most_one_of_twenty_case
     assert at_most(sim.false_tables(sim.WORLDS[3], columns, arms, 3, 100, 60), 0.05, 60)
 
 
+def test_equal_arms_of_which_ones_seeds_vary_more_are_told_apart_in_at_most_one_of_twenty_tables():
+    assert at_most(sim.of_unlike_seeds(3, 2, 0.0, 60), 0.05, 60)
+
+
 def test_items_in_groups_are_told_apart_only_if_the_groups_are_ignored():
     random = np.random.default_rng(0)
     some = [sim.grouped(random, 40, 5) for _ in range(300)]
