@@ -58,6 +58,11 @@ def test_every_command_that_a_document_shows_is_understood(arguments, catalog):
         catalog.make(Tracker, kind, parse_settings(settings, value))
 
 
+def test_the_help_lists_each_command_with_the_first_line_of_its_own_help():
+    for name, command in typer.main.get_command(app).commands.items():
+        assert command.help == command.whole.help.partition("\n")[0], name
+
+
 def test_the_readme_names_every_command_and_no_other():
     named = set(re.findall(r"^\| `harness (\w+)", README, flags=re.MULTILINE))
     assert named == set(typer.main.get_command(app).commands)

@@ -186,8 +186,8 @@ def _pooled(arms: Sequence[Components]) -> Pooled:
 
     This is taken to be a scaled inverse chi-square, and its degrees of freedom are those that fit the variance of the
     logarithms of the estimates (Smyth, 2004, Linear Models and Empirical Bayes Methods for Assessing Differential
-    Expression in Microarray Experiments, section 6.2). Smyth's centre is lower than the mean; with it, tables of four equal
-    arms had a false verdict in 5.7 instead of 4.3 % of cases.
+    Expression in Microarray Experiments, section 6.2). Smyth's centre is lower than the mean; with it, tables of equal
+    arms had false verdicts too often.
     """
     from scipy.special import digamma, polygamma
 
