@@ -126,6 +126,7 @@ class Catalog:
         return self.offers[kind][component.name]
 
 
+@functools.cache
 def kind_of(cls: type[Component]) -> str:
     """Return the name of a component class's kind."""
     return next(label for label, base in KINDS.items() if issubclass(cls, base))

@@ -47,6 +47,8 @@ _PREDICTIONS, _LOG = "predictions.npz", "log.jsonl"
 WORKER_LOG = "worker.log"
 _CELL = re.compile(r"ids-(?P<moment>\d+)-(?P<problem>\d+)\.npy")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]+")
+_SMALL = 2**18
+"""Bytes of a file that is read whole: the buffer of `hashlib.file_digest`, which takes longer than a small file."""
 
 
 class Store:
@@ -218,7 +220,7 @@ class Store:
             raise HarnessError(message)
         folder = ids[found[0]].parent
         try:
-            run = Run.model_validate_json(_read(ids[found[0]]) or "")
+            run = Run.model_validate_json(_read(ids[found[0]]) or b"")
         except ValidationError as error:
             message = f"stored run {str(folder)!r} cannot be read ({error.errors()[0]['msg']})"
             raise HarnessError(message) from None
@@ -229,7 +231,7 @@ class Store:
 
     def log(self, run: Run) -> list[dict[str, Any]]:
         """Return the events of a run's training curve, in order; empty if there are none."""
-        lines = (_read(self.folder(run) / _LOG) or "").splitlines()
+        lines = (_read(self.folder(run) / _LOG) or b"").splitlines()
         return [json.loads(line) for line in lines]
 
     def claim(self, run: Run) -> FileLock | None:
@@ -340,13 +342,15 @@ def _sha256(path: str, expected: str | None) -> str:
 
 @functools.cache
 def _hash_file(path: str, size: int, changed: int, by_its_own: bool) -> str:
-    del size, changed
+    del changed
     if by_its_own:
         with zipfile.ZipFile(path) as archive:
             if (bad := archive.testzip()) is not None:
                 message = f"{bad} is damaged"
                 raise zipfile.BadZipFile(message)
     with open(path, "rb") as file:  # noqa: PTH123 - see Store._place
+        if size < _SMALL:
+            return hashlib.sha256(file.read()).hexdigest()
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -357,12 +361,12 @@ def _item_sums(path: Path) -> dict[tuple[int, int], int]:
 
 
 def _read_id(folder: str) -> str:
-    return Run.model_validate_json(_read(f"{folder}/run.json") or "").id
+    return Run.model_validate_json(_read(f"{folder}/run.json") or b"").id
 
 
-def _read(path: str | Path) -> str | None:
+def _read(path: str | Path) -> bytes | None:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - see Store._place
+        with open(path, "rb") as file:  # noqa: PTH123 - see Store._place
             return file.read()
     except FileNotFoundError:
         return None

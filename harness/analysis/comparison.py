@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis.cache import AnalysisCache
 from harness.analysis.comparability import Finished
-from harness.analysis.endings import Ending, EndingBook
+from harness.analysis.endings import Ending, read_ending
 from harness.analysis.measures import (
     Measure,
     ScoredRun,
@@ -31,7 +32,7 @@ from harness.analysis.measures import (
 from harness.analysis.noise import Noise, measure_noise
 from harness.analysis.parts import Part, divide
 from harness.analysis.planning import Needed, level_of_looks
-from harness.analysis.scores import ScoreBook, Scores
+from harness.analysis.scores import Scores
 from harness.analysis.statistics import Interval, draw, mean_of_seeds
 from harness.analysis.verdicts import Comparisons, ItemBook, Judgement, judge, sample
 from harness.catalog import Catalog
@@ -156,24 +157,22 @@ def analyse(
         price: Price of one device for one second; None to leave out money.
         cached: Whether to read scores from the cache and to write new ones to it.
     """
-    book, items = ScoreBook(store, cached=cached), ItemBook(store, catalog, cached=cached)
-    endings = EndingBook(store, cached=cached)
-    runs = {arm.label: list(_finished(arm.runs, store, catalog, book)) for arm in plan.arms}
+    cache = AnalysisCache(store.cache / "analysis.sqlite" if cached else None)
+    cache.read(run.id for arm in plan.arms for run in (*arm.runs, *arm.repeats))
+    runs = {arm.label: list(_finished(arm.runs, store, catalog, cache)) for arm in plan.arms}
     again = {
-        arm.label: list(_finished((arm.runs[0], *arm.repeats), store, catalog, book))
+        arm.label: list(_finished((arm.runs[0], *arm.repeats), store, catalog, cache))
         for arm in plan.arms
         if arm.repeats
     }
     happened = {label: [Finished(one.run, one.outcome, store) for one in some] for label, some in runs.items()}
     try:
         parts = tuple(
-            _compared(part, part.plan(plan), runs, again, store, catalog, items, endings, scope, price)
+            _compared(part, part.plan(plan), runs, again, store, catalog, cache, scope, price)
             for part in divide(plan, happened)
         )
     finally:
-        book.save()
-        items.save()
-        endings.save()
+        cache.save()
     return Analysis(plan, scope, price, parts)
 
 
@@ -184,8 +183,7 @@ def _compared(
     again: Mapping[str, Sequence[ScoredRun]],
     store: Store,
     catalog: Catalog,
-    items: ItemBook,
-    endings: EndingBook,
+    cache: AnalysisCache,
     scope: Scope,
     price: float | None,
 ) -> Compared:
@@ -194,10 +192,11 @@ def _compared(
     again = {label: again[label] for label in labels if label in again}
     absences = {arm.label: tuple(_absences(arm, runs[arm.label], store)) for arm in plan.arms}
     alone, measured = plan.model_copy(update={"reference": None}), []
-    ended = {label: [endings.get(one.run, one.outcome) for one in some] for label, some in runs.items()}
+    ended = {label: [read_ending(store, cache, one.run, one.outcome) for one in some] for label, some in runs.items()}
     early = {label: _ended_early(some) for label, some in ended.items()}
     measures = list(_measures(plan, catalog, [run for some in runs.values() for run in some], scope, price))
     # The matrix already has many columns: verdicts are only given in the scope "comparison".
+    items = ItemBook(store, catalog, cache)
     all_judged = _judged(measures, plan if scope == "comparison" else alone, runs, items)
     for measure, judged in zip(measures, all_judged, strict=True):
         noise = measure_noise(measure.read, runs, again) if measure.parts and scope == "comparison" else None
@@ -251,11 +250,11 @@ def _measures(
         yield from inference_measures(finished)
 
 
-def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, book: ScoreBook) -> Iterable[ScoredRun]:
+def _finished(runs: Sequence[Run], store: Store, catalog: Catalog, cache: AnalysisCache) -> Iterable[ScoredRun]:
     for run in runs:
         outcome = store.sound(run)  # a damaged run is reported in the reasons
         if outcome is not None:
-            yield ScoredRun(run, outcome, Scores(store, catalog, book, run, outcome))
+            yield ScoredRun(run, outcome, Scores(store, catalog, cache, run, outcome))
 
 
 _Judged = tuple[NDArray[np.float64] | None, Judgement | str | None]

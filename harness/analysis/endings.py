@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from harness.analysis.cache import AnalysisCache
 from harness.records import Outcome, Run
 from harness.store import Store
-
-_KIND = "ending-2"
 
 
 class Ending(NamedTuple):
@@ -22,33 +21,18 @@ class Ending(NamedTuple):
     """For each stage that was trained until validation was flat, the steps to the best weights."""
 
 
-class EndingBook:
-    """Reads the endings of stored runs; cached, because logs are long."""
-
-    def __init__(self, store: Store, *, cached: bool = True) -> None:
-        """Read nothing yet; with `cached=False`, the cache is neither read nor written."""
-        self._store, self._cache = store, AnalysisCache(store.cache / "analysis.sqlite") if cached else None
-        self._fresh: dict[tuple[str, str], bytes] = {}
-
-    def get(self, run: Run, outcome: Outcome) -> Ending:
-        """Return how a finished run's training ended."""
-        if run.train.refit:
-            return Ending(None, ())  # validation was trained on
-        key = f"{_KIND} {outcome.log_sha256}"
-        known = self._cache.read(outcome.run_id, _KIND) if self._cache and outcome.log_sha256 else {}
-        if key in known:
-            early, best_steps = json.loads(known[key])
-            return Ending(early, tuple(best_steps))
-        found = ending(self._store.log(run))
-        if outcome.log_sha256:
-            self._fresh[outcome.run_id, key] = json.dumps(found).encode()
-        return found
-
-    def save(self) -> None:
-        """Write new endings to the cache."""
-        if self._cache:
-            self._cache.keep(self._fresh)
-        self._fresh = {}
+def read_ending(store: Store, cache: AnalysisCache, run: Run, outcome: Outcome) -> Ending:
+    """Return how a finished run's training ended; cached, because logs are long."""
+    if run.train.refit:
+        return Ending(None, ())  # validation was trained on
+    key = f"ending-2 {outcome.log_sha256}"
+    if outcome.log_sha256 and (known := cache.get(outcome.run_id, key)) is not None:
+        early, best_steps = from_json(known)
+        return Ending(early, tuple(best_steps))
+    found = ending(store.log(run))
+    if outcome.log_sha256:
+        cache.put(outcome.run_id, key, to_json(found))
+    return found
 
 
 def ending(log: Sequence[Mapping[str, Any]]) -> Ending:

@@ -76,30 +76,33 @@ def divide(plan: Plan, finished: Mapping[str, Sequence[Finished]]) -> list[Part]
     """
     leader = next((arm for arm in plan.arms if arm.label == plan.reference), plan.arms[0])
     parts: list[Part] = []
+    happened: dict[str, list[Difference]] = {}
     for arm in sorted(plan.arms, key=lambda arm: arm is not leader):
         runs = finished[arm.label]
-        apart = [_hindering(_differences(part, arm, runs), "scores", "forgetting") for part in parts]
-        part = next((part for part, found in zip(parts, apart, strict=True) if not found), None)
-        if part is None:
-            part = Part(arm, apart=apart[0] if apart else [])
-            parts.append(part)
+        told = [_happened(part, runs) for part in parts]
+        apart = [
+            _hindering([*compare_settings(part.leader.runs[0], arm.runs[0]), *differences], "scores", "forgetting")
+            for part, differences in zip(parts, told, strict=True)
+        ]
+        at = next((at for at, found in enumerate(apart) if not found), len(parts))
+        if at == len(parts):
+            parts.append(Part(arm, apart=apart[0] if apart else []))
+            told.append([])
+        part = parts[at]
         part.arms.append(arm)
         if part.base is None and runs:
             part.base = arm.label, runs[0]
+            told[at] = _happened(part, runs)
+        happened[arm.label] = told[at]
     for part in parts:
         part.arms.sort(key=plan.arms.index)
         for arm in part.arms:
-            happened = _happened(part, finished[arm.label])
-            if found := _hindering(happened, "costs"):
+            if found := _hindering(happened[arm.label], "costs"):
                 part.costs[arm.label] = found
             # Other arms that differ like this are in separate parts, so this is the arm of the base.
-            if found := _hindering(happened, "scores", "forgetting"):
+            if found := _hindering(happened[arm.label], "scores", "forgetting"):
                 part.mixed[arm.label] = found
     return parts
-
-
-def _differences(part: Part, arm: Arm, runs: Sequence[Finished]) -> list[Difference]:
-    return [*compare_settings(part.leader.runs[0], arm.runs[0]), *_happened(part, runs)]
 
 
 def _happened(part: Part, runs: Sequence[Finished]) -> list[Difference]:

@@ -14,7 +14,6 @@ from harness.analysis.statistics import (
     Part,
     Pooled,
     Sample,
-    components,
     difference,
     pool,
     reach,
@@ -84,7 +83,7 @@ def needed(
         return None
     among = pool([arm, other]) if among is None else among
     parts = [seeds_part(one, among) for one in (arm, other)]
-    both = components(arm).interaction + components(other).interaction
+    both = arm.components.interaction + other.components.interaction
     by_items = max(float(np.sum((arm.of_mean - other.of_mean) ** 2)) - both, 0.0)
     count = len(arm.seeds)
 

@@ -69,6 +69,19 @@ class Contrast(NamedTuple):
     """Probability of a difference at least as large if there is none."""
 
 
+class Components(NamedTuple):
+    """The variance of an arm's mean over the seeds that is not due to the items alone."""
+
+    seeds: float
+    """The part of the seeds, without the interaction; at least 0."""
+    raw: float
+    """The variance of the mean as computed from the seeds' values: seeds and interaction."""
+    freedom: int
+    """Degrees of freedom of both."""
+    interaction: float = 0.0
+    """The part of the interaction of seeds and items."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One arm in one column."""
@@ -103,18 +116,21 @@ class Sample:
         """Return the deviations of the mean over the seeds, `[K]`."""
         return np.asarray(self.deviations.mean(0))
 
+    @functools.cached_property
+    def components(self) -> Components:
+        """Return the variance of the mean that is due to the seeds.
 
-class Components(NamedTuple):
-    """The variance of an arm's mean over the seeds that is not due to the items alone."""
-
-    seeds: float
-    """The part of the seeds, without the interaction; at least 0."""
-    raw: float
-    """The variance of the mean as computed from the seeds' values: seeds and interaction."""
-    freedom: int
-    """Degrees of freedom of both."""
-    interaction: float = 0.0
-    """The part of the interaction of seeds and items."""
+        The spread of the seeds' values contains the interaction of seeds and items, and so does the variance over items
+        of the mean over the seeds. To count it once, it is subtracted here: it is how much more the seeds' own values
+        vary over items than their mean does.
+        """
+        count = len(self.seeds)
+        if count < 2 or self.folds:
+            return Components(0.0, 0.0, 0)
+        own = float(np.mean(np.sum(self.deviations**2, axis=1)))
+        interaction = max(0.0, own - float(np.sum(self.of_mean**2))) / (count - 1)
+        raw = float(self.seeds.var(ddof=1)) / count if np.ptp(self.seeds) else 0.0
+        return Components(max(0.0, raw - interaction), raw, count - 1, interaction)
 
 
 class Pooled(NamedTuple):
@@ -140,22 +156,6 @@ class Part(NamedTuple):
     freedom: float
 
 
-def components(sample: Sample) -> Components:
-    """Return the variance of an arm's mean that is due to its seeds.
-
-    The spread of the seeds' values contains the interaction of seeds and items, and so does the variance over items of
-    the mean over the seeds. To count it once, it is subtracted here: it is how much more the seeds' own values vary
-    over items than their mean does.
-    """
-    count = len(sample.seeds)
-    if count < 2 or sample.folds:
-        return Components(0.0, 0.0, 0)
-    own = float(np.mean(np.sum(sample.deviations**2, axis=1)))
-    interaction = max(0.0, own - float(np.sum(sample.of_mean**2))) / (count - 1)
-    raw = float(sample.seeds.var(ddof=1)) / count if np.ptp(sample.seeds) else 0.0
-    return Components(max(0.0, raw - interaction), raw, count - 1, interaction)
-
-
 def of_folds(values: NDArray[np.float64], items: int, share: float) -> Sample:
     """Return an arm as a sample of the folds of a cross-validation.
 
@@ -176,7 +176,7 @@ def of_folds(values: NDArray[np.float64], items: int, share: float) -> Sample:
 
 def pool(samples: Iterable[Sample]) -> Pooled:
     """Return what the arms of a column tell about the variance of each one's seeds."""
-    found = [one for sample in samples if (one := components(sample)).raw > 0]
+    found = [one for sample in samples if (one := sample.components).raw > 0]
     typical = float(np.mean([one.raw for one in found])) if found else 0.0
     return _pooled([one for one in found if one.raw > _ALIKE * typical])
 
@@ -221,7 +221,7 @@ def seeds_part(sample: Sample, among: Pooled) -> Part:
     et al., 2016, Robust Hyperparameter Estimation Protects against Hypervariable Genes, section 5). An arm whose seeds are
     all alike has none.
     """
-    own = components(sample)
+    own = sample.components
     if own.raw == 0:
         return Part(own.seeds, own.freedom)
     weight = min(among.weight, max(among.freedom - own.freedom, 0)) * _likeness(own, among)
@@ -484,6 +484,7 @@ def draw(samples: Mapping[str, Sample], key: str, resamples: int = RESAMPLES) ->
     return drawn
 
 
+@functools.lru_cache(10_000)  # comparing every two of many arms asks again and again
 def _quantile(freedom: float, p: float) -> float:
     """Return the value that Student's t exceeds in size with probability p."""
     from scipy.special import ndtri, stdtrit

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
 
 from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import Items, take_apart
@@ -68,12 +69,9 @@ class Judgement(NamedTuple):
 class ItemBook:
     """Scores of stored runs, split into items; cached, because metrics are slow."""
 
-    def __init__(self, store: Store, catalog: Catalog, *, cached: bool = True) -> None:
-        """Read nothing yet; with `cached=False`, the cache is neither read nor written."""
-        self._store, self._catalog = store, catalog
-        self._cache = AnalysisCache(store.cache / "analysis.sqlite") if cached else None
-        self._known: dict[str, dict[str, Items | str]] = {}
-        self._fresh: dict[tuple[str, str], bytes] = {}
+    def __init__(self, store: Store, catalog: Catalog, cache: AnalysisCache) -> None:
+        """Read nothing yet."""
+        self._store, self._catalog, self._cache = store, catalog, cache
 
     def get(self, run: Run, outcome: Outcome, part: Term) -> Items:
         """Return a score of a finished run, split into items.
@@ -81,58 +79,50 @@ class ItemBook:
         Raises:
             UndefinedError: It cannot be split; the message says why.
         """
-        cells = {(cell.moment, cell.problem): cell for cell in outcome.evaluations}
-        cell = cells.get((part.moment, part.problem))
+        at = (part.moment, part.problem)
+        cell = next((cell for cell in outcome.evaluations if (cell.moment, cell.problem) == at), None)
         if cell is None or cell.undefined is not None:
             raise UndefinedError("not tuned on yet" if cell is None or cell.undefined is None else cell.undefined)
-        known = self._known.setdefault(outcome.run_id, {})
-        if not known:
-            known.update(self._read(outcome.run_id))
-        metric = self._catalog.find(Metric, part.metric)
+        version = self._catalog.find(Metric, part.metric).version
         seal = outcome.predictions_sha256 or self._store.seal(run)
-        key = f"{_KIND} {part.metric}@{metric.version} {seal} {part.moment} {part.problem}"
-        if key not in known:
-            predictions = self._store.predictions(run, part.moment, part.problem)
-            try:
-                known[key] = take_apart(self._catalog.make(Metric, part.metric, {}), predictions)
-            except MetricError:
-                raise
-            except UndefinedError as error:
-                known[key] = str(error)
-            self._fresh[outcome.run_id, key] = _packed(known[key])
-        found = known[key]
+        key = f"{_KIND} {part.metric}@{version} {seal} {part.moment} {part.problem}"
+        known = self._cache.get(outcome.run_id, key)
+        found = None if known is None else _unpacked(known)
+        if found is None:
+            found = self._take_apart(run, part)
+            self._cache.put(outcome.run_id, key, _packed(found))
         if isinstance(found, str):
             raise UndefinedError(found)
         return found
 
-    def save(self) -> None:
-        """Write new items to the cache."""
-        if self._cache:
-            self._cache.keep(self._fresh)
-        self._fresh = {}
-
-    def _read(self, run_id: str) -> dict[str, Items | str]:
-        read = self._cache.read(run_id, _KIND) if self._cache else {}
-        return {key: found for key, value in read.items() if (found := _unpacked(value)) is not None}
+    def _take_apart(self, run: Run, part: Term) -> Items | str:
+        predictions = self._store.predictions(run, part.moment, part.problem)
+        try:
+            return take_apart(self._catalog.make(Metric, part.metric, {}), predictions)
+        except MetricError:
+            raise
+        except UndefinedError as error:
+            return str(error)
 
 
 def _packed(found: Items | str) -> bytes:
     """Return the cached form of a score's items, or of the reason why there are none."""
     if isinstance(found, str):
-        return json.dumps([found]).encode()
-    head = json.dumps([found.value, found.units, found.key, found.linear, found.centre]).encode()
+        return to_json([found])
+    head = to_json([found.value, found.units, found.key, found.linear, found.centre])
     return head + b"\n" + found.deviations.astype("<f8").tobytes()
 
 
 def _unpacked(value: bytes) -> Items | str | None:
     """Return what was packed; None if it is damaged and must be recomputed."""
     try:
-        head, _, rest = value.partition(b"\n")
-        value, *more = json.loads(head)
-        if not more:
-            return str(value)
-        units, key, linear, centre = more
-        return Items(float(value), np.frombuffer(rest, dtype="<f8"), int(units), str(key), bool(linear), centre)
+        end = value.find(b"\n")
+        if end < 0:
+            (reason,) = from_json(value)
+            return str(reason)
+        score, units, key, linear, centre = from_json(value[:end])
+        deviations = np.frombuffer(value, dtype="<f8", offset=end + 1)
+        return Items(float(score), deviations, int(units), str(key), bool(linear), centre)
     except (ValueError, TypeError):
         return None
 
@@ -201,17 +191,21 @@ def _sample(seeds: Sequence[Sequence[tuple[Term, Items]]]) -> Sample:
     some = seeds[0][0][1]
     problems = sorted({part.problem for part, _ in seeds[0]})
 
-    def deviations(seed: Sequence[tuple[Term, Items]]) -> NDArray[np.float64]:
-        each = [
-            np.sum([part.factor * items.deviations for part, items in seed if part.problem == problem], axis=0)
-            for problem in problems
-        ]
-        # Items of different datasets are independent. Resampled scores already are: their sum is one resampled value.
-        return np.concatenate(each) if some.centre is None else np.sum(each, axis=0)
-
+    each = [
+        functools.reduce(
+            np.add,
+            (
+                part.factor * np.stack([seed[at][1].deviations for seed in seeds])
+                for at, (part, _) in enumerate(seeds[0])
+                if part.problem == problem
+            ),
+        )
+        for problem in problems
+    ]
     return Sample(
         seeds=np.array([sum(part.factor * items.value for part, items in seed) for seed in seeds]),
-        deviations=np.stack([deviations(seed) for seed in seeds]),
+        # Items of different datasets are independent. Resampled scores already are: their sum is one resampled value.
+        deviations=np.concatenate(each, axis=1) if some.centre is None else functools.reduce(np.add, each),
         items=min(items.units for _, items in seeds[0]),
         linear=some.linear and len(problems) == 1,
         centre=None

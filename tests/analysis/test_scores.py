@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 import harness
+from harness.analysis.cache import AnalysisCache
 from harness.analysis.items import take_apart
-from harness.analysis.scores import ScoreBook, Scores
+from harness.analysis.scores import Scores
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Ratio, Strategy
 from harness.errors import UndefinedError
@@ -65,9 +66,9 @@ def stored(catalog, tiny_model, tmp_path_factory):
     outcome = compute(run, toys, results)
     store = Store(results)
 
-    def opened() -> tuple[Scores, ScoreBook]:
-        book = ScoreBook(store)
-        return Scores(store, toys, book, run, outcome), book
+    def opened() -> tuple[Scores, AnalysisCache]:
+        cache = AnalysisCache(store.cache / "analysis.sqlite")
+        return Scores(store, toys, cache, run, outcome), cache
 
     return opened
 
@@ -75,18 +76,18 @@ def stored(catalog, tiny_model, tmp_path_factory):
 def test_a_metric_is_computed_once_for_good(stored):
     seen = Counted().asked
     seen.clear()
-    first, book = stored()
+    first, cache = stored()
     value = first.get("counted", 1, 0)
-    book.save()
+    cache.save()
     second, _ = stored()
     assert second.get("counted", 1, 0) == value
     assert len(seen) <= 1
 
 
 def test_a_metric_whose_version_is_raised_is_computed_anew(stored, monkeypatch):
-    first, book = stored()
+    first, cache = stored()
     first.get("counted", 2, 0)
-    book.save()
+    cache.save()
     monkeypatch.setattr(Counted, "version", 2)
     monkeypatch.setattr(Counted, "score", lambda *_: 42.0)
     assert stored()[0].get("counted", 2, 0).value == 42.0
@@ -127,10 +128,10 @@ def test_a_metric_that_fails_is_a_blank_with_its_reason_and_is_asked_again_once_
     stored, monkeypatch, does, reason
 ):
     monkeypatch.setattr(Broken, "does", staticmethod(does))
-    scores, book = stored()
+    scores, cache = stored()
     found = scores.get("broken", 0, 2)
     assert (found.value, found.undefined) == (None, reason)
-    book.save()
+    cache.save()
     monkeypatch.setattr(Broken, "does", staticmethod(lambda: np.float32(0.25)))
     scores, _ = stored()
     assert scores.get("broken", 0, 2).value == 0.25

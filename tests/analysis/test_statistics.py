@@ -6,7 +6,6 @@ from harness.analysis.statistics import (
     Contrast,
     Interval,
     Sample,
-    components,
     could_be_best,
     difference,
     draw,
@@ -76,7 +75,7 @@ def test_arms_whose_seeds_vary_alike_are_known_with_the_seeds_of_all():
     arms = column_of(0.02, 0.03, 0.025, 0.02)
     parts = [seeds_part(arm, pool(arms)) for arm in arms]
     assert [part.freedom for part in parts] == pytest.approx([8.0] * 4)
-    assert all(part.variance >= components(arm).seeds for part, arm in zip(parts, arms, strict=True))
+    assert all(part.variance >= arm.components.seeds for part, arm in zip(parts, arms, strict=True))
 
 
 def test_an_arm_that_varies_a_little_more_than_others_is_not_known_much_less():
@@ -92,7 +91,7 @@ def test_an_arm_that_varies_a_little_more_than_others_is_not_known_much_less():
 def test_an_arm_unlike_all_others_is_known_by_its_own_seeds():
     *others, wild = arms = column_of(0.02, 0.021, 0.019, 0.02, 0.022, 0.5)
     part = seeds_part(wild, pool(arms))
-    assert part.variance == pytest.approx(components(wild).seeds)
+    assert part.variance == pytest.approx(wild.components.seeds)
     assert part.freedom < 2.2
     assert others
 
@@ -119,7 +118,7 @@ def test_what_is_neither_the_seeds_nor_the_items_own_counts_once():
     values = np.random.default_rng(8).normal(size=(400, 4, 100))
     found = [sample(one) for one in values]
     items = np.mean([np.sum(one.of_mean**2) for one in found])
-    raw, seeds = (np.mean([getattr(components(one), name) for one in found]) for name in ("raw", "seeds"))
+    raw, seeds = (np.mean([getattr(one.components, name) for one in found]) for name in ("raw", "seeds"))
     assert items == pytest.approx(1 / 400, rel=0.05)
     assert raw == pytest.approx(1 / 400, rel=0.15)  # counted here for a second time ...
     assert seeds < 0.5 * raw  # ... and subtracted, but never below nothing

@@ -350,6 +350,7 @@ def many(bench: Bench) -> dict[str, Any]:
     (arm,) = (arm for arm in real.plan.arms if arm.label == "lora")
     outcome, predicted = real.store.outcome(arm.runs[0]), real.store.predictions(arm.runs[0], 1, 0)
     assert outcome is not None
+    log = real.store.folder(arm.runs[0]) / "log.jsonl"
     planned = harness.plan(
         files["train"], strategies=[f"lora:rank={rank + 1}" for rank in range(ARMS)],
         seeds=range(SEEDS_OF_ARM), name="many", **given,
@@ -359,7 +360,8 @@ def many(bench: Bench) -> dict[str, Any]:
         wrong = random.random((len(predicted.targets), 1)) < random.uniform(0.2, 0.3)
         right = np.eye(2)[predicted.targets.astype(int)]
         drawn = dataclasses.replace(predicted, outputs=np.where(wrong, 1 - right, right))
-        with real.store.attempt(run_):
+        with real.store.attempt(run_) as own:
+            shutil.copy(log, own)
             real.store.finish(run_, outcome.model_copy(update={"run_id": run_.id}), {(1, 0): drawn})
     keep(planned, real.store)
     page = folder / "page.html"

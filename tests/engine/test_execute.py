@@ -5,7 +5,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from harness import hookimpl
-from harness.analysis.scores import ScoreBook, Scores
+from harness.analysis.cache import AnalysisCache
+from harness.analysis.scores import Scores
 from harness.catalog import with_plugin
 from harness.contracts import Metric, Strategy, Task
 from harness.engine.worker import perform
@@ -29,7 +30,7 @@ def watched(catalog, model, results, strategy, params=None, **train):
     run = run.model_copy(update={"watch": (*run.watch, prose)})
     outcome = compute(run, toys, results)
     store = Store(results)
-    scores = Scores(store, toys, ScoreBook(store), run, outcome)
+    scores = Scores(store, toys, AnalysisCache(), run, outcome)
     metrics = ("accuracy", "cka", "nats-per-token")
     return [[scores.get(metric, moment, 2 + at).value for at, metric in enumerate(metrics)] for moment in (0, 2)]
 

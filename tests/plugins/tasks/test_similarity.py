@@ -5,7 +5,8 @@ import transformers
 from scipy.stats import spearmanr
 
 from harness import Facts
-from harness.analysis.scores import ScoreBook, Scores
+from harness.analysis.cache import AnalysisCache
+from harness.analysis.scores import Scores
 from harness.contracts import Dataset, Model
 from harness.engine.cache import Cache
 from harness.engine.data import prepare
@@ -59,7 +60,7 @@ def test_untuned_minilm_finds_alike_what_people_find_alike(catalog, shared_data,
     (arm,) = make_plan(spec, catalog).arms
     outcome = compute(arm.runs[0], catalog, tmp_path)
     store = Store(tmp_path)
-    found = Scores(store, catalog, ScoreBook(store), arm.runs[0], outcome).get("spearman", 0, 1).value
+    found = Scores(store, catalog, AnalysisCache(), arm.runs[0], outcome).get("spearman", 0, 1).value
 
     watched = arm.runs[0].watch[0].dataset
     rows = prepare(catalog.restore(Dataset, watched), watched, Cache(store.cache), 0).splits["test"]
