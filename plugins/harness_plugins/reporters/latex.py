@@ -38,6 +38,7 @@ def _float(table: harness.Table) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
+        r"\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{_escaped(table.question or table.title)}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.title)}}}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",

@@ -118,7 +118,6 @@ def test_a_page_asks_for_nothing_fits_its_window_and_is_accessible(browser, repo
 
 
 @needs_browser
-@needs_browser
 def test_names_of_strategies_that_are_close_do_not_cover_one_another(browser, tmp_path):
     report = make_report(arms=5)
     near = [
