@@ -68,13 +68,25 @@ def test_the_readme_names_every_command_and_no_other():
     assert named == set(typer.main.get_command(app).commands)
 
 
-def test_the_make_targets_the_readme_names_exist():
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md"])
+def test_the_make_targets_that_a_document_names_exist(path):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"`?make (\w+)", README):
-        assert f"\n{target}:" in makefile
+    targets = {name for line in re.findall(r"^([a-z- ]+):", makefile, flags=re.MULTILINE) for name in line.split()}
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, flags=re.MULTILINE)) <= targets
 
 
-@pytest.mark.parametrize("path", ["README.md", "plugins/README.md", "experiments/README.md", "results/README.md"])
+def test_every_file_that_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    roots = (".", "harness", "harness/analysis", "plugins/harness_plugins", "tests/plugins/executors")
+    named = {name for name in re.findall(r"`([\w./-]+/[\w./-]*|[\w/-]+\.(?:py|md|toml))", text) if "NAME" not in name}
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not any((ROOT / root / name).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "CONTRIBUTING.md", "plugins/README.md", "experiments/README.md", "results/README.md"]
+)
 def test_links_within_the_project_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
