@@ -9,6 +9,7 @@
     outcome.json        the outcome; written last, by rename: the run has finished
     failure.json        why it did not finish; the run is tried again next time
     worker.log          output of its process, if any
+    checkpoint/         the state of its training, until it has ended
 <root>/studies/<strategy>-<id>/                       hyperparameter search of an arm
     trials.log          the trials, in Optuna's journal format
     <budget>.json       the chosen settings

@@ -20,6 +20,7 @@ from harness.catalog import Catalog
 from harness.contracts import Component, Dataset, Metric, Model, Strategy, Task
 from harness.delivery.manifest import versions
 from harness.engine.cache import Cache
+from harness.engine.checkpoint import Checkpoints
 from harness.engine.compat import taken_plainly
 from harness.engine.data import Tokens, check_problem, prepare, split_counts, with_train_of
 from harness.engine.deliver import deliver
@@ -56,6 +57,7 @@ def execute(
     log: Callable[[dict[str, Any]], None],
     *,
     alone: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> Executed:
     """Compute a run.
 
@@ -67,6 +69,7 @@ def execute(
         model_folder: Target folder of the tuned model, with one subfolder per stage if there are several; None to not write it.
         log: Receives progress events.
         alone: Whether no other run is active on this machine.
+        checkpoints: Where an interrupted attempt may have left its state; None for a run that is computed in one go.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     phases: list[str] = []
@@ -84,6 +87,10 @@ def execute(
     meter = Meter(accelerator.device, enter, energy)
     with meter.phase(_REST):
         session = open_session(run, catalog, accelerator, cache, meter, told)
+        session.clock = clock
+        if checkpoints is not None:
+            session.checkpoints = checkpoints
+            checkpoints.about = digest([run.id, versions(), _plugins(run, catalog), session.arithmetic, session.fast])
         strategy = catalog.restore(Strategy, run.strategy)
         scorer = _Scorer(session, Features(session))
         stages: list[RunStage] = []
@@ -116,7 +123,7 @@ def execute(
             if run.all_data
             else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
         )
-    wall_seconds = time.perf_counter() - clock
+    wall_seconds = time.perf_counter() - session.clock
     outcome = Outcome(
         run_id=run.id,
         started=started,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,21 @@ class Meter:
         """Charge floating point operations to the current phase."""
         if self._stack:
             self._totals[self._stack[-1]]["flops"] += count
+
+    def restore(self, phases: Mapping[str, Phase]) -> None:
+        """Go on from the costs of an earlier attempt, instead of what was spent so far."""
+        self._switch()
+        self._totals.clear()
+        for name, phase in phases.items():
+            self._totals[name] = {
+                "wall": phase.wall_seconds,
+                "cpu": phase.cpu_seconds,
+                "memory": phase.peak_memory_bytes,
+                "device": phase.peak_device_bytes,
+                "reserved": phase.peak_reserved_bytes,
+                "flops": phase.flops,
+                "joules": phase.energy_joules or 0.0,
+            }
 
     def phases(self) -> dict[str, Phase]:
         """Return the cost of every phase so far."""

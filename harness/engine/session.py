@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,13 @@ from torch import nn
 
 from harness.batches import of_one_width
 from harness.engine.cache import Cache
+from harness.engine.checkpoint import Checkpoints, random_state, restore_random_state
 from harness.engine.compat import plain
 from harness.engine.data import Tokens
 from harness.engine.fast.paths import evaluating
 from harness.engine.meter import Meter, merge_phases
 from harness.engine.models import Heads
-from harness.records import TUNING, Run, Shared
+from harness.records import TUNING, Phase, Run, Shared
 
 if TYPE_CHECKING:
     from harness.engine.fast.splice import Splice
@@ -55,6 +57,9 @@ class Session:
     """Notes on this run for the reader of the table."""
     steps: int = 0
     examples: int = 0
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    clock: float = field(default_factory=time.perf_counter)
+    """When the run began, by `time.perf_counter`; earlier if it goes on from a checkpoint."""
 
     @property
     def fast(self) -> bool:
@@ -69,6 +74,27 @@ class Session:
     def arithmetic(self) -> list[str]:
         """Everything that affects the rounding and the cost of a forward pass."""
         return [self.run.train.precision, describe_device(self.accelerator.device), str(self.processes)]
+
+    def state(self) -> dict[str, Any]:
+        """Return what the run has counted so far, and the random numbers to come, as JSON; of all processes."""
+        phases = {name: phase.model_dump(mode="json") for name, phase in self.meter.phases().items()}
+        return {
+            "steps": self.steps,
+            "examples": self.examples,
+            "notes": list(self.notes),
+            "shared": self.shared.model_dump(mode="json"),
+            "seconds": time.perf_counter() - self.clock,
+            "processes": gather_object([{"phases": phases, "random": random_state()}]),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: costs are then those of a run that was not interrupted."""
+        mine = state["processes"][self.rank]
+        self.steps, self.examples, self.notes[:] = state["steps"], state["examples"], state["notes"]
+        self.shared = Shared.model_validate(state["shared"])
+        self.meter.restore({name: Phase.model_validate(phase) for name, phase in mine["phases"].items()})
+        self.clock = time.perf_counter() - state["seconds"]
+        restore_random_state(mine["random"])
 
     def spent(self) -> dict[str, float]:
         """Return the seconds and operations of tuning so far, without cache savings, in all processes."""

@@ -21,6 +21,7 @@ from torch import nn
 
 from harness.batches import training_batches
 from harness.delivery.pooled import FeatureHead
+from harness.engine.checkpoint import Saved
 from harness.engine.compat import unprepared
 from harness.engine.data import class_counts
 from harness.engine.fast.paths import FastPaths
@@ -28,6 +29,7 @@ from harness.engine.fast.splice import splice
 from harness.engine.flops import count_flops
 from harness.engine.forward import Batches, Compute, passes
 from harness.engine.memory import ran_out
+from harness.engine.progress import Kept, Progress
 from harness.engine.session import Session
 from harness.records import LEAST_STEPS, MOST_EPOCHS, TrainConfig
 
@@ -81,10 +83,11 @@ def fit(
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
     loop = Training(session, problem, model, planned_steps(session, problem), penalty, after_backward)
-    if session.run.train.epochs == "flat":
-        _until_flat(loop, trained, score)
-    else:
-        _for_epochs(loop, trained, score, session.run.train.epochs)
+    if not loop.progress.done:
+        if session.run.train.epochs == "flat":
+            _until_flat(loop, trained, score)
+        else:
+            _for_epochs(loop, trained, score, session.run.train.epochs)
     return loop.close()
 
 
@@ -92,23 +95,23 @@ def _for_epochs(
     loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None], epochs: int
 ) -> None:
     """Train for a number of epochs, or fewer with `patience`; then the best weights are kept."""
-    config, waited = loop.config, 0
-    best: Kept | None = None
+    config, at = loop.config, loop.progress
     rate = functools.partial(learning_rate, config, total=loop.total)
-    for epoch in range(epochs):
-        loop.run(loop.batches(epoch), rate)
+    while at.epoch < epochs:
+        loop.run(loop.batches(at.epoch), rate)
+        at.epoch += 1
         value = score(loop.model)
-        loop.tell(epoch=epoch + 1, validation=value)
+        loop.tell(epoch=at.epoch, validation=value)
         if config.patience is None or value is None:
             continue
-        if best is None or value > best.key[0]:
-            best, waited = Kept((value,), loop.step, trained), 0
+        if at.best is None or value > at.best.key[0]:
+            at.best, at.waited = Kept((value,), loop.step, trained), 0
         else:
-            waited += 1
-            if waited >= config.patience:
+            at.waited += 1
+            if at.waited >= config.patience:
                 break
-    if best is not None:
-        best.restore()
+    if at.best is not None:
+        at.best.restore()
 
 
 def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None]) -> None:
@@ -119,42 +122,44 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
     section 3). The best are those with the highest score or, of equal scores, the lowest loss; of small validation
     splits, whose score moves in large steps, those with the lowest loss.
     """
-    config = loop.config
+    config, at = loop.config, loop.progress
     longest = round(loop.total / (1 + _COOL_DOWN))
     warm = round(config.warmup_ratio * min(loop.total, LEAST_STEPS))
     peak = config.learning_rate or 0.0
     small, patience = loop.validation_items < _FEW_ITEMS, config.patience or _PATIENCE
-    best: Kept | None = None
-    scores: list[float] = []
-    losses: list[float] = []
-    untrained, epoch = loop.validation_loss(), 0
+    untrained = at.untrained = loop.validation_loss() if at.untrained is None else at.untrained
 
     def check() -> tuple[float, ...]:
         value, loss = score(loop.model), loop.validation_loss()
-        loop.tell(epoch=epoch, validation=value, validation_loss=loss)
-        losses.append(loss)
-        scores.append(-math.inf if small or value is None else value)
-        return scores[-1], -loss
+        loop.tell(epoch=at.epoch, validation=value, validation_loss=loss)
+        at.losses.append(loss)
+        at.scores.append(-math.inf if small or value is None else value)
+        return at.scores[-1], -loss
 
-    while loop.step < longest and not _flat(scores, losses, patience, untrained):
-        start = loop.step
-        while loop.step < min(start + _CHECK_STEPS, longest):
+    while at.cooling is None and loop.began < longest and not _flat(at.scores, at.losses, patience, untrained):
+        start = at.since = loop.began if at.since is None else at.since
+        while loop.began < min(start + _CHECK_STEPS, longest):
             loop.run(
-                loop.batches(epoch)[: longest - loop.step],
+                loop.batches(at.epoch)[: longest - loop.began],
                 lambda step: peak * min(1.0, (step + 1) / (warm + 1)),
             )
-            epoch += 1
-        found = check()
-        if best is None or found > best.key:
-            best = Kept(found, loop.step, trained)
+            at.epoch += 1
+        at.since, found = None, check()
+        if at.best is None or found > at.best.key:
+            at.best = Kept(found, loop.step, trained)
+    best = at.best
     assert best is not None
-    ended = "flat" if _flat(scores, losses, patience, untrained) else "maximum"
-    best.restore()
-    loop.reload()
-    start, length = loop.step, max(1, round(_COOL_DOWN * best.step))
-    while loop.step < start + length:
-        loop.run(loop.batches(epoch)[: start + length - loop.step], lambda step: peak * (1 - (step - start) / length))
-        epoch += 1
+    ended = "flat" if _flat(at.scores, at.losses, patience, untrained) else "maximum"
+    if at.cooling is None:
+        best.restore()
+        loop.reload()
+        at.cooling = loop.step
+    start, length = at.cooling, max(1, round(_COOL_DOWN * best.step))
+    while loop.began < start + length:
+        loop.run(
+            loop.batches(at.epoch)[: start + length - loop.began], lambda step: peak * (1 - (step - start) / length)
+        )
+        at.epoch += 1
     if check() < best.key:
         best.restore()
     loop.tell(ended=ended, best_step=best.step)
@@ -173,20 +178,6 @@ def _flat(scores: Sequence[float], losses: Sequence[float], checks: int, untrain
         return False
     gained = max(scores[-checks:]) - max(scores[:-checks]) if math.isfinite(scores[0]) else 0.0
     return gained <= 0 and min(losses[:-checks]) - min(losses[-checks:]) < _LESS_LOSS * untrained
-
-
-class Kept:
-    """A copy of trained weights."""
-
-    def __init__(self, key: tuple[float, ...], step: int, trained: Sequence[nn.Parameter]) -> None:
-        self.key, self.step, self._trained = key, step, trained
-        self._copies = [parameter.detach().clone() for parameter in trained]
-
-    def restore(self) -> None:
-        """Set the weights to the copy."""
-        with torch.no_grad():
-            for parameter, copy in zip(self._trained, self._copies, strict=True):
-                parameter.copy_(copy)
 
 
 def _batches(session: Session, problem: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -234,9 +225,19 @@ class Training:
         vocabulary = functools.partial(session.tokens[problem].vocabulary, "train")
         self._trained = self._fast.trained(model, self._batches(np.array([0])), self._spliced(loss), vocabulary)
         new = _new_positions(session, problem, model, originals)
+        self._originals = originals
         self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config, new), fused=True)
         compiled = torch.compile(model) if config.compile else model
         self._prepared, self._optimizer = session.accelerator.prepare(compiled, self._adamw)
+        self.progress, self._rate = Progress(), 0.0
+        saved = session.checkpoints.begin(watched=penalty is not None or after_backward is not None)
+        if saved is not None:
+            self._restore(saved)
+
+    @property
+    def began(self) -> int:
+        """Return the number of steps before the current call of `run`, or before the next one."""
+        return self.step - self.progress.taken
 
     @property
     def validation_items(self) -> int:
@@ -248,23 +249,31 @@ class Training:
         return _batches(self._session, self._problem, epoch)
 
     def run(self, batches: Sequence[NDArray[np.int64]], rate: Callable[[int], float]) -> None:
-        """Take one optimizer step for each batch, with the learning rate that `rate` gives for the step (from 0)."""
+        """Take one optimizer step for each batch that was not taken yet, with the learning rate that `rate` gives for the step (from 0)."""
         self._prepared.train()
         if self._prefix is not None:
             self._prefix.settle()
-        with self._fast.training(self.model, self._adamw):
-            for numbers in batches:
-                now = rate(self.step)
+        at, checkpoints = self.progress, self._session.checkpoints
+        with self._fast.training(self.model, self._adamw), checkpoints.listening():
+            for numbers in batches[at.taken :]:
+                now = self._rate = rate(self.step)
                 for group in self._optimizer.param_groups:
                     group["lr"] = now * group["times"]
                 self._losses.append(self._take_step(numbers))
                 self._fast.stepped(now)
                 self.step += 1
+                at.taken += 1
                 self._session.steps += 1
                 self._session.examples += len(numbers)
                 if self.step % _LOG_EVERY == 0:
                     self._log(now)
-            self._log(now)
+                # Several processes must agree, which takes time.
+                if (self._session.processes == 1 or self.step % _LOG_EVERY == 0) and self._session.agree(
+                    checkpoints.due()
+                ):
+                    self._save()
+            self._log(self._rate)
+        at.taken = 0
 
     def reload(self) -> None:
         """Continue with the weights that the model has now."""
@@ -293,9 +302,81 @@ class Training:
 
     def close(self) -> nn.Module:
         """Return the trained model without the wrapper of accelerate."""
+        if not self.progress.done:
+            self.progress = Progress(done=True)
+            if self._session.agree(self._session.checkpoints.worthwhile(self._session.accelerator.device)):
+                self._save()
         model = unprepared(self._session.accelerator, self.model)
         self._session.accelerator.free_memory()
         return model
+
+    def _save(self) -> None:
+        """Write a checkpoint from which the training goes on exactly as it would have."""
+        session, at = self._session, self.progress
+        with session.meter.phase("checkpoint"):
+            tensors = {f"weight.{name}": values for name, values in self._held().items()}
+            if not at.done:
+                tensors |= {f"fast.{name}": values for name, values in self._fast.state().items()}
+                for number, values in self._adamw.state_dict()["state"].items():
+                    tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+                copies = at.best.copies if at.best is not None else []
+                tensors |= {f"best.{number}": copy for number, copy in enumerate(copies)}
+            scaler = session.accelerator.scaler
+            state = {
+                "progress": at.state(),
+                "step": self.step,
+                "rate": self._rate,
+                "losses": [float(loss) for loss in self._losses],
+                "pieces": self._pieces,
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "shrunk": self._fast.shrunk,
+                **session.state(),
+            }
+            session.checkpoints.write(tensors, state)
+
+    def _restore(self, saved: Saved) -> None:
+        """Go on from a checkpoint."""
+        session, state = self._session, saved.state
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {
+                name.removeprefix(prefix): value for name, value in saved.tensors.items() if name.startswith(prefix)
+            }
+
+        held = self._held()
+        with torch.no_grad():
+            for name, value in part("weight.").items():
+                held[name].copy_(value)
+        copies = [
+            value.to(session.accelerator.device)
+            for _, value in sorted(part("best.").items(), key=lambda one: int(one[0]))
+        ]
+        self.progress = Progress.restored(state["progress"], self._originals, copies)
+        if not self.progress.done:
+            self._fast.load(part("fast."), state["shrunk"])
+            known: dict[int, dict[str, torch.Tensor]] = {}
+            for name, value in part("optimizer.").items():
+                number, _, what = name.partition(".")
+                known.setdefault(int(number), {})[what] = value
+            self._adamw.load_state_dict({**self._adamw.state_dict(), "state": known})
+        self.step, self._rate, self._pieces = state["step"], state["rate"], state["pieces"]
+        self._losses = [torch.tensor(loss, device=session.accelerator.device) for loss in state["losses"]]
+        if session.accelerator.scaler is not None:
+            session.accelerator.scaler.load_state_dict(state["scaler"])
+        session.restore(state)
+        lost = session.checkpoints.lost(saved)
+        again = (
+            f": the {lost:,.0f} s of work after its last checkpoint were done again, and are not counted"
+            if lost >= 1
+            else ""
+        )
+        session.notes.append(f"continued after an interruption{again}")
+
+    def _held(self) -> dict[str, torch.Tensor]:
+        """Return what training changes in the model: trained parameters, and saved buffers, such as running means."""
+        buffers = dict(self.model.named_buffers())
+        changed = {name: buffers[name] for name in self.model.state_dict() if name in buffers}
+        return {**{str(number): parameter for number, parameter in enumerate(self._originals)}, **changed}
 
     def _spliced(self, loss: Compute) -> Compute:
         return loss if self._session.splice is None else self._session.splice.prefix.wrap(loss)

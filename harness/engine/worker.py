@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ import torch
 
 from harness.catalog import Catalog
 from harness.engine.cache import Cache
+from harness.engine.checkpoint import Checkpoints, Curve, listen
 from harness.engine.compat import reset_accelerate
 from harness.engine.execute import execute
 from harness.engine.memory import ran_out
@@ -49,6 +49,7 @@ def prepare_process() -> None:
     transformers.logging.disable_progress_bar()
     # tqdm's default lock is shared between processes and leaks when a process is killed.
     tqdm.set_lock(threading.RLock())
+    listen()
 
 
 @contextlib.contextmanager
@@ -98,28 +99,42 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
     if job.log_level != "error":
         _log(job.log_level)
     if place.rank != 0:
-        return _perform_share(job, catalog, store, log, place)
+        return _perform_share(job, catalog, store, log, place, _checkpoints(job, store))
     with store.attempt(job.run) as folder:
         # Another command may have finished the run while this one waited for the folder.
         outcome = store.outcome(job.run)
         if outcome is not None and job.deliver is None and (not job.keep_model or (folder / "model").exists()):
             return outcome
-        # A finished run that is computed again only for its model does not change the stored results. Line buffering writes the
-        # curve completely before the outcome is stored.
-        with (Path(os.devnull) if outcome else folder / "log.jsonl").open("w", buffering=1, encoding="utf-8") as curve:
+        # A finished run that is computed again only for its model does not change the stored results.
+        path = Path(os.devnull) if outcome else folder / "log.jsonl"
+        interrupted = path.stat().st_mtime if path.exists() else None
+        curve = Curve(path)
 
-            def write(event: dict[str, Any]) -> None:
-                if not {"loss", "validation", "ended"}.isdisjoint(event):
-                    curve.write(json.dumps(event) + "\n")
-                log(event)
+        def write(event: dict[str, Any]) -> None:
+            if not {"loss", "validation", "ended"}.isdisjoint(event):
+                curve.write(event)
+            log(event)
 
-            result = _perform_share(job, catalog, store, write, place)
+        checkpoints = _checkpoints(job, store, curve, interrupted)
+        try:
+            result = _perform_share(job, catalog, store, write, place, checkpoints)
+            checkpoints.forget()
+        finally:
+            curve.close()
     if isinstance(result, Failure):
         store.fail(job.run, result)
     return result
 
 
-def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: Place) -> Outcome | Failure:
+def _checkpoints(job: Job, store: Store, curve: Curve | None = None, interrupted: float | None = None) -> Checkpoints:
+    """Return the checkpoints of a job's run; a trial has none."""
+    folder = None if job.run.trial else store.folder(job.run) / "checkpoint"
+    return Checkpoints(folder, curve, interrupted=interrupted)
+
+
+def _perform_share(
+    job: Job, catalog: Catalog, store: Store, log: Tell, place: Place, checkpoints: Checkpoints
+) -> Outcome | Failure:
     # Write to a sibling folder, then rename: the target is complete or absent, and relative paths to the base stay valid.
     target = job.deliver or (store.folder(job.run) / "model" if job.keep_model else None)
     temporary = target and target.parent / f".{target.name}-{place.rank}"
@@ -129,7 +144,8 @@ def _perform_share(job: Job, catalog: Catalog, store: Store, log: Tell, place: P
         accelerator = _accelerator(job.run, place)
         alone = place.side_by_side == 1
         busy = alone and place.processes == 1 and is_busy()
-        finished = execute(job.run, catalog, accelerator, Cache(store.cache), temporary, log, alone=alone)
+        cache = Cache(store.cache)
+        finished = execute(job.run, catalog, accelerator, cache, temporary, log, alone=alone, checkpoints=checkpoints)
         outcome = finished.outcome.model_copy(update={"busy": busy})
         if place.rank == 0:
             if target and temporary:
