@@ -461,6 +461,8 @@ class Job(Record):
     """Plugins that are not loaded."""
     log_level: LogLevel = "error"
     """The least serious messages of the libraries that are logged."""
+    checkpoint_seconds: NonNegativeFloat = 60.0
+    """Least time between two checkpoints of a training, in seconds; a training that takes less has none."""
 
 
 class Place(Record):

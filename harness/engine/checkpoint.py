@@ -3,7 +3,7 @@
     <run>/checkpoint/<number>.safetensors     the state of a training of the run, counted from 0
 
 A run that is computed again repeats everything but its trainings, which continue from these files; all else is
-deterministic. They are written at most once a minute, and when the process is told to end (SIGTERM, SIGUSR2). A training
+deterministic. They are written now and then, and when the process is told to end (SIGTERM, SIGUSR2). A training
 that calls back into a strategy has none, because the strategy may have a state of its own; nor have those after it.
 """
 
@@ -30,8 +30,6 @@ from safetensors.torch import save_file
 
 from harness.store import replacing
 
-_SECONDS = 60.0
-"""Least time between two checkpoints; a training that takes less has none. HARNESS_CHECKPOINT_SECONDS replaces it."""
 _SHARE = 50
 """How many times as long as it takes to write a checkpoint the time to the next one is, at least."""
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
@@ -78,13 +76,18 @@ class Checkpoints:
     """The checkpoints of one run, in one of its processes."""
 
     def __init__(
-        self, folder: Path | None = None, curve: Curve | None = None, *, interrupted: float | None = None
+        self,
+        folder: Path | None = None,
+        curve: Curve | None = None,
+        seconds: float = 0.0,
+        interrupted: float | None = None,
     ) -> None:
         """Read nothing yet.
 
         Args:
             folder: Where they are; None to have none.
             curve: The curve of the run; None in a process that writes neither curve nor checkpoints.
+            seconds: Least time between two checkpoints; a training that takes less has none.
             interrupted: When an earlier attempt showed its last sign of life, in seconds since the epoch.
         """
         self.about = ""
@@ -93,8 +96,7 @@ class Checkpoints:
         """Number of the current training."""
         self.enabled = folder is not None
         """Whether trainings have checkpoints; no longer once one cannot have any."""
-        self._folder, self._curve, self._interrupted = folder, curve, interrupted
-        self._every = float(os.environ.get("HARNESS_CHECKPOINT_SECONDS", _SECONDS))
+        self._folder, self._curve, self._every, self._interrupted = folder, curve, seconds, interrupted
         self._began = time.monotonic()
         self._next = 0.0
 
@@ -118,7 +120,7 @@ class Checkpoints:
 
     def worthwhile(self, device: torch.device) -> bool:
         """Return whether the end of a training is to be kept: one that is not kept is computed again, which must give the same weights."""
-        return self.enabled and (device.type != "cpu" or time.monotonic() - self._began >= self._every)
+        return self.enabled and (device.type != "cpu" or self.due() or time.monotonic() - self._began >= self._every)
 
     def write(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
         """Write the state of the current training; then the process ends if it was told to."""

@@ -83,12 +83,13 @@ def fit(
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
     loop = Training(session, problem, model, planned_steps(session, problem), penalty, after_backward)
-    if not loop.progress.done:
-        if session.run.train.epochs == "flat":
-            _until_flat(loop, trained, score)
-        else:
-            _for_epochs(loop, trained, score, session.run.train.epochs)
-    return loop.close()
+    with session.checkpoints.listening():
+        if not loop.progress.done:
+            if session.run.train.epochs == "flat":
+                _until_flat(loop, trained, score)
+            else:
+                _for_epochs(loop, trained, score, session.run.train.epochs)
+        return loop.close()
 
 
 def _for_epochs(
@@ -254,7 +255,7 @@ class Training:
         if self._prefix is not None:
             self._prefix.settle()
         at, checkpoints = self.progress, self._session.checkpoints
-        with self._fast.training(self.model, self._adamw), checkpoints.listening():
+        with self._fast.training(self.model, self._adamw):
             for numbers in batches[at.taken :]:
                 now = self._rate = rate(self.step)
                 for group in self._optimizer.param_groups:

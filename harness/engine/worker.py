@@ -49,7 +49,6 @@ def prepare_process() -> None:
     transformers.logging.disable_progress_bar()
     # tqdm's default lock is shared between processes and leaks when a process is killed.
     tqdm.set_lock(threading.RLock())
-    listen()
 
 
 @contextlib.contextmanager
@@ -78,6 +77,7 @@ def output_to(path: Path) -> Iterator[None]:
 def work(job: Job, catalog: Catalog, tell: Tell, place: Place) -> Outcome | Failure:
     """Compute a job in a dedicated process; its output goes to the run's `worker.log`."""
     prepare_process()
+    listen()
     if job.base is not None and job.base.is_dir():  # another machine may lack it: then what is missing is named
         os.chdir(job.base)
     with output_to(Store(job.results).folder(job.run) / WORKER_LOG):
@@ -118,7 +118,9 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
         checkpoints = _checkpoints(job, store, curve, interrupted)
         try:
             result = _perform_share(job, catalog, store, write, place, checkpoints)
-            checkpoints.forget()
+            # One of several processes fails if another is lost; then the run goes on from here.
+            if isinstance(result, Outcome) or place.processes == 1:
+                checkpoints.forget()
         finally:
             curve.close()
     if isinstance(result, Failure):
@@ -129,7 +131,7 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
 def _checkpoints(job: Job, store: Store, curve: Curve | None = None, interrupted: float | None = None) -> Checkpoints:
     """Return the checkpoints of a job's run; a trial has none."""
     folder = None if job.run.trial else store.folder(job.run) / "checkpoint"
-    return Checkpoints(folder, curve, interrupted=interrupted)
+    return Checkpoints(folder, curve, job.checkpoint_seconds, interrupted)
 
 
 def _perform_share(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from harness.store import Store
 _ROOM_BYTES = 200_000_000
 """Free space required to start a run: enough for caches and predictions of a small comparison."""
 _WARM = "harness.engine.warm"
+_SECONDS = "HARNESS_CHECKPOINT_SECONDS"
+"""The environment variable that sets the least time between two checkpoints."""
 
 
 class CarriedOut(NamedTuple):
@@ -170,6 +173,7 @@ class Runner:
             base=Path.cwd(),
             keep_model=self.keep_models,
             log_level=self.log_level,
+            checkpoint_seconds=float(os.environ.get(_SECONDS, Job.model_fields["checkpoint_seconds"].default)),
             deliver=None if deliver is None else deliver.resolve(),
             without=tuple(sorted(self.catalog.without)),
         )

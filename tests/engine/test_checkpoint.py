@@ -1,22 +1,24 @@
 """A run that is interrupted goes on where it was, and ends as it would have."""
 
 import json
+import multiprocessing
 import os
+import random
 import signal
-import subprocess
-import sys
+import threading
 import time
-from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from safetensors.numpy import load_file
 
-from harness.contracts import Strategy
+from harness.contracts import Executor, Strategy
 from harness.engine.worker import perform
+from harness.experiment.asked import Asked
 from harness.records import Failure, Job, Place
+from harness.runner.plans import Runner
 from harness.store import Store
-from harness.testing import compute, toy_catalog, toy_run
+from harness.testing import ToyDataset, compute, toy_catalog, toy_run
 
 pytestmark = pytest.mark.slow
 
@@ -25,8 +27,11 @@ class Interrupted(BaseException):
     """Ends an attempt as a signal would: nothing handles it."""
 
 
-def attempt(run, catalog, results, until=None, **job):
-    """Compute a run, or only until this many losses were logged; return the outcome, None if it was interrupted."""
+def attempt(run, catalog, results, until=None):
+    """Compute a run, or only until this many losses were logged; return the outcome, None if it was interrupted.
+
+    There is a checkpoint after every step.
+    """
     seen = 0
 
     def log(event):
@@ -36,7 +41,8 @@ def attempt(run, catalog, results, until=None, **job):
             raise Interrupted
 
     try:
-        result = perform(Job(run=run, results=results, **job), catalog, log, Place(cpu=True))
+        job = Job(run=run, results=results, checkpoint_seconds=0)
+        result = perform(job, catalog, log, Place(cpu=True))
     except Interrupted:
         return None
     assert not isinstance(result, Failure), f"{result.reason}\n{result.trace}"
@@ -63,11 +69,6 @@ def counted(outcome):
     )
 
 
-@pytest.fixture
-def at_every_step(monkeypatch):
-    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
-
-
 @pytest.mark.parametrize(
     ("strategy", "params", "train"),
     [
@@ -85,18 +86,130 @@ def at_every_step(monkeypatch):
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else value,
 )
-def test_an_interrupted_run_ends_as_it_would_have(catalog, tiny_model, tmp_path, at_every_step, strategy, params, train):
+def test_an_interrupted_run_ends_as_it_would_have(catalog, tiny_model, tmp_path, strategy, params, train):
     toys = toy_catalog(catalog)
     run = toy_run(toys, tiny_model, toys.make(Strategy, strategy, params), **{"learning_rate": 5e-3, **train})
-    os.environ["HARNESS_CHECKPOINT_SECONDS"] = "1e9"
     whole = compute(run, toys, tmp_path / "whole")
-    os.environ["HARNESS_CHECKPOINT_SECONDS"] = "0"
-    attempts = 0
-    while (outcome := attempt(run, toys, tmp_path / "parts", until=(7, 12, 10)[attempts % 3] if attempts < 12 else None)) is None:
+    attempts, outcome = 0, None
+    while outcome is None:
+        until = (7, 12, 10)[attempts % 3] if attempts < 12 else None
+        outcome = attempt(run, toys, tmp_path / "parts", until)
         attempts += 1
-    assert attempts > 1
+    assert attempts > 2
     assert kept(run, tmp_path / "parts") == kept(run, tmp_path / "whole")
     assert counted(outcome) == counted(whole)
     assert any("continued after an interruption" in note for note in outcome.notes)
     spent = sum(phase.wall_seconds for phase in outcome.phases.values())
     assert spent == pytest.approx(outcome.wall_seconds, rel=0.02)
+
+
+@pytest.fixture
+def asked(catalog, tiny_model, tmp_path):
+    """A plan of one run of 60 steps, by a file and a model that other processes find too."""
+    ToyDataset(rows=60).read().splits["train"].to_csv(str(tmp_path / "data.csv"))
+    return Asked(
+        target=str(tmp_path / "data.csv"), model=str(tiny_model), watch=["none"], strategies=["full"], seeds=[0],
+        options=["train.epochs=10", "train.max_length=24", "train.batch_size=8", "train.learning_rate=5e-3"],
+    ).plan(catalog)  # fmt: skip
+
+
+def computed(plan, results, catalog, said, **settings):
+    """Compute a plan once in other processes; return the result of its last run."""
+    executor = catalog.make(Executor, "local", {"cpu": True, **settings})
+    runner = Runner(Store(results), catalog, executor, said.append)
+    runs = [(arm.label, run) for arm, run in plan.runs if arm.role != "baseline"]
+    ((_, result),) = runner.compute(runs, "", len(runs))
+    return runs[0][1], result
+
+
+class Stopper(threading.Thread):
+    """Tells the processes of this one to end, each a little after it has written a file of its run."""
+
+    def __init__(self, results, number, times, after="log.jsonl"):
+        super().__init__(daemon=True)
+        self.runs, self.number, self.times, self.after, self.stopped = results / "runs", number, times, after, []
+
+    def run(self):
+        while len(self.stopped) < self.times:
+            time.sleep(0.02)
+            for child in multiprocessing.active_children():
+                if child.pid not in self.stopped and self.trains(child.pid):
+                    time.sleep(0.2 * random.random())
+                    self.stopped.append(child.pid)
+                    os.kill(child.pid, self.number)
+
+    def trains(self, pid):
+        try:
+            began = psutil.Process(pid).create_time()
+            found = [path.stat() for path in self.runs.glob(f"full-*/{self.after}")]
+        except (psutil.NoSuchProcess, FileNotFoundError):
+            return False
+        return any(one.st_size and one.st_mtime > began for one in found)
+
+
+def in_spite_of(stopper, plan, results, catalog, **settings):
+    """Compute a plan's run as often as it is stopped; return the run and its outcome."""
+    stopper.start()
+    while True:
+        run, result = computed(plan, results, catalog, [], **settings)
+        if not isinstance(result, Failure):
+            return run, result
+        assert result.status == "lost", result
+
+
+@pytest.mark.parametrize(("number", "times", "seconds"), [("SIGKILL", 20, "0"), ("SIGTERM", 3, "1e9")])
+def test_twenty_kills_within_a_run_change_nothing(catalog, asked, tmp_path, monkeypatch, number, times, seconds):
+    whole, _ = computed(asked, tmp_path / "whole", catalog, [])
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", seconds)
+    stopper = Stopper(tmp_path / "parts", getattr(signal, number), times)
+    run, outcome = in_spite_of(stopper, asked, tmp_path / "parts", catalog)
+    assert len(stopper.stopped) == times
+    assert kept(run, tmp_path / "parts") == kept(whole, tmp_path / "whole")
+    told = [note for note in outcome.notes if "continued after an interruption" in note]
+    assert len(told) == 1 if number == "SIGKILL" else told == ["continued after an interruption"]
+
+
+def test_two_processes_that_share_a_run_go_on_together(catalog, asked, tmp_path, monkeypatch):
+    whole, _ = computed(asked, tmp_path / "whole", catalog, [], processes_per_run=2)
+    monkeypatch.setenv("HARNESS_CHECKPOINT_SECONDS", "0")
+    stopper = Stopper(tmp_path / "parts", signal.SIGKILL, 1, "checkpoint/0.safetensors")
+    run, outcome = in_spite_of(stopper, asked, tmp_path / "parts", catalog, processes_per_run=2)
+    assert kept(run, tmp_path / "parts") == kept(whole, tmp_path / "whole")
+    assert any("continued after an interruption" in note for note in outcome.notes)
+
+
+@pytest.fixture
+def interrupted(catalog, tiny_model, tmp_path):
+    """A run that was interrupted, and its checkpoint."""
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1, learning_rate=5e-3)
+    assert attempt(run, toys, tmp_path, until=5) is None
+    return run, toys, Store(tmp_path).folder(run) / "checkpoint" / "0.safetensors"
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", None], ids=["empty", "damaged", "cut off"])
+def test_a_damaged_checkpoint_is_treated_as_missing(interrupted, tmp_path, content):
+    run, toys, path = interrupted
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    assert not any("continued" in note for note in attempt(run, toys, tmp_path).notes)
+
+
+def test_a_checkpoint_of_other_versions_is_not_used(interrupted, tmp_path, monkeypatch):
+    run, toys, _ = interrupted
+    monkeypatch.setattr("harness.engine.execute.versions", lambda: {"torch": "0.1"})
+    assert not any("continued" in note for note in attempt(run, toys, tmp_path).notes)
+
+
+def test_a_run_that_fails_leaves_no_checkpoint(interrupted, tmp_path, monkeypatch):
+    run, toys, path = interrupted
+    monkeypatch.setattr("harness.engine.train.Training._take_step", lambda *_: 1 / 0)
+    result = perform(Job(run=run, results=tmp_path), toys, lambda _: None, Place(cpu=True))
+    assert result.status == "failed"
+    assert not path.exists()
+
+
+def test_a_short_training_writes_no_checkpoint(catalog, tiny_model, tmp_path, monkeypatch):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1)
+    monkeypatch.setattr("harness.engine.train.Training._save", lambda _: 1 / 0)
+    compute(run, toys, tmp_path)
