@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import psutil
 
 _COPYING = "forkserver"
@@ -128,7 +130,7 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[BaseProcess,
     process: BaseProcess = context.Process(target=_begin, args=(target, *args, there))
     if copying:
         _warm.follow_load()
-    with _nameless_main():
+    with _nameless_main(), _interrupts_later():
         process.start()
     if copying:
         _warm.copied_as(process)
@@ -144,6 +146,22 @@ def _begin(target: Callable[..., None], *args: Any) -> None:
         target(*args)
     except (KeyboardInterrupt, BrokenPipeError):
         raise SystemExit(_INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end: the warm process prints a traceback and ends if it is asked for half a process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 @contextlib.contextmanager

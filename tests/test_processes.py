@@ -1,9 +1,11 @@
 """Processes wait for each other without taking a core from other work."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import reduction
 
 import pytest
 
@@ -91,3 +93,22 @@ def test_what_the_user_has_set_stays(warm, neighbour, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     before = warm._process.pid
     assert asked()[1] == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_process_is_started_waits_until_it_has_started(monkeypatch):
+    before, sent = signal.signal(signal.SIGINT, signal.default_int_handler), reduction.sendfds
+    _, warm = asked()
+
+    def interrupted(*asked):
+        os.kill(os.getpid(), signal.SIGINT)
+        sent(*asked)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(reduction, "sendfds", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                asked()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert asked()[1] == warm
