@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,7 +93,12 @@ class Runner:
         return CarriedOut(plan, tuple(result for result in results if isinstance(result, Failure)))
 
     def prepare(self, plan: Plan) -> None:
-        """Let the executor prepare for a plan's runs in the background."""
+        """Let the executor prepare for a plan's runs in the background.
+
+        Raises:
+            HarnessError: A setting of the environment cannot be used.
+        """
+        _checkpoint_seconds()
         self.executor.prepare([_WARM, *slow_imports(plan, self.catalog)])
 
     def examine(self, plan: Plan, *, leaks: bool = True, fetch: bool = True, cache: Cache | None = None) -> Examined:
@@ -173,7 +179,7 @@ class Runner:
             base=Path.cwd(),
             keep_model=self.keep_models,
             log_level=self.log_level,
-            checkpoint_seconds=float(os.environ.get(_SECONDS, Job.model_fields["checkpoint_seconds"].default)),
+            checkpoint_seconds=_checkpoint_seconds(),
             deliver=None if deliver is None else deliver.resolve(),
             without=tuple(sorted(self.catalog.without)),
         )
@@ -211,3 +217,22 @@ def _check_room(results: Path) -> None:
             f"not enough disk space at {str(results)!r}: {free / 1e6:.0f} MB free, {_ROOM_BYTES / 1e6:.0f} MB needed"
         )
         raise HarnessError(message)
+
+
+def _checkpoint_seconds() -> float:
+    """Return the least time between two checkpoints of a training, in seconds.
+
+    Raises:
+        HarnessError: The environment variable that sets it is no number of seconds.
+    """
+    text = os.environ.get(_SECONDS)
+    if text is None:
+        return float(Job.model_fields["checkpoint_seconds"].default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        message = f"{_SECONDS}={text!r} is not a number of seconds: set it to 0 or more, or unset it"
+        raise HarnessError(message)
+    return seconds
