@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import os
 import random
 import shutil
@@ -122,16 +123,26 @@ class Checkpoints:
         """Return whether the end of a training is to be kept: one that is not kept is computed again, which must give the same weights."""
         return self.enabled and (device.type != "cpu" or self.due() or time.monotonic() - self._began >= self._every)
 
-    def write(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-        """Write the state of the current training; then the process ends if it was told to."""
+    def write(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> str | None:
+        """Write the state of the current training; then the process ends if it was told to.
+
+        Returns:
+            Why it cannot be written: the run then goes on without checkpoints. None if it was written, or another process writes it.
+        """
+        failed = None
         if self._curve is not None:
             start = time.monotonic()
             text = json.dumps({**state, "curve": self._curve.events, "about": self.about, "time": time.time()})
-            with replacing(self._path) as path:
-                save_file({name: _by_itself(tensor) for name, tensor in tensors.items()}, path, {"state": text})
-            self._next = time.monotonic() + max(self._every, _SHARE * (time.monotonic() - start))
+            try:
+                with replacing(self._path) as path:
+                    save_file({name: _by_itself(tensor) for name, tensor in tensors.items()}, path, {"state": text})
+            except (OSError, SafetensorError) as error:
+                failed, self._next = " ".join(str(error).split()), math.inf
+            else:
+                self._next = time.monotonic() + max(self._every, _SHARE * (time.monotonic() - start))
         if _asked is not None:
             _end(_asked)
+        return failed
 
     def lost(self, saved: Saved) -> float:
         """Return for how many seconds the earlier attempt went on after a checkpoint, as far as is known."""

@@ -254,7 +254,7 @@ class Training:
         self._prepared.train()
         if self._prefix is not None:
             self._prefix.settle()
-        at, checkpoints = self.progress, self._session.checkpoints
+        at = self.progress
         with self._fast.training(self.model, self._adamw):
             for numbers in batches[at.taken :]:
                 now = self._rate = rate(self.step)
@@ -268,10 +268,7 @@ class Training:
                 self._session.examples += len(numbers)
                 if self.step % _LOG_EVERY == 0:
                     self._log(now)
-                # Several processes must agree, which takes time.
-                if (self._session.processes == 1 or self.step % _LOG_EVERY == 0) and self._session.agree(
-                    checkpoints.due()
-                ):
+                if self._is_due():
                     self._save()
             self._log(self._rate)
         at.taken = 0
@@ -311,6 +308,13 @@ class Training:
         self._session.accelerator.free_memory()
         return model
 
+    def _is_due(self) -> bool:
+        """Return whether it is time for a checkpoint, in every process of the run."""
+        session = self._session
+        if session.processes == 1 or not session.checkpoints.enabled:
+            return session.checkpoints.due()
+        return self.step % _LOG_EVERY == 0 and session.agree(session.checkpoints.due())  # to agree takes time
+
     def _save(self) -> None:
         """Write a checkpoint from which the training goes on exactly as it would have."""
         session, at = self._session, self.progress
@@ -333,7 +337,8 @@ class Training:
                 "shrunk": self._fast.shrunk,
                 **session.state(),
             }
-            session.checkpoints.write(tensors, state)
+            if failed := session.checkpoints.write(tensors, state):
+                session.notes.append(f"no checkpoints: {failed}")
 
     def _restore(self, saved: Saved) -> None:
         """Go on from a checkpoint."""

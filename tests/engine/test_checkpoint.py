@@ -211,6 +211,15 @@ def test_a_run_that_fails_leaves_no_checkpoint(interrupted, tmp_path, monkeypatc
     assert not path.exists()
 
 
+def test_a_run_goes_on_if_its_checkpoint_cannot_be_written(catalog, tiny_model, tmp_path):
+    toys = toy_catalog(catalog)
+    run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1)
+    folder = Store(tmp_path).folder(run)
+    folder.mkdir()
+    (folder / "checkpoint").touch()  # not a folder
+    assert any(note.startswith("no checkpoints: ") for note in attempt(run, toys, tmp_path).notes)
+
+
 def test_a_short_training_writes_no_checkpoint(catalog, tiny_model, tmp_path, monkeypatch):
     toys = toy_catalog(catalog)
     run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1)
