@@ -411,6 +411,10 @@ class Outcome(Record):
     versions: dict[str, str]
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
+    host: str | None = None
+    """Name of the machine; None in runs stored by earlier versions."""
+    restarts: NonNegativeInt = 0
+    """How often the run went on from a checkpoint after an interruption; attempts that began from the same one count once."""
     busy: bool = False
     """Other processes kept the machine busy when the run began, which makes its times longer."""
     validation: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -143,6 +144,8 @@ def execute(
         ),
         device=describe_device(accelerator.device),
         processes=session.processes,
+        host=platform.node() or None,
+        restarts=session.restarts,
         versions=versions(),
         plugins=_plugins(run, catalog),
         notes=tuple(dict.fromkeys([*session.notes, *taken_plainly()])),

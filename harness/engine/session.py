@@ -57,6 +57,8 @@ class Session:
     """Notes on this run for the reader of the table."""
     steps: int = 0
     examples: int = 0
+    restarts: int = 0
+    """How often the run went on from a checkpoint."""
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     clock: float = field(default_factory=time.perf_counter)
     """When the run began, by `time.perf_counter`; earlier if it goes on from a checkpoint."""
@@ -81,6 +83,7 @@ class Session:
         return {
             "steps": self.steps,
             "examples": self.examples,
+            "restarts": self.restarts,
             "notes": list(self.notes),
             "shared": self.shared.model_dump(mode="json"),
             "seconds": time.perf_counter() - self.clock,
@@ -91,6 +94,7 @@ class Session:
         """Go on from a state: costs are then those of a run that was not interrupted."""
         mine = state["processes"][self.rank]
         self.steps, self.examples, self.notes[:] = state["steps"], state["examples"], state["notes"]
+        self.restarts = state["restarts"] + 1
         self.shared = Shared.model_validate(state["shared"])
         self.meter.restore({name: Phase.model_validate(phase) for name, phase in mine["phases"].items()})
         self.clock = time.perf_counter() - state["seconds"]

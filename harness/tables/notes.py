@@ -196,6 +196,8 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
     ):
         mixed = " (differs between runs: compare with care)" if len(values) > 1 else ""
         yield f"{title}: {' | '.join(sorted(values))}{mixed}"
+    if (hosts := len({item.outcome.host for item in finished if item.outcome.host})) > 1:
+        yield f"time: measured on {hosts} machines"
     yield from sorted({note for item in finished for note in item.outcome.notes})
     busy = sum(item.outcome.busy for item in finished)
     if busy:

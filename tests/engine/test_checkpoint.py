@@ -100,6 +100,8 @@ def test_an_interrupted_run_ends_as_it_would_have(catalog, tiny_model, tmp_path,
     assert kept(run, tmp_path / "parts") == kept(run, tmp_path / "whole")
     assert counted(outcome) == counted(whole)
     assert any("continued after an interruption" in note for note in outcome.notes)
+    assert 0 < outcome.restarts < attempts
+    assert outcome.restarts == attempts - 1 or strategy in {"ewc", "replay"}
     spent = sum(phase.wall_seconds for phase in outcome.phases.values())
     assert spent == pytest.approx(outcome.wall_seconds, rel=0.02)
 

@@ -406,6 +406,12 @@ def test_datasets_with_the_same_name_and_the_same_ids_are_drawn_apart(store, toy
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
+def test_the_notes_tell_on_how_many_machines_times_were_measured(store, plan, toys):
+    for number, (_, run) in enumerate(plan.runs):
+        store_run(store, run, 8, host=("first", "second")[number % 2])
+    assert "time: measured on 2 machines" in tabulate(plan, store, toys).about
+
+
 def test_the_note_counts_the_runs_that_began_on_a_busy_machine(store, plan, toys):
     runs = [run for arm in plan.arms for run in arm.runs]
     for number, run in enumerate(runs):
