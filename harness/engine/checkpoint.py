@@ -100,6 +100,9 @@ class Checkpoints:
         self._folder, self._curve, self._every, self._interrupted = folder, curve, seconds, interrupted
         self._began = time.monotonic()
         self._next = 0.0
+        if folder is not None and curve is not None:
+            for half in folder.glob(".*"):  # the process was killed while it wrote
+                half.unlink()
 
     def begin(self, *, watched: bool) -> Saved | None:
         """Begin the next training; return the state in which an earlier attempt left it, if it is known.
@@ -162,6 +165,8 @@ class Checkpoints:
             yield
         finally:
             _may_wait = before
+            if _asked is not None:  # the training has failed meanwhile
+                _end(_asked)
 
     @property
     def _path(self) -> Path:

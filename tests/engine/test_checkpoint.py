@@ -199,6 +199,13 @@ def test_a_damaged_checkpoint_is_treated_as_missing(interrupted, tmp_path, conte
     assert not any("continued" in note for note in attempt(run, toys, tmp_path).notes)
 
 
+def test_what_a_killed_process_left_half_written_does_not_pile_up(interrupted, tmp_path):
+    run, toys, path = interrupted
+    (path.parent / ".0.safetensors-abc").write_bytes(b"half")
+    assert attempt(run, toys, tmp_path, until=2) is None
+    assert [one.name for one in path.parent.iterdir()] == ["0.safetensors"]
+
+
 def test_a_checkpoint_of_other_versions_is_not_used(interrupted, tmp_path, monkeypatch):
     run, toys, _ = interrupted
     monkeypatch.setattr("harness.engine.execute.versions", lambda: {"torch": "0.1"})
