@@ -92,38 +92,19 @@ def execute(
         if checkpoints is not None:
             session.checkpoints = checkpoints
             checkpoints.about = digest([run.id, versions(), _plugins(run, catalog), session.arithmetic, session.fast])
-        strategy = catalog.restore(Strategy, run.strategy)
         scorer = _Scorer(session, Features(session))
-        stages: list[RunStage] = []
-        if not run.trial:
-            scorer.score(moment=0)
-        for index, problem in enumerate(run.stages):
-            metric = catalog.make(Metric, run.train.select_by or catalog.restore(Task, problem.task).metrics[0], {})
-            # Adapters of several stages build on one another, so several stages are delivered as whole models.
-            stage = RunStage(session, scorer.features, index, metric, model_folder if len(run.stages) == 1 else None)
-            stages.append(stage)
-            # Dropout masks must differ between processes and stages.
-            torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
-            with meter.phase("tune"):
-                tuned = strategy.tune(stage)
-            scorer.learned(tuned)
-            stage.conclude(tuned)
-            if not run.trial:
-                scorer.score(moment=index + 1)
-        if stage.ship_bytes is None:
-            stage.ship(tuned)
+        stages = _tune(session, scorer, catalog, model_folder)
+        tuned, last = scorer.tuned[-1], stages[-1]
+        if last.ship_bytes is None:
+            last.ship(tuned)
         if model_folder is not None and session.rank == 0:
             with meter.phase("save"):
                 deliver(session, scorer.features, scorer.tuned, catalog, model_folder)
         validation = _validation(stages, scorer.tuned) if run.trial else None
-        inference = None if run.trial else measure_inference(session, tuned, stage.apart)
+        inference = None if run.trial else measure_inference(session, tuned, last.apart)
         model = session.heads.models[len(run.stages) - 1] or session.heads.body
-        trained = stage.trained(tuned)
-        leaks: Sequence[tuple[Leak, ...] | None] = (
-            [None] * len(run.task_data)  # all test texts are in the training data
-            if run.all_data
-            else find_leaks([tokens.prepared for tokens in session.tokens], len(run.stages), cache)
-        )
+        trained = last.trained(tuned)
+        notes = _data_notes(session)
     wall_seconds = time.perf_counter() - session.clock
     outcome = Outcome(
         run_id=run.id,
@@ -138,10 +119,7 @@ def execute(
         steps=session.steps,
         examples=session.examples,
         evaluations=scorer.evaluations(),
-        data=tuple(
-            _data_note(tokens, problem.dataset.name, found)
-            for tokens, problem, found in zip(session.tokens, run.task_data, leaks, strict=True)
-        ),
+        data=notes,
         device=describe_device(accelerator.device),
         processes=session.processes,
         host=platform.node() or None,
@@ -190,6 +168,28 @@ def open_session(
     if run.train.precision == "bf16" and not has_bf16_units(accelerator.device):
         notes.append("bf16 was emulated, as the device has no units for it: slower than fp32, and no more exact")
     return Session(run, accelerator, meter, cache, log, heads, tokens, published, notes=notes)
+
+
+def _tune(session: Session, scorer: _Scorer, catalog: Catalog, model_folder: Path | None) -> list[RunStage]:
+    """Tune on each stage in order; score before the first and after each, unless the run is a trial."""
+    run, stages = session.run, list[RunStage]()
+    strategy = catalog.restore(Strategy, run.strategy)
+    if not run.trial:
+        scorer.score(moment=0)
+    for index, problem in enumerate(run.stages):
+        metric = catalog.make(Metric, run.train.select_by or catalog.restore(Task, problem.task).metrics[0], {})
+        # Adapters of several stages build on one another, so several stages are delivered as whole models.
+        stage = RunStage(session, scorer.features, index, metric, model_folder if len(run.stages) == 1 else None)
+        stages.append(stage)
+        # Dropout masks must differ between processes and stages.
+        torch.manual_seed(int(digest([run.seed, index, session.rank])[:12], 16))
+        with session.meter.phase("tune"):
+            tuned = strategy.tune(stage)
+        scorer.learned(tuned)
+        stage.conclude(tuned)
+        if not run.trial:
+            scorer.score(moment=index + 1)
+    return stages
 
 
 def _trained_on(run: Run, *, chooses: bool) -> tuple[Split, ...]:
@@ -271,6 +271,20 @@ class _Scorer:
         if self._session.rank == 0:
             cache.make("base", key, build)
         return made
+
+
+def _data_notes(session: Session) -> tuple[DataNote, ...]:
+    """Return how each dataset was prepared, and which test texts also occur elsewhere."""
+    run, prepared = session.run, [tokens.prepared for tokens in session.tokens]
+    leaks: Sequence[tuple[Leak, ...] | None] = (
+        [None] * len(prepared)  # all test texts are in the training data
+        if run.all_data
+        else find_leaks(prepared, len(run.stages), session.cache)
+    )
+    return tuple(
+        _data_note(tokens, problem.dataset.name, found)
+        for tokens, problem, found in zip(session.tokens, run.task_data, leaks, strict=True)
+    )
 
 
 def _data_note(tokens: Tokens, name: str, leaks: tuple[Leak, ...] | None) -> DataNote:
