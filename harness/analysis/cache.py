@@ -29,7 +29,7 @@ class AnalysisCache:
         self._fresh: dict[tuple[str, str], bytes] = {}
 
     def read(self, run_ids: Iterable[str]) -> None:
-        """Read all values of some runs at once: one run at a time takes four times as long."""
+        """Read all values of some runs at once, which takes less time than a query for each of thousands of runs."""
         missing = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in self._known]
         self._known |= {run_id: {} for run_id in missing}
         if self._path is None or not self._path.exists():
@@ -42,7 +42,7 @@ class AnalysisCache:
                     for run_id, key, value in database.execute(query, some):
                         self._known[run_id][key] = value
         except sqlite3.DatabaseError:
-            return
+            return  # damaged
 
     def get(self, run_id: str, key: str) -> bytes | None:
         """Return a value of a run; None if it is not known."""

@@ -214,7 +214,7 @@ def test_a_checkpoint_of_other_versions_is_not_used(interrupted, tmp_path, monke
 
 def test_a_run_that_fails_leaves_no_checkpoint(interrupted, tmp_path, monkeypatch):
     run, toys, path = interrupted
-    monkeypatch.setattr("harness.engine.train.Training._take_step", lambda *_: 1 / 0)
+    monkeypatch.setattr("harness.engine.training.Training._take_step", lambda *_: 1 / 0)
     result = perform(Job(run=run, results=tmp_path), toys, lambda _: None, Place(cpu=True))
     assert result.status == "failed"
     assert not path.exists()
@@ -232,7 +232,7 @@ def test_a_run_goes_on_if_its_checkpoint_cannot_be_written(catalog, tiny_model, 
 def test_a_short_training_writes_no_checkpoint(catalog, tiny_model, tmp_path, monkeypatch):
     toys = toy_catalog(catalog)
     run = toy_run(toys, tiny_model, toys.make(Strategy, "full", {}), stages=1)
-    monkeypatch.setattr("harness.engine.train.Training._save", lambda _: 1 / 0)
+    monkeypatch.setattr("harness.engine.training.Training._save", lambda _: 1 / 0)
     compute(run, toys, tmp_path)
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from harness.contracts import Strategy
-from harness.engine.train import _flat, learning_rate, parameter_groups
+from harness.engine.train import _flat, learning_rate
+from harness.engine.training import parameter_groups
 from harness.records import Failure, TrainConfig
 from harness.store import Store
 from harness.testing import compute, toy_catalog, toy_run, write_tiny_model

@@ -103,16 +103,11 @@ class FastPaths:
         if self._rows is not None:
             self._rows.decay(1 - rate * self._decay)
 
-    @property
-    def shrunk(self) -> float:
-        """The weight decay of unused rows that was not applied yet, as a factor."""
-        return 1.0 if self._rows is None else self._rows.shrunk
-
     def state(self) -> dict[str, torch.Tensor]:
         """Return what the fast paths hold beside the model."""
         return {} if self._rows is None else self._rows.state()
 
-    def load(self, state: dict[str, torch.Tensor], shrunk: float) -> None:
+    def load(self, state: dict[str, torch.Tensor]) -> None:
         """Set what the fast paths hold beside the model."""
         if self._rows is not None:
-            self._rows.load(state, shrunk)
+            self._rows.load(state)

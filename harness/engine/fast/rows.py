@@ -32,8 +32,7 @@ class UsedRows:
         self._rows = torch.from_numpy(rows)
         self._places = torch.full((embedding.num_embeddings,), -1)
         self._places[self._rows] = torch.arange(len(rows))
-        self.shrunk = 1.0
-        """Weight decay of the unused rows that was not applied yet, as a factor."""
+        self._shrunk = 1.0
         self.parameter = nn.Parameter(embedding.weight.detach()[self._rows])
         """Parameter that replaces the embedding's weight in the optimizer, `[k, width]`."""
 
@@ -60,9 +59,9 @@ class UsedRows:
         with torch.no_grad():
             unused = torch.ones(len(self._places), dtype=torch.bool)
             unused[self._rows] = False
-            self._embedding.weight[unused] *= self.shrunk
+            self._embedding.weight[unused] *= self._shrunk
             self._embedding.weight[self._rows] = self.parameter
-        self.shrunk = 1.0
+        self._shrunk = 1.0
 
     def reload(self) -> None:
         """Continue with the rows that the embedding has now."""
@@ -70,25 +69,25 @@ class UsedRows:
             self.parameter.copy_(self._embedding.weight[self._rows])
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the used rows, `[k]`, and their values, `[k, width]`."""
-        return {"rows": self._rows, "values": self.parameter}
+        """Return the used rows, `[k]`, their values, `[k, width]`, and the decay of the others that is left to apply."""
+        return {"rows": self._rows, "values": self.parameter, "shrunk": torch.tensor(self._shrunk, dtype=torch.float64)}
 
-    def load(self, state: dict[str, torch.Tensor], shrunk: float) -> None:
+    def load(self, state: dict[str, torch.Tensor]) -> None:
         """Continue with the state of another training, which may have added rows."""
-        self._rows, self.shrunk = state["rows"], shrunk
+        self._rows, self._shrunk = state["rows"], float(state["shrunk"])
         self._places[self._rows] = torch.arange(len(self._rows))
         self.parameter.data = state["values"].clone()
 
     def decay(self, factor: float) -> None:
         """Record the weight decay of an optimizer step for the unused rows."""
-        self.shrunk *= factor
+        self._shrunk *= factor
 
     def _take_in(self, rows: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Add rows to the trained ones; they had no gradient so far, so their moments are 0."""
         parameter, before = self.parameter, self.parameter.shape
         grown = torch.zeros(len(rows), before[1])
         with torch.no_grad():
-            parameter.data = torch.cat([parameter, self._embedding.weight[rows] * self.shrunk])
+            parameter.data = torch.cat([parameter, self._embedding.weight[rows] * self._shrunk])
         if parameter.grad is not None:
             parameter.grad = torch.cat([parameter.grad, grown])
         state = optimizer.state[parameter]

@@ -1,9 +1,9 @@
-"""How far a training has come: what its loop remembers from step to step."""
+"""The state of the training loop, and copies of weights that it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,8 +32,8 @@ class Kept:
 
 
 @dataclass
-class Progress:
-    """How far a training has come."""
+class LoopState:
+    """How far a training has come: what its loop remembers from step to step."""
 
     epoch: int = 0
     """Number of epochs that are complete."""
@@ -57,17 +57,13 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """Return everything but the weights, as JSON."""
         best = None if self.best is None else {"key": list(self.best.key), "step": self.best.step}
-        held, self.best = self.best, None
-        try:
-            return {**asdict(self), "best": best}
-        finally:
-            self.best = held
+        return {**vars(self), "best": best}
 
     @classmethod
     def restored(
         cls, state: Mapping[str, Any], trained: Sequence[nn.Parameter], copies: Sequence[torch.Tensor]
-    ) -> Progress:
-        """Return the progress that had this state; `copies` are the best weights of the trained parameters, if any."""
+    ) -> LoopState:
+        """Return the loop's state that was written as this; `copies` are the best weights of the trained parameters, if any."""
         found, best = cls(**{**state, "best": None}), state["best"]
         if best is not None:
             found.best = Kept(tuple(best["key"]), best["step"], trained)
