@@ -233,7 +233,7 @@ class Training:
             if lost >= 1
             else ""
         )
-        session.notes.append(f"continued after an interruption{again}")
+        session.notes.append(f"a run was continued after an interruption{again}")
 
     def _held(self) -> dict[str, torch.Tensor]:
         """Return what training changes in the model: trained parameters, and saved buffers, such as running means."""

@@ -107,7 +107,7 @@ def perform(job: Job, catalog: Catalog, log: Tell, place: Place = Place()) -> Ou
             return outcome
         # A finished run that is computed again only for its model does not change the stored results.
         path = Path(os.devnull) if outcome else folder / "log.jsonl"
-        interrupted = path.stat().st_mtime if path.exists() else None
+        interrupted = path.stat().st_mtime if path.is_file() else None
         curve = Curve(path)
 
         def write(event: dict[str, Any]) -> None:

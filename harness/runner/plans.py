@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +88,7 @@ class Runner:
         if not missing:
             return CarriedOut(plan, ())
         stored = len({run.id for _, run in plan.runs}) - len(missing)
-        begin = f"{len(missing)} runs to compute" + (f"; {stored} already stored" if stored else "")
+        begin = f"{_counted(missing)} to compute" + (f"; {stored} already stored" if stored else "")
         results = [result for _, result in self.compute(missing, begin, len(missing))]
         return CarriedOut(plan, tuple(result for result in results if isinstance(result, Failure)))
 
@@ -163,7 +163,7 @@ class Runner:
             self.prepare(plan)
         try:
             for run, result in self.compute(
-                unclaimed(), f"{len(left)} runs to compute, shared with other workers", None
+                unclaimed(), f"{_counted(left)} to compute, shared with other workers", None
             ):
                 claims.pop(run.id).release()
                 yield run, result
@@ -217,6 +217,10 @@ def _check_room(results: Path) -> None:
             f"not enough disk space at {str(results)!r}: {free / 1e6:.0f} MB free, {_ROOM_BYTES / 1e6:.0f} MB needed"
         )
         raise HarnessError(message)
+
+
+def _counted(runs: Sized) -> str:
+    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}"
 
 
 def _checkpoint_seconds() -> float:
