@@ -77,7 +77,7 @@ class _Warm:
         """End it if the load of the machine has changed since it was started, so that another is started when needed."""
         if self._process is None or self._started is None or not may_choose() or not hasattr(os, "waitid"):
             return
-        if time.monotonic() - self._started < _LEAST_SECONDS or multiprocessing.active_children():
+        if time.monotonic() - self._started < _LEAST_SECONDS or self._has_copies(self._process):
             return
         if is_busy() == self._patient or is_busy(_SURE_SECONDS) == self._patient or not self._process.is_running():
             return
@@ -85,6 +85,16 @@ class _Warm:
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)  # multiprocessing finds out itself
         self._process = self._started = None
         self.start()
+
+    @staticmethod
+    def _has_copies(process: psutil.Process) -> bool:
+        """Return whether copies run; `multiprocessing.active_children` would read the exit codes that other threads wait for."""
+        import psutil
+
+        try:
+            return bool(process.children())
+        except psutil.NoSuchProcess:
+            return False
 
     def copied_as(self, child: BaseProcess) -> None:
         """Note a copy, by which the warm process is found."""

@@ -1,8 +1,7 @@
 """A run that is interrupted goes on where it was, and ends as it would have."""
 
+import contextlib
 import json
-import multiprocessing
-import os
 import random
 import signal
 import threading
@@ -135,19 +134,16 @@ class Stopper(threading.Thread):
     def run(self):
         while len(self.stopped) < self.times:
             time.sleep(0.02)
-            for child in multiprocessing.active_children():
-                if child.pid not in self.stopped and self.trains(child.pid):
-                    time.sleep(0.2 * random.random())
-                    self.stopped.append(child.pid)
-                    os.kill(child.pid, self.number)
+            with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+                for child in (copy for warm in psutil.Process().children() for copy in warm.children()):
+                    if child.pid not in self.stopped and self.trains(child):
+                        time.sleep(0.2 * random.random())
+                        self.stopped.append(child.pid)
+                        child.send_signal(self.number)
 
-    def trains(self, pid):
-        try:
-            began = psutil.Process(pid).create_time()
-            found = [path.stat() for path in self.runs.glob(f"full-*/{self.after}")]
-        except (psutil.NoSuchProcess, FileNotFoundError):
-            return False
-        return any(one.st_size and one.st_mtime > began for one in found)
+    def trains(self, child):
+        found = [path.stat() for path in self.runs.glob(f"full-*/{self.after}")]
+        return any(one.st_size and one.st_mtime > child.create_time() for one in found)
 
 
 def in_spite_of(stopper, plan, results, catalog, **settings):
