@@ -37,6 +37,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from harness.contracts import hash_files
 from harness.errors import DamagedError, HarnessError
@@ -233,7 +234,7 @@ class Store:
     def log(self, run: Run) -> list[dict[str, Any]]:
         """Return the events of a run's training curve, in order; empty if there are none."""
         lines = (_read(self.folder(run) / _LOG) or b"").splitlines()
-        return [json.loads(line) for line in lines]
+        return [from_json(line) for line in lines]
 
     def claim(self, run: Run) -> FileLock | None:
         """Return a held lock that tells other workers that this one computes the run; None if another one holds it.

@@ -74,8 +74,9 @@ class Items(NamedTuple):
     """A score, and how it varies over samples of the test items."""
 
     value: float
-    deviations: NDArray[np.float64]
-    """`[K]`: the sum of their squares is the variance of the score."""
+    deviations: NDArray[np.floating]
+    """`[K]`: the sum of their squares is the variance of the score. Resampled ones are in single precision, in which
+    their weights are: a table holds thousands for each run."""
     units: int
     """Number of items, or of groups of items that are drawn together."""
     key: str
@@ -117,7 +118,7 @@ def take_apart(metric: Metric, predictions: Predictions) -> Items:
     if isinstance(metric, Confusion):
         scores = _reweighed(metric, outputs, targets, unit, units, key)
         centre = float(scores.mean())
-        deviations = (scores - centre) / math.sqrt(len(scores) - 1)
+        deviations = ((scores - centre) / math.sqrt(len(scores) - 1)).astype(np.float32)
         return Items(whole, deviations, units, f"{key} weighed", linear=False, centre=centre)
     return _left_out(metric, outputs, targets, unit, units, key, whole)
 

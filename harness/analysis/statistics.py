@@ -127,7 +127,7 @@ class Sample:
         count = len(self.seeds)
         if count < 2 or self.folds:
             return Components(0.0, 0.0, 0)
-        own = float(np.mean(np.sum(self.deviations**2, axis=1)))
+        own = float(np.vdot(self.deviations, self.deviations)) / count
         interaction = max(0.0, own - float(np.sum(self.of_mean**2))) / (count - 1)
         raw = float(self.seeds.var(ddof=1)) / count if np.ptp(self.seeds) else 0.0
         return Components(max(0.0, raw - interaction), raw, count - 1, interaction)

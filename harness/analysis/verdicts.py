@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -35,7 +35,7 @@ from harness.records import Outcome, Run
 from harness.store import Store
 
 ONE_SEED = "1 seed"
-_KIND = "items-4"
+_KIND = "items-5"
 """Includes the version of `take_apart`; raise it when the same predictions give other items."""
 
 
@@ -110,7 +110,7 @@ def _packed(found: Items | str) -> bytes:
     if isinstance(found, str):
         return to_json([found])
     head = to_json([found.value, found.units, found.key, found.linear, found.centre])
-    return head + b"\n" + found.deviations.astype("<f8").tobytes()
+    return head + b"\n" + found.deviations.astype(_stored(found.centre)).tobytes()
 
 
 def _unpacked(value: bytes) -> Items | str | None:
@@ -121,10 +121,14 @@ def _unpacked(value: bytes) -> Items | str | None:
             (reason,) = from_json(value)
             return str(reason)
         score, units, key, linear, centre = from_json(value[:end])
-        deviations = np.frombuffer(value, dtype="<f8", offset=end + 1)
+        deviations = np.frombuffer(value, dtype=_stored(centre), offset=end + 1)
         return Items(float(score), deviations, int(units), str(key), bool(linear), centre)
     except (ValueError, TypeError):
         return None
+
+
+def _stored(centre: float | None) -> str:
+    return "<f8" if centre is None else "<f4"
 
 
 class Samples(NamedTuple):
@@ -189,25 +193,20 @@ def _of_folds(seeds: Sequence[Sequence[tuple[Term, Items]]], folds: int) -> Samp
 def _sample(seeds: Sequence[Sequence[tuple[Term, Items]]]) -> Sample:
     """Return an arm as a sample: for each seed, the terms whose sum is its value."""
     some = seeds[0][0][1]
-    problems = sorted({part.problem for part, _ in seeds[0]})
-
-    each = [
-        functools.reduce(
-            np.add,
-            (
-                part.factor * np.stack([seed[at][1].deviations for seed in seeds])
-                for at, (part, _) in enumerate(seeds[0])
-                if part.problem == problem
-            ),
-        )
-        for problem in problems
-    ]
+    # Items of different datasets are independent. Resampled scores already are: their sum is one resampled value.
+    apart = some.centre is None
+    sizes = {part.problem: len(items.deviations) for part, items in seeds[0]}
+    starts = dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False)) if apart else {}
+    deviations = np.zeros((len(seeds), sum(sizes.values()) if apart else len(some.deviations)))
+    for row, seed in zip(deviations, seeds, strict=True):
+        for part, items in seed:
+            start = starts.get(part.problem, 0)
+            row[start : start + len(items.deviations)] += part.factor * items.deviations
     return Sample(
         seeds=np.array([sum(part.factor * items.value for part, items in seed) for seed in seeds]),
-        # Items of different datasets are independent. Resampled scores already are: their sum is one resampled value.
-        deviations=np.concatenate(each, axis=1) if some.centre is None else functools.reduce(np.add, each),
+        deviations=deviations,
         items=min(items.units for _, items in seeds[0]),
-        linear=some.linear and len(problems) == 1,
+        linear=some.linear and len(sizes) == 1,
         centre=None
         if some.centre is None
         else float(np.mean([sum(part.factor * (items.centre or 0.0) for part, items in seed) for seed in seeds])),
