@@ -17,7 +17,7 @@ from harness.analysis.statistics import (
     difference,
     pool,
     reach,
-    seeds_part,
+    seeds_parts,
 )
 
 _POWER = 0.8416
@@ -82,7 +82,7 @@ def needed(
     if found is None or arm.folds or abs(found.value) <= _TINY:
         return None
     among = pool([arm, other]) if among is None else among
-    parts = [seeds_part(one, among) for one in (arm, other)]
+    parts = seeds_parts(arm, other, among)
     both = arm.components.interaction + other.components.interaction
     by_items = max(float(np.sum((arm.of_mean - other.of_mean) ** 2)) - both, 0.0)
     count = len(arm.seeds)

@@ -108,6 +108,33 @@ def t_over_seeds(right: Right) -> float:
         return float(stats.ttest_ind(first, last, equal_var=False).pvalue)
 
 
+def crossed_anova(right: Right) -> float:
+    """Return that of an analysis of variance with seeds (within arms) and items as crossed random effects.
+
+    The quasi F of Clark, 1973, The Language-as-Fixed-Effect Fallacy: F' with Satterthwaite's degrees of freedom.
+    """
+    y = right[[0, -1]].astype(np.float64)
+    arms, seeds, items = y.shape
+    mean, by_arm, by_item = y.mean(), y.mean((1, 2)), y.mean((0, 1))
+    by_seed, by_both = y.mean(2), y.mean(1)
+    rest = y - by_seed[:, :, None] - by_both[:, None] + by_arm[:, None, None]
+    squares = (
+        (seeds * items * (by_arm - mean) ** 2, arms - 1),
+        (rest**2, arms * (seeds - 1) * (items - 1)),
+        (items * (by_seed - by_arm[:, None]) ** 2, arms * (seeds - 1)),
+        (seeds * (by_both - by_arm[:, None] - by_item + mean) ** 2, (arms - 1) * (items - 1)),
+    )
+    found = [(float(part.sum()) / freedom, freedom) for part, freedom in squares]
+    (above, over), (below, under) = map(_sum_of_squares, (found[:2], found[2:]))
+    return float(stats.f.sf(above / below, over, under)) if below else float(above == 0)
+
+
+def _sum_of_squares(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """Return the sum of mean squares, and its degrees of freedom by Satterthwaite."""
+    total = sum(square for square, _ in parts)
+    return total, total**2 / sum(square**2 / freedom for square, freedom in parts) if total else 1.0
+
+
 def mcnemar(right: Right) -> float:
     """Return that of McNemar's exact test on the first seed."""
     gained, lost = (int(np.sum(right[a, 0] & ~right[b, 0])) for a, b in ((-1, 0), (0, -1)))
@@ -137,6 +164,7 @@ def resampled_runs(right: Right) -> float:
 
 TESTS: dict[str, Callable[[Right], float]] = {
     "harness": ours,
+    "crossed ANOVA": crossed_anova,
     "t over seeds": t_over_seeds,
     "McNemar, 1 seed": mcnemar,
     "standard errors, 1 seed": standard_errors,
@@ -292,11 +320,11 @@ def equal_arms(times: int) -> Iterator[str]:
 
 def better_arms(times: int) -> Iterator[str]:
     """Yield the table of power."""
-    yield "| seeds, items | where differences come from | harness | t over seeds | McNemar, 1 seed |"
-    yield "|---|---|---:|---:|---:|"
+    yield "| seeds, items | where differences come from | harness | crossed ANOVA | t over seeds | McNemar, 1 seed |"
+    yield "|---|---|---:|---:|---:|---:|"
     for seeds, items, gain in ((3, 200, 0.2), (5, 200, 0.2)):
         for world in WORLDS:
-            fair = (ours, t_over_seeds, mcnemar)
+            fair = (ours, crossed_anova, t_over_seeds, mcnemar)
             row = [percent(told_apart(test, world, seeds, items, gain, times), times) for test in fair]
             yield f"| {seeds}, {items} | {world.name} | " + " | ".join(row) + " |"
 

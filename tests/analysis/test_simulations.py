@@ -40,6 +40,12 @@ def test_a_better_arm_is_found_as_often_as_by_the_test_that_fits():
     assert found > theirs - 0.02
 
 
+@pytest.mark.parametrize("world", sim.WORLDS[:4], ids=lambda world: world.name)
+def test_a_better_arm_is_found_as_often_as_by_a_crossed_analysis_of_variance(world):
+    found, theirs = (sim.told_apart(test, world, 5, 200, 0.2, 300) for test in (sim.ours, sim.crossed_anova))
+    assert found > theirs - 0.03
+
+
 @pytest.mark.parametrize("arms", [2, 4, 10])
 @pytest.mark.parametrize("columns", [1, 8])
 def test_a_table_of_equal_arms_has_a_false_verdict_in_at_most_one_of_twenty_cases(columns, arms):

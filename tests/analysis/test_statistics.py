@@ -15,6 +15,7 @@ from harness.analysis.statistics import (
     of_folds,
     pool,
     seeds_part,
+    seeds_parts,
     verdict,
 )
 
@@ -113,6 +114,20 @@ def test_where_seeds_do_not_vary_a_difference_is_paired_by_item():
     assert interval(a).half_width == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(first))
 
 
+def test_where_items_do_not_vary_two_arms_are_compared_by_students_t():
+    first, second = (0.68, 0.69, 0.71, 0.72), (0.73, 0.745, 0.75, 0.76)
+    a, b = (sample(np.repeat(np.array(seeds)[:, None], 40, axis=1)) for seeds in (first, second))
+    assert difference(b, a).p == pytest.approx(stats.ttest_ind(second, first).pvalue, rel=1e-6)
+
+
+def test_arms_that_are_compared_vary_together_at_least_as_much_as_their_own_seeds():
+    wild, steady, *others = arms = column_of(0.1, 0.01, 0.02, 0.021, 0.019)
+    parts = seeds_parts(wild, steady, pool(arms))
+    own = wild.components.seeds + steady.components.seeds
+    assert sum(part.variance for part in parts) >= own * (1 - 1e-12)
+    assert difference(wild, steady, among=pool(arms)).half_width > difference(*others[:2], among=pool(arms)).half_width
+
+
 def test_what_is_neither_the_seeds_nor_the_items_own_counts_once():
     # Noise of each seed on each item alone: the variance of the mean is 1 / (4 * 100).
     values = np.random.default_rng(8).normal(size=(400, 4, 100))
@@ -145,20 +160,24 @@ def test_two_arms_that_are_always_right_on_few_items_are_not_shown_to_be_equival
 def test_three_items_that_all_differ_show_nothing():
     right, wrong = sample(np.ones((5, 3))), sample(np.zeros((5, 3)))
     result = difference(right, wrong, SHARE)
-    assert (result.value, result.p) == (1.0, 0.25)  # three signs out of eight are at least as far apart: two of them
+    assert (result.value, result.p) == (
+        1.0,
+        0.125,
+    )  # of eight arrangements of signs, two are as far apart: half of them
     assert result.half_width > result.value
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(7, 0), (6, 1), (5, 4), (9, 2)])
-def test_where_few_items_differ_the_test_is_mcnemars_exact_one(gained, lost):
+def test_where_few_items_differ_the_test_is_mcnemars_mid_p(gained, lost):
     first = np.ones(400)
     second = np.ones(400)
     first[:gained] = 0
     second[gained : gained + lost] = 0
     a, b = sample(np.tile(first, (2, 1))), sample(np.tile(second, (2, 1)))
-    exact = stats.binomtest(gained, gained + lost, 0.5).pvalue
+    found = stats.binom(gained + lost, 0.5)
+    p = min(1.0, 2 * found.cdf(min(gained, lost)) - found.pmf(min(gained, lost)))
     result = difference(b, a, SHARE)
-    assert result.p == pytest.approx(max(exact, stats.ttest_rel(second, first).pvalue))
+    assert result.p == pytest.approx(max(p, stats.ttest_rel(second, first).pvalue))
     assert (result.half_width < abs(result.value)) == (result.p < 0.05)
 
 

@@ -51,10 +51,9 @@ def test_wall_time_and_processor_time_are_told_apart(clock):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can start the peak of resident memory anew")
 def test_the_peak_of_one_phase_is_not_that_of_the_next():
     meter = Meter(torch.device("cpu"))
-    with meter.phase("load"):
-        # New memory from the system, not what the allocator kept from earlier, which is resident already.
-        with mmap.mmap(-1, 320_000_000) as block:
-            block[:: mmap.PAGESIZE] = bytes(len(range(0, len(block), mmap.PAGESIZE)))  # each page is touched
+    # New memory from the system, not what the allocator kept from earlier, which is resident already.
+    with meter.phase("load"), mmap.mmap(-1, 320_000_000) as block:
+        block[:: mmap.PAGESIZE] = bytes(len(range(0, len(block), mmap.PAGESIZE)))  # each page is touched
     with meter.phase("tune"):
         pass
     phases = meter.phases()
