@@ -18,7 +18,7 @@ from scipy.special import ndtr, ndtri
 
 from harness.analysis.items import take_apart
 from harness.analysis.planning import level_of_looks, needed
-from harness.analysis.statistics import Sample, difference, draw, interval
+from harness.analysis.statistics import Sample, difference, draw, graphical, interval
 from harness.analysis.verdicts import Comparisons, judge
 from harness.catalog import load_catalog
 from harness.contracts import Confusion, Metric
@@ -108,31 +108,43 @@ def t_over_seeds(right: Right) -> float:
         return float(stats.ttest_ind(first, last, equal_var=False).pvalue)
 
 
-def crossed_anova(right: Right) -> float:
-    """Return that of an analysis of variance with seeds (within arms) and items as crossed random effects.
+class MeanSquares(NamedTuple):
+    """Those of an analysis of variance with seeds (within arms) and items as crossed random effects; each with its degrees of freedom."""
 
-    The quasi F of Clark, 1973, The Language-as-Fixed-Effect Fallacy: F' with Satterthwaite's degrees of freedom.
-    """
-    y = right[[0, -1]].astype(np.float64)
+    arms: tuple[float, int]
+    seeds: tuple[float, int]
+    arms_by_items: tuple[float, int]
+    rest: tuple[float, int]
+
+
+def mean_squares(right: Right) -> MeanSquares:
+    """Return the mean squares of answers `[arms, seeds, items]`."""
+    y = right.astype(np.float64)
     arms, seeds, items = y.shape
-    mean, by_arm, by_item = y.mean(), y.mean((1, 2)), y.mean((0, 1))
-    by_seed, by_both = y.mean(2), y.mean(1)
+    mean, by_arm, by_item, by_seed, by_both = y.mean(), y.mean((1, 2)), y.mean((0, 1)), y.mean(2), y.mean(1)
     rest = y - by_seed[:, :, None] - by_both[:, None] + by_arm[:, None, None]
     squares = (
         (seeds * items * (by_arm - mean) ** 2, arms - 1),
-        (rest**2, arms * (seeds - 1) * (items - 1)),
         (items * (by_seed - by_arm[:, None]) ** 2, arms * (seeds - 1)),
         (seeds * (by_both - by_arm[:, None] - by_item + mean) ** 2, (arms - 1) * (items - 1)),
+        (rest**2, arms * (seeds - 1) * (items - 1)),
     )
-    found = [(float(part.sum()) / freedom, freedom) for part, freedom in squares]
-    (above, over), (below, under) = map(_sum_of_squares, (found[:2], found[2:]))
-    return float(stats.f.sf(above / below, over, under)) if below else float(above == 0)
+    return MeanSquares(*((float(part.sum()) / freedom, freedom) for part, freedom in squares))
 
 
-def _sum_of_squares(parts: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """Return the sum of mean squares, and its degrees of freedom by Satterthwaite."""
+def freedom_of_sum(*parts: tuple[float, int]) -> float:
+    """Return the degrees of freedom of a sum of mean squares by Satterthwaite."""
     total = sum(square for square, _ in parts)
-    return total, total**2 / sum(square**2 / freedom for square, freedom in parts) if total else 1.0
+    return total**2 / sum(square**2 / freedom for square, freedom in parts) if total else 1.0
+
+
+def crossed_anova(right: Right) -> float:
+    """Return that of a crossed analysis of variance: the quasi F of Clark, 1973 (The Language-as-Fixed-Effect Fallacy)."""
+    arms, seeds, both, rest = mean_squares(right[[0, -1]])
+    above, below = arms[0] + rest[0], seeds[0] + both[0]
+    if not below:
+        return float(above == 0)
+    return float(stats.f.sf(above / below, freedom_of_sum(arms, rest), freedom_of_sum(seeds, both)))
 
 
 def mcnemar(right: Right) -> float:
@@ -202,6 +214,13 @@ def false_tables(world: World, columns: int, arms: int, seeds: int, items: int, 
     return false / times
 
 
+def against_first(right: Right) -> list[float]:
+    """Return the p-values of all arms against the first, adjusted for their number."""
+    samples = {str(arm): sample(one) for arm, one in enumerate(right)}
+    (column,) = judge([Comparisons(samples, "higher", SHARE, SHARE, first=True, leads=True, competing=())], "0", None)
+    return [1.0 if one.p is None else one.p for label, one in column.items() if label != "0"]
+
+
 def of_unlike_seeds(seeds: int, wild: float, gain: float, times: int) -> float:
     """Return in which share of tables of eight arms the last one, better by `gain`, is told apart; of equal ones, any arm.
 
@@ -210,13 +229,38 @@ def of_unlike_seeds(seeds: int, wild: float, gain: float, times: int) -> float:
     random, world = np.random.default_rng([9, seeds, int(10 * wild)]), World("seeds and items", own=0.3, seeds=0.1)
     shown = 0
     for _ in range(times):
-        right = world.draw(random, 8, seeds, 200, gain, wild)
-        samples = {str(arm): sample(one) for arm, one in enumerate(right)}
-        (column,) = judge(
-            [Comparisons(samples, "higher", SHARE, SHARE, first=True, leads=True, competing=())], "0", None
-        )
-        told = {label for label, one in column.items() if one.verdict in {"better", "worse"}}
-        shown += "7" in told if gain else bool(told)
+        ps = against_first(world.draw(random, 8, seeds, 200, gain, wild))
+        shown += (ps[-1] if gain else min(ps)) <= 0.05
+    return shown / times
+
+
+def crossed_anova_of_arms(right: Right) -> list[float]:
+    """Return those of one crossed analysis of variance over all arms, with Holm's adjustment."""
+    _, seeds, both, rest = mean_squares(right)
+    error = max(seeds[0] + both[0] - rest[0], 0.0)
+    scores = right.mean((1, 2))
+    if not error:
+        return [float(one == scores[0]) for one in scores[1:]]
+    freedom = error**2 / sum(square**2 / freedom for square, freedom in (seeds, both, rest))
+    ts = np.abs(scores[1:] - scores[0]) / np.sqrt(2 * error / (right.shape[1] * right.shape[2]))
+    return holm([float(2 * stats.t.sf(t, freedom)) for t in ts])
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm's procedure."""
+    weights = np.full(len(ps), 1 / len(ps))
+    passes = (1 - np.eye(len(ps))) / (len(ps) - 1)
+    return graphical(ps, weights, passes)
+
+
+def best_told_apart(
+    test: Callable[[Right], list[float]], world: World, seeds: int, gain: float, wild: float, times: int
+) -> float:
+    """Return in which share of tables of ten arms the last one, better by `gain`, is told apart; of equal ones, any arm."""
+    random, shown = np.random.default_rng([10, seeds, int(10 * wild), WORLDS.index(world)]), 0
+    for _ in range(times):
+        ps = test(world.draw(random, 10, seeds, 200, gain, wild))
+        shown += (ps[-1] if gain else min(ps)) <= 0.05
     return shown / times
 
 
@@ -349,6 +393,21 @@ def unlike_arms(times: int) -> Iterator[str]:
             yield f"| {seeds} | {'as the others' if wild == 1 else f'{wild} times more'} | {' | '.join(found)} |"
 
 
+def better_of_ten(times: int) -> Iterator[str]:
+    """Yield the table of ten arms."""
+    yield "| seeds | where differences come from | equal: harness | crossed ANOVA | one better: harness | crossed ANOVA |"
+    yield "|---:|---|---:|---:|---:|---:|"
+    for seeds in (3, 5):
+        for world, wild in (*((world, 1.0) for world in WORLDS[:4]), (WORLDS[2], 4.0)):
+            cells = [
+                percent(best_told_apart(test, world, seeds, gain, wild, times), times)
+                for gain in (0.0, 0.3)
+                for test in (against_first, crossed_anova_of_arms)
+            ]
+            more = "" if wild == 1 else f", the reference's {wild:.0f} times more"
+            yield f"| {seeds} | {world.name}{more} | {' | '.join(cells)} |"
+
+
 def groups_of_items(times: int) -> Iterator[str]:
     """Yield the table of false verdicts on items that belong together."""
     yield "| groups of items | drawn by group | drawn by item |"
@@ -422,6 +481,7 @@ SECTIONS: dict[str, Callable[[int], Iterator[str]]] = {
     "A better arm that is told apart": better_arms,
     "Tables of equal arms with any false verdict": equal_tables,
     "Arms of which one's seeds vary more that are told apart": unlike_arms,
+    "The best of ten arms that is told apart": better_of_ten,
     "Two equal arms on items in groups that are told apart": groups_of_items,
     "Intervals that hold the true score": intervals,
     "The cheaper of two arms that is recommended": cheaper_arms,
