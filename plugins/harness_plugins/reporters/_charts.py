@@ -55,6 +55,7 @@ def _style(ink: str) -> dict[str, Any]:
             "domainColor": _GREY,
             "tickColor": _GREY,
             "labelLimit": 260,
+            "labelFlush": False,  # else the last number can touch the one before it
         },
         "legend": {**text, "labelLimit": 260},
         "header": text,
