@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     gc.set_threshold(*_COLLECTING)
     try:
-        app(arguments, prog_name="harness")
+        app(arguments, prog_name="harness", obj=sys.argv[1:] if arguments is None else list(arguments))
     except HarnessError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None

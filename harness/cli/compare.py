@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from harness.api import carry_out, send_results
+from harness.api import carry_out, load, send_results
 from harness.catalog import load_catalog
 from harness.cli import options
 from harness.cli.tables import Output, View, find_reporter, show
 from harness.experiment.asked import Asked
 from harness.quantities import parse_price
+from harness.runner.background import Background
 from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
 from harness.runner.tracking import Tracking, find_trackers
@@ -26,6 +27,7 @@ _INTERRUPTED = 130
 
 @options.asking
 def compare(
+    context: typer.Context,
     asked: Asked,
     results: options.Results = Path("results"),
     price: options.Price = None,
@@ -54,6 +56,14 @@ def compare(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Compute in this process, for debugging.", rich_help_panel=options.HOW)
     ] = False,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Compute in the background; the same command without --detach follows it.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = False,
     track: options.Track = None,
     quiet: Annotated[
         bool,
@@ -77,12 +87,31 @@ def compare(
     trackers = find_trackers(catalog, track or ())
     tracking = Tracking(trackers, say) if trackers else None
     planned = asked.plan(catalog)
+    store = Store(results)
+    background = Background(planned, store)
+    if detach:
+        process = background.start([word for word in context.obj if word != "--detach"])
+        say(
+            f"{planned.name} is computed in the background; the same command without --detach follows it\n"
+            f"its log is {str(background.log)!r}; to stop it: kill -INT {process}"
+        )
+        return
     runner = Runner(
-        Store(results), catalog, where, say,
+        store, catalog, where, say,
         keep_models=keep_models, tracking=tracking, quiet=quiet, log_level=log_level,
     )  # fmt: skip
     try:
-        comparison, failures = carry_out(planned, runner, price)
+        followed = background.follow(sys.stderr.write)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{planned.name} is still computed in the background; the same command follows it\n")
+        raise typer.Exit(_INTERRUPTED) from None
+    if followed is not None:
+        show(load(asked, results, catalog, price), Output(reporter, View(columns, everything, notes), output, texts))
+        raise typer.Exit(1 if followed else 0)
+    try:
+        with background.held() as ended:
+            comparison, failures = carry_out(planned, runner, price)
+            ended(len(failures))
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command to resume\n")
         raise typer.Exit(_INTERRUPTED) from None
