@@ -224,15 +224,18 @@ def seeds_parts(arm: Sample, other: Sample, among: Pooled) -> tuple[Part, Part]:
     Each by itself may be less: with as many seeds of each arm, the sum of their variances is as good an estimate if the
     arms vary differently as if they do not, so that a larger one would only cost power.
     """
-    first, second = _moderated(arm, among), _moderated(other, among)
-    own, found = arm.components.seeds + other.components.seeds, first.variance + second.variance
+    return _together(arm, other, (_moderated(arm, among), _moderated(other, among)))
+
+
+def _together(arm: Sample, other: Sample, parts: tuple[Part, Part]) -> tuple[Part, Part]:
+    """Return the seeds' parts of two arms, enlarged if their sum is less than that of the arms' own."""
+    own, found = arm.components.seeds + other.components.seeds, parts[0].variance + parts[1].variance
     if own <= found:
-        return first, second
+        return parts
     if not found:
-        return seeds_part(arm, among), seeds_part(other, among)
-    return first._replace(variance=first.variance * own / found), second._replace(
-        variance=second.variance * own / found
-    )
+        return Part(arm.components.seeds, parts[0].freedom), Part(other.components.seeds, parts[1].freedom)
+    first, second = (part._replace(variance=part.variance * own / found) for part in parts)
+    return first, second
 
 
 def _moderated(sample: Sample, among: Pooled) -> Part:
@@ -252,6 +255,7 @@ def _moderated(sample: Sample, among: Pooled) -> Part:
     return Part(max(0.0, raw - own.interaction), freedom)
 
 
+@functools.lru_cache(1_000)  # the reference's is asked for in every comparison with it
 def _likeness(own: Components, among: Pooled) -> float:
     """Return how far an arm may borrow from the others, from 0 to 1: less if hardly one of so many arms varies as much."""
     from scipy.special import fdtrc
@@ -473,10 +477,11 @@ def could_be_best(
     """
     labels = [label for label, sample in samples.items() if len(sample.seeds) > 1]
     among, beaten = pool(samples.values()), dict.fromkeys(labels, False)
+    seeds = {label: _moderated(samples[label], among) for label in labels}
     limit = 2 * level / max(len(labels) - 1, 1)
     for first, second in combinations(labels, 2):
         one, other = samples[first], samples[second]
-        value, parts, differing = _pair(one, other, bounds, seeds_parts(one, other, among))
+        value, parts, differing = _pair(one, other, bounds, _together(one, other, (seeds[first], seeds[second])))
         # Whether p is below the limit is far cheaper to tell than p.
         if _is_shown(value, parts, limit) and (not len(differing) or _signs(differing) <= limit):
             beaten[second if (value > 0) == (better == "higher") else first] = True
