@@ -33,24 +33,31 @@ from .protocols import Earlier, Host, Loader, Pooling, Stage, View
 from .public import __version__, compute, load, versions
 from .records import (
     ADDED,
-    UNITS,
-    Cell,
-    Column,
     ComponentRef,
     Failure,
     Job,
     Outcome,
     Place,
     Predictions,
-    Row,
     Run,
     Split,
-    Table,
     TrainConfig,
     added,
     parse_result,
 )
-from .reports import AnswerReport, ArmReport, ClassReport, CurveReport, DatasetReport, Report
+from .reports import (
+    UNITS,
+    AnswerReport,
+    ArmReport,
+    Cell,
+    ClassReport,
+    Column,
+    CurveReport,
+    DatasetReport,
+    Report,
+    Row,
+    Table,
+)
 
 __all__ = [
     "ADDED",

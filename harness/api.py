@@ -31,8 +31,8 @@ from harness.experiment.asked import Asked
 from harness.experiment.plan import Plan
 from harness.experiment.search import settle
 from harness.quantities import parse_price
-from harness.records import Failure, Run, Table, TaskData
-from harness.reports import Report
+from harness.records import Failure, Run, TaskData
+from harness.reports import Report, Table
 from harness.runner.executors import find_executor
 from harness.runner.plans import Runner
 from harness.runner.tracking import Tracking, find_trackers

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
 from harness.errors import HarnessError, UndefinedError, unknown
-from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Run, Split, Table, unsaid
-from harness.reports import Report
+from harness.records import ADDED, ComponentRef, Failure, Job, Outcome, Predictions, Run, Split, unsaid
+from harness.reports import Report, Table
 
 if TYPE_CHECKING:
     import datasets

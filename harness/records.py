@@ -1,6 +1,6 @@
 """Frozen records that are passed between the stages of an experiment and stored on disk.
 
-    Run (the request) ──► Outcome or Failure (the result) ──► scores, a table
+    Run (the request) ──► Outcome or Failure (the result) ──► scores, a table (reports.py)
 
 A run's id is the hash of everything in it that can change its numbers, and of nothing else.
 """
@@ -13,12 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -506,140 +504,6 @@ class SearchResult(Record):
     """Settings whose chosen value is at the edge of the search range."""
     exhausted: bool = False
     """Whether the search space was exhausted before the budget was spent."""
-
-
-Quantity = Literal[
-    "score", "difference", "parameters", "operations", "bytes", "seconds", "energy", "money", "latency", "throughput"
-]
-"""Kind of number in a column: `energy` in joules, `latency` in milliseconds, `throughput` in items per second."""
-
-
-UNITS: dict[Quantity, str] = {
-    "operations": "FLOP",
-    "bytes": "B",
-    "seconds": "s",
-    "energy": "J",
-    "latency": "ms",
-    "throughput": "items/s",
-}
-"""The unit of each quantity's numbers, if it has one; that of a score or difference is the column's own."""
-
-
-def visible(text: str) -> str:
-    """Return a text on one line, with control characters, which terminals act upon, as symbols."""
-    return "".join(
-        " "
-        if sign in "\n\r\t"
-        else chr(0x2400 + ord(sign))
-        if ord(sign) < 32
-        else "\N{SYMBOL FOR DELETE}"
-        if sign == "\x7f"
-        else sign
-        for sign in text
-    )
-
-
-Text = Annotated[str, AfterValidator(visible)]
-"""A text that is shown: one line without control characters."""
-
-
-class Column(Record):
-    """A column of a table."""
-
-    key: str
-    group: Text
-    title: Text
-    unit: Text = ""
-    """Unit of a score or a difference of scores; for other quantities, see `quantity`."""
-    quantity: Quantity = "score"
-    better: Literal["higher", "lower"] | None = None
-    """Which direction is better; None if neither is."""
-    main: bool = False
-    """Whether it carries the decision: first scores, forgetting, and the costs that people ask for first."""
-
-
-Role = Annotated[
-    Literal["baseline", "reference", "contender"], BeforeValidator(lambda role: "baseline" if role == "floor" else role)
-]
-"""Role of an arm in a comparison; `floor` is the former name of `baseline`."""
-
-
-class Cell(Record):
-    """One value of a table, as a number and as text."""
-
-    text: str
-    """The value and its interval with the default digits; empty if there is no value."""
-    detail: str = ""
-    """The details shown next to it, as text."""
-    value: float | None = None
-    """None if the value is undefined; never a placeholder number."""
-    beside: dict[str, float] = {}
-    """Details shown next to it: `share`, `before` and `after`, `warm`, `reserved`, `watt_hours`, `p95`, `apart`."""
-    low: float | None = None
-    """Lower end of the 95 % interval; None if there is no interval."""
-    high: float | None = None
-    half_width: float | None = None
-    """Half of the width of the interval, which need not be symmetric."""
-    best: bool = False
-    """For scores and forgetting: whether it could be the best; otherwise whether it is lowest or highest."""
-    verdict: str | None = None
-    """Compared with the reference: better, worse, no difference shown, equivalent; or why there is no verdict."""
-    difference: float | None = None
-    """Difference from the reference."""
-    difference_half_width: float | None = None
-    p: float | None = None
-    """p-value of the difference, adjusted for all comparisons in the table."""
-    dimmed: bool = False
-    """Whether the difference is below the noise between runs that should be equal."""
-    note: int | None = None
-    """Number of the footnote that explains why it is blank or special."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_rank(cls, given: Any) -> Any:
-        """Read tables that were saved when cells had a rank."""
-        return {name: value for name, value in given.items() if name != "rank"} if isinstance(given, dict) else given
-
-    @property
-    def in_words(self) -> str:
-        """The verdict as text, such as `worse by 0.013 ± 0.007`; empty if there is none."""
-        if self.verdict not in {"better", "worse"} or self.difference is None:
-            return self.verdict or ""
-        about = "" if self.difference_half_width is None else f" ± {self.difference_half_width:.3f}"
-        return f"{self.verdict} by {abs(self.difference):.3f}{about}"
-
-
-class Row(Record):
-    """One arm."""
-
-    label: Text
-    role: Role
-    cells: tuple[Cell, ...]
-    """One for each column, in order."""
-    runs: tuple[str, ...]
-    """Ids of its finished runs."""
-
-
-class Table(Record):
-    """The table of a comparison."""
-
-    title: Text
-    question: Text
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    footnotes: tuple[Text, ...]
-    about: tuple[Text, ...]
-    """Notes that a reader needs to trust or reproduce it, one line each: model, data, device, versions."""
-    answer: tuple[Text, ...] = ()
-    """The recommendation without constraints, in sentences; empty if there is none."""
-    essentials: tuple[Text, ...] = ()
-    """What must be known beside the numbers, in few lines; empty if all notes are to be shown instead."""
-    brief: bool = False
-    """Whether columns that do not fit can be left out, from the last."""
-    hidden: tuple[str, ...] = ()
-    """Titles of columns that were left out."""
-    others: tuple[Table, ...] = ()
-    """Tables of arms that cannot be compared with these, one per group."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import pytest
 
-from harness.records import ComponentRef, Outcome, Row, Run, Shared, TaskData, TrainConfig
+from harness.records import ComponentRef, Outcome, Run, Shared, TaskData, TrainConfig
+from harness.reports import Row
 
 
 def ref(name: str, **more: object) -> ComponentRef:

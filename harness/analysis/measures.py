@@ -19,7 +19,8 @@ from harness.analysis.verdicts import Term
 from harness.catalog import Catalog
 from harness.contracts import Metric, Task
 from harness.experiment.plan import Plan
-from harness.records import Column, Inference, Outcome, Quantity, Run, Speed, TaskData, largest
+from harness.records import Inference, Outcome, Run, Speed, TaskData, largest
+from harness.reports import Column, Quantity
 
 
 class ScoredRun(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.analysis.comparability import Difference, Effect, Finished, compare_outcomes, compare_settings, listed
 from harness.experiment.plan import Arm, Plan
-from harness.records import Column
+from harness.reports import Column
 
 COUNTED = frozenset({"parameters_trained", "flops", "ship_bytes"})
 """Keys of the cost columns that do not depend on the machine; the others are measured on it."""

@@ -15,7 +15,7 @@ from harness.cli.tables import Output, View, find_reporter, write
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 from harness.experiment.plan import Plan
-from harness.records import Row, Table
+from harness.reports import Row, Table
 from harness.store import file_name
 
 Name = Annotated[

@@ -12,7 +12,8 @@ from harness.catalog import load_catalog
 from harness.cli import options
 from harness.contracts import Component, Dataset, Model, Strategy, Task
 from harness.experiment.spec import ExperimentSpec
-from harness.records import Table, TrainConfig
+from harness.records import TrainConfig
+from harness.reports import Table
 
 
 def schema(

@@ -12,7 +12,7 @@ from harness.catalog import Catalog
 from harness.contracts import Reporter
 from harness.errors import HarnessError
 from harness.experiment.spec import parse_settings
-from harness.records import Table
+from harness.reports import Table
 from harness.store import file_name, write_atomically
 from harness.tables.table import with_columns
 

@@ -15,7 +15,7 @@ from harness.cli import options
 from harness.errors import HarnessError
 from harness.experiment.asked import Asked
 from harness.experiment.search import settle
-from harness.records import Table
+from harness.reports import Table
 from harness.store import Store, file_name
 from harness.tables.evidence import Verified, unpack
 from harness.tables.evidence import verify as recompute

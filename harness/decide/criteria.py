@@ -13,7 +13,7 @@ from harness.analysis.comparison import Compared, Measured
 from harness.decide.choice import SCORE, Candidate, Criterion, Draws, Limit
 from harness.errors import HarnessError, unknown
 from harness.experiment.plan import Arm, Plan
-from harness.records import Column
+from harness.reports import Column
 
 FORGETTING = "forgetting"
 """Key of the worst forgetting over all datasets; that of a single dataset is `forgetting=DATASET`."""

@@ -15,7 +15,8 @@ from harness.contracts import Component, Dataset, Metric, Model, Span, Strategy,
 from harness.errors import HarnessError, unknown
 from harness.experiment.search import Budget, check_searchable, parse_budget, search_space
 from harness.experiment.spec import DatasetEntry, Entry, ExperimentSpec, StrategyEntry
-from harness.records import FIRST_SPELLING, Record, Role, Run, SearchResult, TaskData, TrainConfig
+from harness.records import FIRST_SPELLING, Record, Run, SearchResult, TaskData, TrainConfig
+from harness.reports import Role
 
 C = TypeVar("C", bound=Component)
 

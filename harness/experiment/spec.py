@@ -24,7 +24,8 @@ from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, ValidationEr
 
 from harness.catalog import explain
 from harness.errors import HarnessError, unknown
-from harness.records import Record, Text
+from harness.records import Record
+from harness.reports import Text
 
 E = TypeVar("E", bound="Entry")
 

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from harness.catalog import Catalog
 from harness.errors import DamagedError, HarnessError
 from harness.experiment.plan import Plan
-from harness.records import Cell, Run, Table
+from harness.records import Run
+from harness.reports import Cell, Table
 from harness.store import FORMAT, MARK, Store, dump, replacing
 from harness.tables.table import tabulate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from harness.records import Cell, Column, Row, Table
+from harness.reports import Cell, Column, Row, Table
 
 _STYLE = (
     "<style>.harness td,.harness th{text-align:right;vertical-align:top}.harness td:first-child,.harness th:first-child"

@@ -9,7 +9,7 @@ from harness.analysis.comparison import Analysis, Compared, Figure, Scope, analy
 from harness.catalog import Catalog
 from harness.errors import unknown
 from harness.experiment.plan import Plan
-from harness.records import Cell, Column, Row, Table
+from harness.reports import Cell, Column, Row, Table
 from harness.store import Store
 from harness.tables.notes import essentials, notes
 from harness.tables.writing import write_beside, write_value

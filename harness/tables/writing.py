@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harness.analysis.statistics import Interval
-from harness.records import Column, Quantity
+from harness.reports import Column, Quantity
 
 
 def write_value(column: Column, value: float | None, interval: Interval | None = None) -> str:

@@ -33,8 +33,8 @@ from harness.engine.cache import Cache
 from harness.engine.data import prepare
 from harness.errors import HarnessError, UndefinedError
 from harness.experiment.asked import Asked
-from harness.records import SPLITS, Cell, Column, Failure, Outcome, Row, Run, Table, TaskData, TrainConfig, formers
-from harness.reports import ArmReport, Report
+from harness.records import SPLITS, Failure, Outcome, Run, TaskData, TrainConfig, formers
+from harness.reports import ArmReport, Cell, Column, Report, Row, Table
 from harness.runner.plans import Runner
 from harness.store import Store
 from harness.testing.toys import (

@@ -11,7 +11,7 @@ from harness.decide.criteria import Source, candidate, limit_on, read_bounds, so
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
 from harness.quantities import parse_duration
-from harness.records import Column
+from harness.reports import Column
 
 NOTHING = {"min_score": None, "max_forgetting": (), "max_memory": None, "max_time": None, "max_size": None, "max_cost": None}  # fmt: skip
 COSTS = {"tune_seconds": 20.0, "peak_memory_bytes": 5e8, "ship_bytes": 4000.0}

@@ -10,20 +10,8 @@ import pytest
 from harness.catalog import Catalog
 from harness.contracts import Strategy
 from harness.experiment.plan import Arm, Plan
-from harness.records import (
-    Cell,
-    DataNote,
-    Evaluation,
-    Inference,
-    Leak,
-    Outcome,
-    Phase,
-    Predictions,
-    Run,
-    Speed,
-    SplitNote,
-    Table,
-)
+from harness.records import DataNote, Evaluation, Inference, Leak, Outcome, Phase, Predictions, Run, Speed, SplitNote
+from harness.reports import Cell, Table
 from harness.store import Store
 from harness.tables.table import tabulate
 from harness.testing import toy_catalog, toy_run

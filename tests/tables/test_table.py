@@ -13,7 +13,6 @@ from harness.contracts import Strategy
 from harness.errors import HarnessError
 from harness.experiment.plan import Arm, Plan
 from harness.records import (
-    Cell,
     DataNote,
     Evaluation,
     Failure,
@@ -25,8 +24,8 @@ from harness.records import (
     Shared,
     Speed,
     SplitNote,
-    Table,
 )  # fmt: skip
+from harness.reports import Cell, Table
 from harness.store import Store
 from harness.tables.table import tabulate, with_columns
 from harness.testing import toy_catalog, toy_run
@@ -434,7 +433,7 @@ def test_an_arm_is_judged_against_the_reference(store, plan, toys):
     assert (baseline.verdict, reference.verdict, contender.verdict) == ("worse", None, "equivalent")
     assert (baseline.best, reference.best, contender.best) == (False, True, True)
     assert baseline.in_words == f"worse by 0.900 ± {baseline.difference_half_width:.3f}"
-    assert baseline.p == pytest.approx(4 * 2 / 2**9)  # the exact test of nine items, of four comparisons
+    assert baseline.p == pytest.approx(4 / 2**9)  # the mid-p test of nine items, all for one side, of four comparisons
     forgot = cell(table, "frozen", WATCHED)
     assert (forgot.verdict, forgot.best, forgot.difference) == ("better", True, pytest.approx(-0.8))
     assert any("equivalent: the interval of the difference lies within ±0.2" in line for line in table.about)
