@@ -474,6 +474,9 @@ class Strategy(Component):
     """Whether it makes choices by the validation score, with `Stage.score`."""
     shapes: ClassVar[frozenset[str]] = frozenset({"class_weights", "label_smoothing", "head_learning_rate"})
     """Which of these training settings it uses; a note says that the others have no effect."""
+    shardable: ClassVar[bool] = True
+    """Whether processes can share the model that `Stage.fit` trains: not if the strategy passes `penalty` or
+    `after_backward`, or needs a quantised base."""
 
     def training(self, tasks: Sequence[Task]) -> Mapping[str, JsonValue]:
         """Return its default training settings for these stages: `defaults` unless overridden."""
@@ -633,6 +636,11 @@ class Executor(Component):
     def processes(self) -> int:
         """Number of processes per run, each with its own device."""
         return 1
+
+    @property
+    def shards(self) -> bool:
+        """Whether the processes of a run share its model while they train it: `Place.shard`."""
+        return False
 
     def prepare(self, modules: Sequence[str]) -> None:
         """Prepare for runs while the data is read.

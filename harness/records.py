@@ -406,6 +406,8 @@ class Outcome(Record):
     data: tuple[DataNote, ...]
     device: str
     processes: PositiveInt
+    sharded: bool = False
+    """Whether the processes shared the model while they trained it, instead of holding a copy each."""
     versions: dict[str, str]
     plugins: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -482,6 +484,8 @@ class Place(Record):
     """Index of this run among them."""
     cpu: bool = False
     """Use the CPU only."""
+    shard: bool = False
+    """Let the processes that share the run also share its model while they train it: each holds a part of every weight."""
 
 
 class Trial(Record):

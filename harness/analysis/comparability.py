@@ -91,6 +91,7 @@ def compare_outcomes(first: Finished, second: Finished) -> list[Difference]:
     rows: list[tuple[str, JsonValue, JsonValue]] = [
         ("device", mine.device, theirs.device),
         ("processes", mine.processes, theirs.processes),
+        ("sharded", mine.sharded, theirs.sharded),
     ]
     libraries = sorted(mine.versions.keys() | theirs.versions.keys())
     rows += [(f"versions.{name}", mine.versions.get(name), theirs.versions.get(name)) for name in libraries]
@@ -202,7 +203,7 @@ def _hindered(path: str) -> tuple[Effect, ...]:
             return ("scores",) if "test" in parts else ("scores", "costs")
         case "watch":
             return ("forgetting",)
-        case "device" | "processes" | "versions" | "plugins":
+        case "device" | "processes" | "sharded" | "versions" | "plugins":
             return ("costs",)
     return _SETTINGS.get(path, ())
 

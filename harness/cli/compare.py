@@ -49,6 +49,14 @@ def compare(
             rich_help_panel=options.HOW,
         ),
     ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Let the processes of a run share its model while they train it, so that each needs less memory.",
+            rich_help_panel=options.HOW,
+        ),
+    ] = False,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU only.", rich_help_panel=options.HOW)] = False,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Save each run's model or adapter.", rich_help_panel=options.HOW)
@@ -82,7 +90,7 @@ def compare(
     reporter = find_reporter(catalog, format_, output)
     if price is not None:
         parse_price(price)  # report an invalid price before computing anything
-    flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "cpu": cpu}
+    flags = {"processes_per_run": processes_per_run, "side_by_side": side_by_side, "shard": shard, "cpu": cpu}
     where = find_executor(catalog, executor, flags, here=in_process)
     trackers = find_trackers(catalog, track or ())
     tracking = Tracking(trackers, say) if trackers else None

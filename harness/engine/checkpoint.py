@@ -4,7 +4,8 @@
 
 A run that is computed again repeats everything but its trainings, which continue from these files; all else is
 deterministic. They are written now and then, and when the process is told to end (SIGTERM, SIGUSR2). A training
-that calls back into a strategy has none, because the strategy may have a state of its own; nor have those after it.
+that calls back into a strategy has none, because the strategy may have a state of its own, nor has that of a sharded
+model; nor have those after it.
 """
 
 from __future__ import annotations
@@ -104,15 +105,15 @@ class Checkpoints:
             for half in folder.glob(".*"):  # the process was killed while it wrote
                 half.unlink()
 
-    def begin(self, *, watched: bool) -> Saved | None:
+    def begin(self, *, possible: bool) -> Saved | None:
         """Begin the next training; return the state in which an earlier attempt left it, if it is known.
 
         Args:
-            watched: Whether the training calls back into a strategy.
+            possible: Whether the training can have checkpoints.
         """
         self.number += 1
         self._next = time.monotonic() + self._every
-        self.enabled = self.enabled and not watched
+        self.enabled = self.enabled and possible
         found = self._read() if self.enabled else None
         if found is not None and self._curve is not None:
             self._curve.restart(found.state["curve"])

@@ -35,7 +35,19 @@ from harness.engine.serve import measure_inference
 from harness.engine.session import Session, describe_device, has_bf16_units
 from harness.engine.stage import RunStage
 from harness.errors import UndefinedError
-from harness.records import SPLITS, ComponentRef, DataNote, Evaluation, Leak, Outcome, Predictions, Run, Split, digest
+from harness.records import (
+    SPLITS,
+    ComponentRef,
+    DataNote,
+    Evaluation,
+    Leak,
+    Outcome,
+    Place,
+    Predictions,
+    Run,
+    Split,
+    digest,
+)
 
 _REST = "other"
 """The phase of everything outside the other phases."""
@@ -57,7 +69,7 @@ def execute(
     model_folder: Path | None,
     log: Callable[[dict[str, Any]], None],
     *,
-    alone: bool = True,
+    place: Place = Place(),  # noqa: B008 - Place is frozen
     checkpoints: Checkpoints | None = None,
 ) -> Executed:
     """Compute a run.
@@ -69,7 +81,7 @@ def execute(
         cache: Cache of data, tokens and features, shared with other runs.
         model_folder: Target folder of the tuned model, with one subfolder per stage if there are several; None to not write it.
         log: Receives progress events.
-        alone: Whether no other run is active on this machine.
+        place: This process's share of the run, and the run's share of the machine.
         checkpoints: Where an interrupted attempt may have left its state; None for a run that is computed in one go.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -84,11 +96,11 @@ def execute(
         energy.follow()
         log({"phase": phases[0], **event})
 
-    energy = open_energy(accelerator.device, first=accelerator.is_main_process, alone=alone)
+    energy = open_energy(accelerator.device, first=accelerator.is_main_process, alone=place.side_by_side == 1)
     meter = Meter(accelerator.device, enter, energy)
     with meter.phase(_REST):
         session = open_session(run, catalog, accelerator, cache, meter, told)
-        session.clock = clock
+        session.clock, session.shard = clock, place.shard
         if checkpoints is not None:
             session.checkpoints = checkpoints
             checkpoints.about = digest([run.id, versions(), _plugins(run, catalog), session.arithmetic, session.fast])
@@ -122,6 +134,7 @@ def execute(
         data=notes,
         device=describe_device(accelerator.device),
         processes=session.processes,
+        sharded=session.sharded,
         host=platform.node() or None,
         restarts=session.restarts,
         versions=versions(),

@@ -146,13 +146,20 @@ def _count(model: nn.Module, compute: Compute, batch: Mapping[str, torch.Tensor]
     """Count one pass without side effects on gradients or random number state."""
     devices = [batch["input_ids"].device] if batch["input_ids"].is_cuda else []
     counter = operation_counter()
+    # All gradients at once would take as much memory as the weights.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    hooks: list[Any] = [p.register_post_accumulate_grad_hook(_forget) for p in trained]  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices), countable(), counter:
         result = compute(batch)
         if training:
             result.backward()  # type: ignore[no-untyped-call]
-    for parameter in model.parameters():
-        parameter.grad = None
+    for hook in hooks:
+        hook.remove()
     return counter.get_total_flops()
+
+
+def _forget(parameter: torch.Tensor) -> None:
+    parameter.grad = None
 
 
 class _NoModules:

@@ -60,6 +60,10 @@ class Session:
     restarts: int = 0
     """How often the run went on from a checkpoint."""
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    shard: bool = False
+    """Whether the processes are to share a model while they train it."""
+    sharded: bool = False
+    """Whether they have done so."""
     clock: float = field(default_factory=time.perf_counter)
     """When the run began, by `time.perf_counter`; earlier if it goes on from a checkpoint."""
 

@@ -60,18 +60,21 @@ def fit(
         raise RuntimeError(message)
     session.trained.update({id(parameter): parameter for parameter in trained})
     loop = Training(session, problem, model, planned_steps(session, problem), penalty, after_backward)
+
+    def scored(model: nn.Module) -> float | None:
+        with loop.whole():
+            return score(model)
+
     with session.checkpoints.listening():
         if not loop.state.done:
             if session.run.train.epochs == "flat":
-                _until_flat(loop, trained, score)
+                _until_flat(loop, scored)
             else:
-                _for_epochs(loop, trained, score, session.run.train.epochs)
+                _for_epochs(loop, scored, session.run.train.epochs)
         return loop.close()
 
 
-def _for_epochs(
-    loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None], epochs: int
-) -> None:
+def _for_epochs(loop: Training, score: Callable[[nn.Module], float | None], epochs: int) -> None:
     """Train for a number of epochs, or fewer with `patience`; then the best weights are kept."""
     config, at = loop.config, loop.state
     rate = functools.partial(learning_rate, config, total=loop.total)
@@ -83,7 +86,7 @@ def _for_epochs(
         if config.patience is None or value is None:
             continue
         if at.best is None or value > at.best.key[0]:
-            at.best, at.waited = Kept((value,), loop.step, trained), 0
+            at.best, at.waited = Kept((value,), loop.step, loop.parameters), 0
         else:
             at.waited += 1
             if at.waited >= config.patience:
@@ -92,7 +95,7 @@ def _for_epochs(
         at.best.restore()
 
 
-def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable[[nn.Module], float | None]) -> None:
+def _until_flat(loop: Training, score: Callable[[nn.Module], float | None]) -> None:
     """Train until validation is flat: in the last checks, neither its score nor its loss has improved.
 
     The learning rate is constant after a warm-up, so that no end need be known, and decays to 0 in a short cool-down from
@@ -124,7 +127,7 @@ def _until_flat(loop: Training, trained: Sequence[nn.Parameter], score: Callable
             at.epoch += 1
         at.since, found = None, check()
         if at.best is None or found > at.best.key:
-            at.best = Kept(found, loop.step, trained)
+            at.best = Kept(found, loop.step, loop.parameters)
     best = at.best
     assert best is not None
     ended = "flat" if _flat(at.scores, at.losses, patience, untrained) else "maximum"

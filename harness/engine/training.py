@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from accelerate.utils import DistributedType, gather_object
 from numpy.typing import NDArray
 from torch import nn
 
+from harness.architecture import find_blocks
 from harness.batches import training_batches
 from harness.delivery.pooled import FeatureHead
 from harness.engine.checkpoint import Saved
@@ -31,6 +32,8 @@ from harness.engine.forward import Batches, Compute, passes
 from harness.engine.loop_state import LoopState
 from harness.engine.memory import ran_out
 from harness.engine.session import Session
+from harness.engine.shards import Shards
+from harness.errors import HarnessError
 from harness.records import TrainConfig
 
 Penalty = Callable[[], torch.Tensor]
@@ -62,6 +65,7 @@ class Training:
         self.model, self.total, self.step = model, total, 0
         self._losses: list[torch.Tensor] = []
         self._pieces = config.gradient_accumulation_steps
+        watched = penalty is not None or after_backward is not None
         if config.gradient_checkpointing:
             checkpointed: Any = model if hasattr(model, "gradient_checkpointing_enable") else session.heads.body
             checkpointed.gradient_checkpointing_enable()
@@ -71,7 +75,7 @@ class Training:
         def loss(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
             return self._task.loss(model, batch, **self._shaping)
 
-        self._prefix, session.splice = splice(session, problem, model, loss)
+        self._prefix, session.splice = (None, None) if session.shard else splice(session, problem, model, loss)
         self._batches = Batches(session, problem, "train", session.splice.keep("train") if session.splice else None)
         model.train()
         with session.meter.phase("count"):
@@ -79,17 +83,29 @@ class Training:
             self._flops = count_flops(session, problem, model, self._spliced(loss), self._batches, part, training=True)
         # A penalty may read the whole embedding, including rows not used by this problem; `after_backward` needs the gradient of
         # the embedding itself.
-        self._fast = FastPaths(session, watched=penalty is not None or after_backward is not None)
-        originals = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._fast = FastPaths(session, watched=watched)
+        new = _new_positions(session, problem, model)
+        self._shards = _shared(session, model, watched=watched) if session.shard else None
+        computed = model if self._shards is None else self._shards.model
+        self.parameters = [parameter for parameter in computed.parameters() if parameter.requires_grad]
+        """The parameters that are trained, in the form in which they are."""
         vocabulary = functools.partial(session.tokens[problem].vocabulary, "train")
-        self._trained = self._fast.trained(model, self._batches(np.array([0])), self._spliced(loss), vocabulary)
-        new = _new_positions(session, problem, model, originals)
-        self._originals = originals
+        self._trained = (
+            self._fast.trained(model, self._batches(np.array([0])), self._spliced(loss), vocabulary)
+            if self._shards is None
+            else self.parameters
+        )
         self._adamw = torch.optim.AdamW(parameter_groups(self._trained, config, new), fused=True)
-        compiled = torch.compile(model) if config.compile else model
-        self._prepared, self._optimizer = session.accelerator.prepare(compiled, self._adamw)
+        compiled = torch.compile(computed) if config.compile else computed
+        # What shares the model also averages its gradients; otherwise accelerate's wrapper does.
+        prepared: tuple[Any, Any] = (
+            session.accelerator.prepare(compiled, self._adamw)
+            if self._shards is None
+            else (compiled, session.accelerator.prepare(self._adamw))
+        )
+        self._prepared, self._optimizer = prepared
         self.state, self._rate = LoopState(), 0.0
-        saved = session.checkpoints.begin(watched=penalty is not None or after_backward is not None)
+        saved = session.checkpoints.begin(possible=not watched and self._shards is None)
         if saved is not None:
             self._restore(saved)
 
@@ -135,6 +151,10 @@ class Training:
         """Continue with the weights that the model has now."""
         self._fast.reload()
 
+    def whole(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has all its weights, to evaluate it."""
+        return nullcontext() if self._shards is None else self._shards.whole()
+
     def validation_loss(self) -> float:
         """Return the mean loss on the validation split."""
         session, sums = self._session, np.zeros(2)
@@ -146,7 +166,7 @@ class Training:
         batches = Batches(session, self._problem, "validation", splice.keep("validation") if splice else None)
         part = "loss" if splice is None else f"loss above {len(splice.prefix.blocks)}"
         loss = self._spliced(lambda batch: self._task.loss(self.model, batch, **self._shaping))
-        with session.meter.phase("validate"):
+        with session.meter.phase("validate"), self.whole():
             passes(session, self._problem, batches, self.model, loss, take, part)
             total = np.sum(gather_object([sums.tolist()]), axis=0)
         return float(total[0] / total[1])
@@ -162,6 +182,8 @@ class Training:
             self.state = LoopState(done=True)
             if self._session.agree(self._session.checkpoints.worthwhile(self._session.accelerator.device)):
                 self._save()
+        if self._shards is not None:
+            self._shards.close()
         model = unprepared(self._session.accelerator, self.model)
         self._session.accelerator.free_memory()
         return model
@@ -214,7 +236,7 @@ class Training:
             value.to(session.accelerator.device)
             for _, value in sorted(part("best.").items(), key=lambda one: int(one[0]))
         ]
-        self.state = LoopState.restored(state["loop"], self._originals, copies)
+        self.state = LoopState.restored(state["loop"], self.parameters, copies)
         if not self.state.done:
             self._fast.load(part("fast."))
             known: dict[int, dict[str, torch.Tensor]] = {}
@@ -239,7 +261,7 @@ class Training:
         """Return what training changes in the model: trained parameters, and saved buffers, such as running means."""
         buffers = dict(self.model.named_buffers())
         changed = {name: buffers[name] for name in self.model.state_dict() if name in buffers}
-        return {**{str(number): parameter for number, parameter in enumerate(self._originals)}, **changed}
+        return {**{str(number): parameter for number, parameter in enumerate(self.parameters)}, **changed}
 
     def _spliced(self, loss: Compute) -> Compute:
         return loss if self._session.splice is None else self._session.splice.prefix.wrap(loss)
@@ -276,7 +298,8 @@ class Training:
             total += added.detach() / session.processes
         for position, piece in enumerate(pieces):
             last = position == len(pieces) - 1
-            with nullcontext() if last else session.accelerator.no_sync(self._prepared):
+            # A sharded model does not wait for the last piece: its gradients would have to be whole until then.
+            with nullcontext() if last or self._shards else session.accelerator.no_sync(self._prepared):
                 # A process without rows computes one row with weight 0, so that the others do not wait for it.
                 taken = piece if len(piece) else np.array([0])
                 part = {name: [values[at] for at in taken] for name, values in items.items()}
@@ -335,13 +358,28 @@ def parameter_groups(
     return groups
 
 
-def _new_positions(session: Session, problem: int, fitted: nn.Module, trained: Sequence[nn.Parameter]) -> list[int]:
-    """Return the positions of the parameters of a new head; a language-model head is not new."""
+def _shared(session: Session, model: nn.Module, *, watched: bool) -> Shards:
+    """Return the model's shares.
+
+    Raises:
+        HarnessError: Its strategy reads the weights while they are trained.
+    """
+    if watched:
+        name = session.run.strategy.name
+        message = f"strategy {name!r} reads weights while they are trained, so processes cannot share the model"
+        raise HarnessError(message)
+    session.sharded = True
+    return Shards(model, find_blocks(model), session.accelerator.device, session.processes)
+
+
+def _new_positions(session: Session, problem: int, fitted: nn.Module) -> list[int]:
+    """Return the positions of the parameters of a new head among the trained ones; a language-model head is not new."""
     model = session.heads.models[problem]
     if model is None or model.get_output_embeddings() is not None:
         return []
     heads = [session.heads.head_of(model), *([fitted.head] if isinstance(fitted, FeatureHead) else [])]
     head = {id(parameter) for part in heads for parameter in part.parameters()}
+    trained = [parameter for parameter in fitted.parameters() if parameter.requires_grad]
     return [at for at, parameter in enumerate(trained) if id(parameter) in head]
 
 

@@ -144,10 +144,9 @@ def _perform_share(
         shutil.rmtree(temporary, ignore_errors=True)  # left by a killed attempt
     try:
         accelerator = _accelerator(job.run, place)
-        alone = place.side_by_side == 1
-        busy = alone and place.processes == 1 and is_busy()
+        busy = place.side_by_side == 1 and place.processes == 1 and is_busy()
         cache = Cache(store.cache)
-        finished = execute(job.run, catalog, accelerator, cache, temporary, log, alone=alone, checkpoints=checkpoints)
+        finished = execute(job.run, catalog, accelerator, cache, temporary, log, place=place, checkpoints=checkpoints)
         outcome = finished.outcome.model_copy(update={"busy": busy})
         if place.rank == 0:
             if target and temporary:
@@ -171,6 +170,7 @@ def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
     """Return an accelerator for the run's device and processes.
 
     Raises:
+        HarnessError: There are fewer GPUs than processes.
         RuntimeError: The number of started processes is not the requested one.
     """
     if place.processes > 1:
@@ -183,6 +183,9 @@ def _accelerator(run: Run, place: Place) -> accelerate.Accelerator:
             MASTER_PORT=str(place.port),
         )
     cpu = place.cpu or not torch.cuda.is_available()
+    if not cpu and place.processes > (devices := torch.cuda.device_count()):
+        message = f"{place.processes} processes per run need as many GPUs, but {devices} can be used here"
+        raise HarnessError(message)
     if cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         share = max(1, cores // (place.processes * place.side_by_side))

@@ -67,8 +67,11 @@ class Runner:
             report: Returns lines that summarise the data and the model.
 
         Raises:
-            HarnessError: Data or model cannot be used, the disk is full, or no trial of an arm has a score.
+            HarnessError: Data or model cannot be used, the disk is full, no trial of an arm has a score, or an arm's model
+                cannot be shared among processes as the executor is to do.
         """
+        if self.executor.shards:
+            _check_sharing(plan, self.catalog)
         plan = settle(plan, self.store, self.catalog)
         keep(plan, self.store)
         searched = unsettled(plan)
@@ -208,6 +211,21 @@ def slow_imports(plan: Plan, catalog: Catalog) -> list[str]:
     components += [catalog.restore(Dataset, problem.dataset) for problem in runs[0].task_data]
     components += [catalog.restore(Task, problem.task) for problem in runs[0].task_data]
     return sorted({name for component in components for name in component.imports})
+
+
+def _check_sharing(plan: Plan, catalog: Catalog) -> None:
+    """Check that processes can share the model of every arm while they train it."""
+    for arm in plan.arms:
+        run, reason = arm.runs[0], None
+        if not catalog.restore(Strategy, run.strategy).shardable:
+            reason = f"strategy {run.strategy.name!r} needs whole weights; leave it out, or do not share the model"
+        elif run.train.compile:
+            reason = "a compiled model cannot be shared; set train.compile=false"
+        elif run.train.precision == "fp16":
+            reason = "training in fp16 cannot be shared; set train.precision=bf16"
+        if reason is not None:
+            message = f"arm {arm.label!r}: processes cannot share its model while they train it: {reason}"
+            raise HarnessError(message)
 
 
 def _check_room(results: Path) -> None:

@@ -11,7 +11,7 @@ from harness.analysis.names import called
 from harness.analysis.parts import Part
 from harness.analysis.planning import level_of_looks
 from harness.experiment.plan import Plan
-from harness.records import DataNote, Run, SplitNote, TrainConfig, unsaid
+from harness.records import DataNote, Outcome, Run, SplitNote, TrainConfig, unsaid
 from harness.tables.writing import (
     blank,
     count,
@@ -191,7 +191,7 @@ def _about_runs(plan: Plan, finished: Sequence[ScoredRun]) -> Iterable[str]:
             "'warm' excludes it"
         )
     for title, values in (
-        ("device", {f"{item.outcome.device}, {_processes(item.outcome.processes)}" for item in finished}),
+        ("device", {f"{item.outcome.device}, {_processes(item.outcome)}" for item in finished}),
         ("versions", {", ".join(f"{k} {v}" for k, v in item.outcome.versions.items()) for item in finished}),
     ):
         mixed = " (differs between runs: compare with care)" if len(values) > 1 else ""
@@ -306,5 +306,7 @@ def _training(plan: Plan) -> str:
     return "; ".join([f"training: {shown}", *parts])
 
 
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
+def _processes(outcome: Outcome) -> str:
+    count = outcome.processes
+    shared = " that share the model while they train it" if outcome.sharded else ""
+    return "1 process" if count == 1 else f"{count} processes{shared}"

@@ -16,9 +16,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 import harness
 
@@ -44,11 +44,27 @@ class Local(harness.Executor):
         1, description="runs executed at the same time, each on its share of the cores or on its own accelerator"
     )
     cpu: bool = Field(False, description="use the CPU only")
+    shard: bool = Field(
+        False,
+        description="let the processes of a run share its weights, gradients and optimizer state while they train",
+    )
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.shard and self.processes_per_run == 1:
+            message = "to share a model, a run needs several processes: --processes-per-run 2 or more"
+            raise ValueError(message)
+        return self
 
     @property
     def processes(self) -> int:
         """Number of processes per run."""
         return self.processes_per_run
+
+    @property
+    def shards(self) -> bool:
+        """Whether they share its model."""
+        return self.shard
 
     def prepare(self, modules: Sequence[str]) -> None:
         """Start the process that run processes are forked from; it imports modules in the background."""
@@ -93,7 +109,7 @@ class Local(harness.Executor):
         places = [
             harness.Place(
                 processes=self.processes_per_run, rank=rank, port=port, side_by_side=self.side_by_side, slot=slot,
-                cpu=self.cpu,
+                cpu=self.cpu, shard=self.shard,
             )
             for rank in range(self.processes_per_run)
         ]  # fmt: skip

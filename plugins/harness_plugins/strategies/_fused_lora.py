@@ -11,6 +11,7 @@ over the weight, and stores one product less and one more for the gradient.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -102,17 +103,19 @@ def _agree(module: Linear) -> bool:
     return all(torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4) for ours, theirs in zip(*found, strict=True))
 
 
+def _forward(self: Linear, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Return the output of a plain layer, `[..., out]` for inputs `[..., in]`."""
+    base, (adapter,) = self.base_layer, self.active_adapters
+    down, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
+    mixed = torch.is_autocast_enabled(inputs.device.type) or inputs.dtype != down.dtype
+    if args or kwargs or mixed or self.disable_adapters or self.merged:
+        return Linear.forward(self, inputs, *args, **kwargs)  # type: ignore[no-any-return]
+    return _LoraLinear.apply(inputs, base.weight, base.bias, down, up, self.scaling[adapter])  # type: ignore[no-any-return, no-untyped-call]
+
+
 def _forward_of(module: Linear) -> Any:
-    base, (adapter,) = module.base_layer, module.active_adapters
-    down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-
-    def forward(inputs: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        mixed = torch.is_autocast_enabled(inputs.device.type) or inputs.dtype != down.dtype
-        if args or kwargs or mixed or module.disable_adapters or module.merged:
-            return Linear.forward(module, inputs, *args, **kwargs)  # type: ignore[no-any-return]
-        return _LoraLinear.apply(inputs, base.weight, base.bias, down, up, module.scaling[adapter])  # type: ignore[no-any-return, no-untyped-call]
-
-    return forward
+    # A method, so that a copy of the layer has its own.
+    return MethodType(_forward, module)
 
 
 def _is_plain(module: Linear) -> bool:

@@ -23,6 +23,7 @@ class AdaLoRA(harness.Strategy):
 
     name = "adalora"
     imports = ("peft",)
+    shardable = False
     # Same as LoRA's: the paper searches the same range for both.
     defaults = {"epochs": 10, "learning_rate": 5e-4}
 

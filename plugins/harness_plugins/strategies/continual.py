@@ -21,6 +21,7 @@ class Replay(harness.Strategy):
     """
 
     name = "replay"
+    shardable = False
     defaults = {"learning_rate": 5e-5}
 
     share: float = Field(0.1, gt=0, le=1, description="share of each earlier stage's training texts that is remembered")
@@ -74,6 +75,7 @@ class EWC(harness.Strategy):
     """
 
     name = "ewc"
+    shardable = False
     defaults = {"learning_rate": 5e-5}
 
     # MiniLM, tuned on 160 sentences and then on 160 others at six times the learning rate (one seed): with 1, nothing

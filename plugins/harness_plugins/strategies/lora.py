@@ -147,6 +147,7 @@ class QLoRA(LoRA):
 
     name = "qlora"
     default = False
+    shardable = False
     defaults = {"learning_rate": 2e-4}
 
     def missing(self) -> str | None:
