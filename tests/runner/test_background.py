@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 ASKED = ("reviews.csv", "-m", "./model", "-s", "full", "-w", "none", "-o", "train.max_length=24")
 SHORT = (*ASKED, "--seeds", "0,1", "-o", "train.epochs=40")
-LONG = (*ASKED, "--seeds", "0", "-o", "train.epochs=4000")
+LONG = (*ASKED, "--seeds", "0", "-o", "train.epochs=40000")
 
 
 @pytest.fixture(scope="module")
